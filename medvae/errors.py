@@ -1,0 +1,48 @@
+"""The errors that medvae raises.
+
+::
+
+    MedvaeError                 anything a user can be told in one line
+    ├── UsageProblem            an option or argument cannot be right (exit code 2)
+    ├── ReadError               a file cannot be read or trusted
+    │   └── DecodeError         its pixels cannot be decoded, or not in time or memory
+    ├── LabelError              a label file as a whole cannot be used
+    └── WriteError              a result cannot be written
+
+A message is one line: the file or option, what is wrong, and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DecodeError",
+    "LabelError",
+    "MedvaeError",
+    "ReadError",
+    "UsageProblem",
+    "WriteError",
+]
+
+
+class MedvaeError(Exception):
+    """Base of all errors that are told to a user in one line."""
+
+
+class UsageProblem(MedvaeError):
+    """An option or an argument cannot be right, whatever the files hold."""
+
+
+class ReadError(MedvaeError):
+    """A file cannot be read, or what it holds cannot be trusted."""
+
+
+class DecodeError(ReadError):
+    """The pixels of a file cannot be decoded, or not within the limits of time and memory."""
+
+
+class LabelError(MedvaeError):
+    """A label file as a whole cannot be used."""
+
+
+class WriteError(MedvaeError):
+    """A result cannot be written."""
