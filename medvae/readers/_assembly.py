@@ -1,0 +1,245 @@
+"""Putting headers together: copies are dropped, slices sorted into series, series into studies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medvae.readers._files import FileReport
+from medvae.readers._headers import FileHeader, FrameHeader
+from medvae.readers._pixels import PixelLoader, request_for
+from medvae.readers._stacks import Member, Stack, StackRefused, sort_stack
+from medvae.readers._workers import Workers
+from medvae.records import Geometry, Series, Slice, Source, Study, pseudonym
+
+__all__ = ["Assembly"]
+
+_SAME_DIRECTION = 0.01
+"""Direction cosines that differ by less than this (half a degree) are the same direction."""
+
+
+class Assembly:
+    """The studies in a set of headers, and what became of each file.
+
+    Args:
+        headers: paths and headers, in a fixed order of paths.
+        pool: decodes the few slices that may be copies of each other.
+        loader: what the slices are given to decode their pixels.
+        modality: taken where a file does not say.
+    """
+
+    def __init__(
+        self,
+        headers: Sequence[tuple[Path, FileHeader]],
+        pool: Workers,
+        loader: PixelLoader,
+        modality: str | None,
+    ) -> None:
+        self._pool = pool
+        self._loader = loader
+        self._modality = modality
+        self._paths = [path for path, _ in headers]
+        self._kept: Counter[Path] = Counter()
+        self._notes: dict[Path, str] = {}
+        self._copies: set[Path] = set()
+        self._series: dict[tuple[str, str, str], list[tuple[object, Series]]] = defaultdict(list)
+        self._repeats = self._number_repeats(headers)
+        for members in self._by_series(headers).values():
+            self._add_series(members)
+
+    def studies(self) -> tuple[Study, ...]:
+        """Return the studies, in an order that does not depend on where the files were."""
+        studies = [
+            Study(key, group, origin, tuple(s for _, s in sorted(series, key=lambda s: s[0])))
+            for (key, group, origin), series in self._series.items()
+        ]
+        return tuple(sorted(studies, key=lambda study: study.key))
+
+    def reports(self) -> list[FileReport]:
+        """Return what became of each file: read where at least one of its slices is used."""
+        return [
+            FileReport(
+                path,
+                "read" if self._kept[path] or path in self._copies else "refused",
+                self._notes.get(path, ""),
+            )
+            for path in self._paths
+        ]
+
+    def _number_repeats(self, headers: Sequence[tuple[Path, FileHeader]]) -> dict[Path, int]:
+        """Number the files that have the same content and no name of their own in it."""
+        first: dict[str, Path] = {}
+        count: Counter[str] = Counter()
+        repeats = {}
+        for path, header in headers:
+            if header.named:
+                continue
+            repeats[path] = count[header.uid]
+            count[header.uid] += 1
+            if first.setdefault(header.uid, path) != path:
+                self._notes[path] = f"it has the same content as {first[header.uid]}"
+        return repeats
+
+    def _by_series(
+        self, headers: Iterable[tuple[Path, FileHeader]]
+    ) -> dict[tuple[str, ...], list[Member]]:
+        series = defaultdict(list)
+        for path, header in headers:
+            for frame in header.frames:
+                series[_series_id(path, header, frame)].append(Member(path, header, frame))
+        return series
+
+    def _add_series(self, members: Sequence[Member]) -> None:
+        """Add what has the same series, shape and type of image; other directions are apart."""
+        for number, part in enumerate(_by_direction(members)):
+            try:
+                once, copies = self._drop_twins(part)
+                stacks = sort_stack(once, self._digest)
+            except StackRefused as reason:
+                for member in part:
+                    self._notes[member.path] = str(reason)
+                continue
+            if copies:
+                stacks[0].flags.append(f"duplicates: {len(copies)} left out")
+            for time, stack in enumerate(stacks):
+                self._report_copies(copies + stack.copies)
+                self._add_stack(stack, (number, time))
+
+    def _drop_twins(
+        self, members: Sequence[Member]
+    ) -> tuple[list[Member], list[tuple[Member, Member]]]:
+        """Leave out copies of one and the same image, by its name; refuse what only claims it."""
+        named = defaultdict(list)
+        for member in members:
+            name = member.file.uid if member.file.named else str(member.path)
+            named[name, member.frame.frame, member.frame.time].append(member)
+        once, copies = [], []
+        for twins in named.values():
+            once.append(twins[0])
+            if len({self._digest(twin) for twin in twins} if len(twins) > 1 else "1") > 1:
+                names = " and ".join(twin.path.name for twin in twins[:2])
+                raise StackRefused(f"{names} have the same SOPInstanceUID and different pixels")
+            copies += [(twin, twins[0]) for twin in twins[1:]]
+        return once, copies
+
+    def _report_copies(self, copies: Iterable[tuple[Member, Member]]) -> None:
+        for copy, kept in copies:
+            self._copies.add(copy.path)
+            self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
+
+    def _digest(self, member: Member) -> str:
+        reply = self._pool.ask(request_for(_source(member)))
+        if reply.failed:
+            raise StackRefused(
+                f"two of its slices are at the same place, and one cannot be decoded "
+                f"({member.path.name}: {reply.data['reason']})"
+            )
+        return hashlib.blake2b(reply.arrays[0].tobytes(), digest_size=16).hexdigest()
+
+    def _add_stack(self, stack: Stack, place: tuple[int, int]) -> None:
+        first = stack.members[0]
+        group, origin = _patient(first)
+        slices = tuple(self._slice(member, group) for member in stack.members)
+        name = first.file.series_uid or min(s.key for s in slices)
+        series = Series(
+            key=pseudonym("series", name, first.frame.stack, str(place[0]), stack.name),
+            slices=slices,
+            flags=(*_file_flags(stack.members), *stack.flags),
+        )
+        study = pseudonym("study", first.file.study_uid or group)
+        order = (pseudonym("series", name), first.frame.stack, place)
+        self._series[study, group, origin].append((order, series))
+        self._kept.update(member.path for member in stack.members)
+
+    def _slice(self, member: Member, group: str) -> Slice:
+        file, frame = member.file, member.frame
+        place = [str(n) for n in (self._repeats.get(member.path, 0), frame.time, frame.frame)]
+        return Slice(
+            key=pseudonym("slice", file.uid, *place),
+            group=group,
+            shape=(file.rows, file.columns),
+            modality=file.modality or self._modality,
+            geometry=Geometry(
+                spacing=_pair(frame.spacing),
+                position=_triple(frame.position),
+                along_row=_triple(frame.along_row),
+                along_column=_triple(frame.along_column),
+                thickness=frame.thickness,
+            ),
+            source=_source(member),
+            load=self._loader,
+            inverted=file.inverted,
+            window=_pair(frame.window),
+        )
+
+
+def _series_id(path: Path, header: FileHeader, frame: FrameHeader) -> tuple[str, ...]:
+    """Return what the slices of one series have in common."""
+    if header.format == "picture":
+        return (header.format, str(path.parent), frame.stack)
+    if header.format != "dicom":
+        return (header.format, str(path))
+    series = header.series_uid or f"in {path.parent}"
+    # A multi-frame file is a whole series in itself, whatever others share its number.
+    own = header.uid if len(header.frames) > 1 else ""
+    return (header.format, header.patient, header.study_uid, series, own, frame.stack)
+
+
+def _by_direction(members: Iterable[Member]) -> list[list[Member]]:
+    """Part slices of different orientations, such as those of a localizer."""
+    parts: list[tuple[np.ndarray, list[Member]]] = []
+    for member in members:
+        axes = np.array([*(member.frame.along_row or (0,)), *(member.frame.along_column or (0,))])
+        for reference, part in parts:
+            if reference.shape == axes.shape and np.allclose(
+                reference, axes, rtol=0, atol=_SAME_DIRECTION
+            ):
+                part.append(member)
+                break
+        else:
+            parts.append((axes, [member]))
+    return [part for _, part in sorted(parts, key=lambda item: tuple(item[0].round(2)))]
+
+
+def _patient(member: Member) -> tuple[str, str]:
+    """Return the pseudonym of the patient and what it was taken from."""
+    if member.file.patient:
+        return pseudonym("patient", member.file.patient), "PatientID"
+    if member.file.study_uid:
+        return pseudonym("patient", member.file.study_uid), "StudyInstanceUID"
+    for part in member.path.parent.parts:
+        if part.startswith("sub-"):
+            return pseudonym("patient", part), "folder of the subject"
+    return pseudonym("patient", member.path.parent.name), "parent folder"
+
+
+def _file_flags(members: Iterable[Member]) -> list[str]:
+    flags = {flag: None for member in members for flag in member.file.flags}
+    if any("LOCALIZER" in member.frame.stack for member in members):
+        flags["localizer"] = None
+    return list(flags)
+
+
+def _source(member: Member) -> Source:
+    file, frame = member.file, member.frame
+    return Source(
+        path=member.path,
+        format=file.format,
+        frame=frame.frame,
+        axis=frame.axis,
+        time=frame.time,
+        uid=file.uid,
+        series_uid=file.series_uid,
+    )
+
+
+def _pair(numbers: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if numbers is None else (numbers[0], numbers[1])
+
+
+def _triple(numbers: Sequence[float] | None) -> tuple[float, float, float] | None:
+    return None if numbers is None else (numbers[0], numbers[1], numbers[2])

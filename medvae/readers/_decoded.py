@@ -1,0 +1,27 @@
+"""One slice as a decoder gives it, before it leaves the worker process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Decoded"]
+
+
+@dataclass
+class Decoded:
+    """Stored values ``[rows, columns]`` and how real values come from them.
+
+    Attributes:
+        padding: first and last stored value that mark padding; for NaN both are NaN.
+        values: real values where they are not ``slope * stored + intercept``.
+    """
+
+    stored: NDArray[Any]
+    slope: float = 1.0
+    intercept: float = 0.0
+    padding: tuple[float, float] | None = None
+    values: NDArray[np.float32] | None = None

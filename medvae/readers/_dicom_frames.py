@@ -1,0 +1,147 @@
+"""Where each frame of a DICOM file lies, from the plain attributes or the functional groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+
+from medvae.readers._headers import FrameHeader, Refused
+
+__all__ = ["FRAME_TAGS", "describe_frames", "functional_group"]
+
+_WHEN = {
+    "TemporalPositionIdentifier": "",
+    "TemporalPositionIndex": "FrameContentSequence",
+    "EchoNumbers": "",
+    "EchoTime": "",
+    "EffectiveEchoTime": "MREchoSequence",
+    "InversionTime": "",
+    "DiffusionBValue": "MRDiffusionSequence",
+    "TriggerTime": "",
+    "NominalCardiacTriggerDelayTime": "CardiacSynchronizationSequence",
+    "AcquisitionNumber": "",
+    "AcquisitionDateTime": "",
+    "AcquisitionTime": "",
+}
+"""Attributes that tell apart slices at one position, and the functional group each may be in."""
+
+FRAME_TAGS = [
+    "ImageType",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "WindowCenter",
+    "WindowWidth",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    *_WHEN,
+]
+
+
+def describe_frames(dataset: Dataset, rows: int, columns: int, count: int) -> list[FrameHeader]:
+    """Describe all frames of a file, one where it is not multi-frame."""
+    try:
+        groups = dataset.get("PerFrameFunctionalGroupsSequence")
+        if groups is not None and len(groups) < count:
+            raise Refused(f"it describes {len(groups)} of its {count} frames")
+        return [_describe_frame(dataset, rows, columns, frame) for frame in range(count)]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Refused(f"its geometry cannot be understood: {error}") from error
+
+
+def functional_group(dataset: Dataset, frame: int, name: str) -> Dataset | None:
+    """Return a functional group of a frame: its own one, else the shared one, else None."""
+    own = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    shared = dataset.get("SharedFunctionalGroupsSequence") or ()
+    for group in (*own[frame : frame + 1], *shared[:1]):
+        items = group.get(name)
+        if items:
+            return items[0]  # type: ignore[no-any-return]
+    return None
+
+
+def _describe_frame(dataset: Dataset, rows: int, columns: int, frame: int) -> FrameHeader:
+    def group(name: str) -> Dataset:
+        return functional_group(dataset, frame, name) or dataset
+
+    position = _numbers(group("PlanePositionSequence").get("ImagePositionPatient"), 3)
+    axes = _numbers(group("PlaneOrientationSequence").get("ImageOrientationPatient"), 6)
+    along_row, along_column = _unit(axes[:3]), _unit(axes[3:])
+    if not position or along_row is None or along_column is None:
+        position = ()
+    measures = group("PixelMeasuresSequence")
+    spacing = _numbers(measures.get("PixelSpacing") or dataset.get("ImagerPixelSpacing"), 2)
+    thickness = _numbers(measures.get("SliceThickness"), 1)
+    shown = group("FrameVOILUTSequence")
+    window = _numbers(_first(shown.get("WindowCenter")), 1) + _numbers(
+        _first(shown.get("WindowWidth")), 1
+    )
+    return FrameHeader(
+        frame=frame,
+        position=_vector(position),
+        along_row=along_row if position else None,
+        along_column=along_column if position else None,
+        spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        thickness=thickness[0] if thickness and thickness[0] > 0 else None,
+        window=(window[0], window[1]) if len(window) == 2 and window[1] > 0 else None,
+        stack=f"{rows}x{columns} {_kind(dataset, frame)}",
+        when=_when(dataset, frame),
+    )
+
+
+def _kind(dataset: Dataset, frame: int) -> str:
+    """Return the type of image, which sets a localizer or a map apart from the slices."""
+    kind = dataset.get("ImageType")
+    for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
+        group = functional_group(dataset, frame, name)
+        if group is not None and group.get("FrameType"):
+            kind = group.FrameType
+    return "\\".join(_texts(kind))
+
+
+def _when(dataset: Dataset, frame: int) -> dict[str, str]:
+    found = {}
+    for name, group in _WHEN.items():
+        item = functional_group(dataset, frame, group) if group else None
+        value = dataset.get(name) if item is None else item.get(name)
+        if value not in (None, ""):
+            found[name] = "\\".join(_texts(value))
+    dimensions = functional_group(dataset, frame, "FrameContentSequence")
+    for i, value in enumerate(_several(dimensions and dimensions.get("DimensionIndexValues"))):
+        found[f"DimensionIndexValues {i}"] = str(value)
+    return found
+
+
+def _several(value: Any) -> Iterable[Any]:
+    if value is None:
+        return ()
+    return value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(part) for part in _several(value)]
+
+
+def _first(value: Any) -> Any:
+    return next(iter(_several(value)), None)
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...]:
+    """Return so many finite numbers, or none at all where the value is anything else."""
+    numbers = tuple(float(part) for part in _several(value) if part is not None)
+    return numbers if len(numbers) == count and np.isfinite(numbers).all() else ()
+
+
+def _vector(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
+    return (numbers[0], numbers[1], numbers[2]) if numbers else None
+
+
+def _unit(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
+    length = float(np.linalg.norm(numbers)) if numbers else 0.0
+    # A direction far from unit length is not one: the slice then has no known place.
+    return _vector(tuple(n / length for n in numbers)) if abs(length - 1) < 0.01 else None

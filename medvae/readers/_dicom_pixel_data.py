@@ -1,0 +1,72 @@
+"""Whether the pixel data that a DICOM header announces is all there, without reading it."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+from pydicom import uid as uids
+
+from medvae.readers._headers import Refused
+
+__all__ = ["check_pixel_data"]
+
+_PIXEL_DATA = (0x7FE0, 0x0010)
+_ITEM = (0xFFFE, 0xE000)
+_UNDEFINED = 0xFFFFFFFF
+
+
+def check_pixel_data(
+    file: BinaryIO, size: int, need: int, frames: int, syntax: uids.UID
+) -> None:
+    """Refuse a file whose pixel data is missing or cut short.
+
+    Args:
+        file: stands where the pixel data element should begin.
+        size: length of the file in bytes.
+        need: bytes of pixel data when they are not compressed.
+        frames: how many frames the header announces.
+        syntax: the transfer syntax.
+    """
+    order = "<" if syntax.is_little_endian else ">"
+    tag = _read(file, order + "HH")
+    if tag != _PIXEL_DATA:
+        raise Refused("there is no pixel data in it")
+    length = _element_length(file, order, syntax)
+    start = file.tell()
+    if syntax.is_compressed:
+        _check_fragments(file, size, frames)
+        return
+    have = size - start if length == _UNDEFINED else min(length, size - start)
+    if have < need:
+        raise Refused(f"it is truncated: {have} of {need} bytes of pixel data are there")
+
+
+def _element_length(file: BinaryIO, order: str, syntax: uids.UID) -> int:
+    if syntax.is_implicit_VR:
+        return (_read(file, order + "L") or (0,))[0]
+    return (_read(file, order + "2s2xL") or (b"", 0))[1]
+
+
+def _check_fragments(file: BinaryIO, size: int, frames: int) -> None:
+    """Walk over the fragments: each must be whole, and there must be one for each frame."""
+    fragments = -1  # the first item is the table of offsets
+    while item := _read(file, "<HHL"):
+        if item[:2] != _ITEM:
+            break
+        end = file.tell() + item[2]
+        if end > size:
+            raise Refused(f"it is truncated: compressed pixel data ends {end - size} bytes early")
+        file.seek(end)
+        fragments += 1
+    if fragments < frames:
+        raise Refused(
+            f"it is truncated: {max(fragments, 0)} compressed fragments for {frames} frames"
+        )
+
+
+def _read(file: BinaryIO, layout: str) -> tuple[int, ...] | None:
+    """Unpack what comes next; None at the end of the file."""
+    length = struct.calcsize(layout)
+    data = file.read(length)
+    return struct.unpack(layout, data) if len(data) == length else None

@@ -1,0 +1,77 @@
+"""What a reader says of one file after its header alone; it crosses the border between processes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+__all__ = ["FileHeader", "FrameHeader", "Outcome", "Refused", "Skipped"]
+
+Outcome = Literal["read", "skipped", "refused"]
+
+
+class Skipped(Exception):
+    """The file is not one of the images that are read here."""
+
+
+class Refused(Exception):
+    """The file should be such an image, but cannot be trusted."""
+
+
+@dataclass
+class FrameHeader:
+    """One slice of a file. Vectors are in LPS millimetres; None where the file does not say.
+
+    Attributes:
+        frame, axis, time: where it is in the file, as in ``records.Source``.
+        stack: what slices must share, beside orientation, to lie in one series.
+        when: attributes that tell apart slices at the same position, such as an echo time.
+    """
+
+    frame: int = 0
+    axis: int = 2
+    time: int = 0
+    position: tuple[float, float, float] | None = None
+    along_row: tuple[float, float, float] | None = None
+    along_column: tuple[float, float, float] | None = None
+    spacing: tuple[float, float] | None = None
+    thickness: float | None = None
+    window: tuple[float, float] | None = None
+    stack: str = ""
+    when: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class FileHeader:
+    """One file that can be read, and the slices in it.
+
+    Attributes:
+        uid: SOPInstanceUID, or a fingerprint of the content where there is none.
+        named: whether ``uid`` is a name that no other image may have, as a SOPInstanceUID is.
+        instance: InstanceNumber.
+        flags: what is unusual about the file.
+    """
+
+    format: str
+    rows: int
+    columns: int
+    uid: str
+    frames: list[FrameHeader]
+    named: bool = False
+    modality: str | None = None
+    series_uid: str = ""
+    study_uid: str = ""
+    patient: str = ""
+    inverted: bool = False
+    instance: int | None = None
+    flags: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> FileHeader:
+        """Make it again from what ``to_json`` gave."""
+        frames = [FrameHeader(**frame) for frame in data.pop("frames")]
+        return cls(frames=frames, **data)

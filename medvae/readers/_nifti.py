@@ -1,0 +1,138 @@
+"""NIfTI: the header and the voxels of one file."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+from numpy.typing import NDArray
+
+from medvae.readers._decoded import Decoded
+from medvae.readers._fingerprint import fingerprint
+from medvae.readers._headers import FileHeader, Refused, Skipped
+from medvae.readers._limits import check_volume
+from medvae.readers._sniff import GZIP
+from medvae.readers._volume import cut, in_plane_axes, slice_axis, slice_frames
+
+__all__ = ["describe", "open_frames"]
+
+_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def describe(path: Path, head: bytes) -> FileHeader:
+    """Read the header and check that the voxels are all there."""
+    image = _open(path)
+    header = image.header
+    _check_kind(header)
+    shape = tuple(int(n) for n in header.get_data_shape())
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        raise Refused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
+    size = int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
+    check_volume(size)
+    _check_whole(path, head, int(header["vox_offset"]) + size)
+    affine = _TO_LPS @ image.affine
+    axis = slice_axis(shape, affine, header.get_dim_info()[2])
+    across, down = in_plane_axes(affine, axis)
+    return FileHeader(
+        format="nifti",
+        rows=shape[down],
+        columns=shape[across],
+        uid=fingerprint(path),
+        frames=slice_frames(shape, affine, axis),
+        flags=_geometry_flags(image),
+    )
+
+
+def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
+    """Open the file for decoding, a slice at a time."""
+    image = _open(path)
+    proxy = image.dataobj
+    voxels: NDArray[Any] = proxy.get_unscaled()
+    if voxels.ndim == 2:
+        voxels = voxels[..., None]
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    affine = _TO_LPS @ image.affine
+
+    def decode(frame: int, axis: int, time: int) -> Decoded:
+        stored = cut(voxels, affine, frame, axis, time)
+        stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        return Decoded(stored, slope=float(proxy.slope), intercept=float(proxy.inter))
+
+    return decode
+
+
+def _open(path: Path) -> Any:
+    # nibabel goes by the name of a file; its content says better what it is.
+    for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
+        try:
+            with path.open("rb") as file:
+                compressed = file.read(2) == GZIP
+            opened = gzip.open(path) if compressed else path.open("rb")
+            return kind.from_file_map({"image": nibabel.FileHolder(str(path), opened)})
+        except (HeaderDataError, WrapStructError, nibabel.filebasedimages.ImageFileError) as error:
+            problem = error
+        except (OSError, EOFError, zlib.error) as error:
+            raise Refused(f"it is truncated or damaged: {error}") from error
+    raise Refused(f"its NIfTI header is broken: {problem}")
+
+
+def _check_kind(header: Any) -> None:
+    if header["magic"].item()[:2] == b"ni":
+        raise Skipped("it is a NIfTI pair of two files (.hdr and .img): convert it to one .nii")
+    kind = header.get_data_dtype()
+    if kind.fields is not None:
+        raise Refused("its voxels are colours (RGB): only grayscale images are read")
+    if kind.kind not in "iufb":
+        raise Refused(f"its voxels are of the type {kind}: only real numbers are read")
+
+
+def _check_whole(path: Path, head: bytes, need: int) -> None:
+    """Refuse a file that ends before its voxels do."""
+    if head[:2] != GZIP:
+        have = path.stat().st_size
+    else:
+        with path.open("rb") as file:
+            file.seek(-4, 2)
+            have = int.from_bytes(file.read(4), "little")
+        if have != need % 2**32:
+            # Not plain truth for a file of several members: only reading it through tells.
+            have = _inflated_size(path, need)
+    if have < need % (2**32 if head[:2] == GZIP else 2**63):
+        raise Refused(f"it is truncated: {have} of {need} bytes are there")
+
+
+def _inflated_size(path: Path, enough: int) -> int:
+    size = 0
+    try:
+        with gzip.open(path) as file:
+            while size < enough and (piece := file.read(2**20)):
+                size += len(piece)
+    except (OSError, EOFError, zlib.error):
+        pass
+    return size
+
+
+def _geometry_flags(image: Any) -> list[str]:
+    """Say what is doubtful about the orientation."""
+    header, flags = image.header, []
+    qform, sform = int(header["qform_code"]), int(header["sform_code"])
+    if not qform and not sform:
+        flags.append("no orientation in the header (neither sform nor qform)")
+    if qform and sform and not np.allclose(header.get_qform(), header.get_sform(), atol=1e-2):
+        flags.append("sform and qform differ: sform is used")
+    axes = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-2):
+        flags.append("sheared voxels")
+    return flags

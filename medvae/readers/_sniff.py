@@ -1,0 +1,74 @@
+"""Which format a file is in, from its first bytes: names and suffixes do not count."""
+
+from __future__ import annotations
+
+import zlib
+
+from medvae.readers._headers import Skipped
+
+__all__ = ["HEAD", "GZIP", "sniff"]
+
+HEAD = 8192
+"""How many bytes are looked at."""
+
+GZIP = b"\x1f\x8b"
+
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+_OTHERS = {
+    GZIP: "it is gzip-compressed but not NIfTI: unpack it first",
+    b"PK\x03\x04": "it is a zip archive: unpack it first",
+    b"%PDF": "it is a PDF document",
+    b"GIF8": "it is a GIF picture: convert it to PNG",
+    b"BM": "it is a BMP picture: convert it to PNG",
+}
+
+
+def sniff(head: bytes) -> str:
+    """Return the name of the format of a file that begins with ``head``.
+
+    Raises:
+        Skipped: it is none of those that are read.
+    """
+    if not head:
+        raise Skipped("it is empty")
+    if not head.strip(b"\0"):
+        raise Skipped("it begins with nothing but zero bytes")
+    tests = {
+        "dicom": head[128:132] == b"DICM",
+        "nifti": _is_nifti(head),
+        "picture": head.startswith(_PICTURES),
+        "itk": head.startswith(b"NRRD") or _is_meta_image(head),
+    }
+    for name, found in tests.items():
+        if found:
+            return name
+    for magic, reason in _OTHERS.items():
+        if head.startswith(magic):
+            raise Skipped(reason)
+    if _is_bare_dicom(head):
+        return "dicom"
+    raise Skipped("it is in none of the formats that are read")
+
+
+def _is_nifti(head: bytes) -> bool:
+    if head.startswith(GZIP):
+        try:
+            head = zlib.decompressobj(31).decompress(head, 1024)
+        except zlib.error:
+            return False
+    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
+
+
+def _is_meta_image(head: bytes) -> bool:
+    first = head.lstrip()[:32].replace(b" ", b"")
+    return first.startswith((b"ObjectType=Image", b"NDims=", b"Comment=")) and b"NDims" in head
+
+
+def _is_bare_dicom(head: bytes) -> bool:
+    """Tell DICOM without a preamble: it begins with an element of group 2 or 8.
+
+    That is a tag, then two capitals (explicit) or a small 32-bit length (implicit).
+    """
+    length = int.from_bytes(head[4:8], "little")
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    return head[:2] in (b"\x02\0", b"\x08\0") and (explicit or length < 2**10)

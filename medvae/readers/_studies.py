@@ -1,0 +1,133 @@
+"""From files to studies: scan the headers, sort the slices, account for every file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medvae.errors import DecodeError
+from medvae.readers._assembly import Assembly
+from medvae.readers._files import FileReport, Found, find_files, natural_key
+from medvae.readers._headers import FileHeader
+from medvae.readers._pixels import PixelLoader, read_pixels
+from medvae.readers._workers import Workers, shared_workers
+from medvae.records import Slice, Study
+
+__all__ = ["Scan", "open_studies", "verify_pixels"]
+
+Progress = Callable[[int, int], None]
+"""Called with how many files are done and how many there are."""
+
+_MASK_FOLDERS = {"mask", "masks", "label", "labels", "labelstr", "labelsts", "segmentations"}
+_MASK_NAME = re.compile(r"[-_.](seg|segmentation|gt|mask|labels?)(\.[a-z]+)+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found: the studies, and a report on every single file."""
+
+    studies: tuple[Study, ...]
+    files: tuple[FileReport, ...]
+
+    @property
+    def slices(self) -> Iterator[Slice]:
+        """All slices of all studies."""
+        return (s for study in self.studies for s in study.slices)
+
+
+def open_studies(
+    paths: Iterable[str | Path],
+    *,
+    modality: str | None = None,
+    nan_as_padding: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """Find the studies in files and folders, by their headers alone.
+
+    Args:
+        paths: files and folders, in any mixture of formats and patients.
+        modality: taken for files that do not say, such as NIfTI and pictures.
+        nan_as_padding: read volumes that hold NaN and take it for padding.
+        workers: how many processes read; those already running by default.
+        progress: is told how the scan goes on.
+
+    Raises:
+        ReadError: a path that was given is not there.
+    """
+    found, reports = find_files(Path(path) for path in paths)
+    pool = shared_workers() if workers is None else Workers(workers)
+    try:
+        headers, not_read = _scan(found, pool, progress)
+        assembly = Assembly(headers, pool, PixelLoader(nan_as_padding), modality)
+    finally:
+        if workers is not None:
+            pool.close()
+    files = sorted(reports + not_read + assembly.reports(), key=lambda r: natural_key(r.path))
+    return Scan(assembly.studies(), tuple(files))
+
+
+def verify_pixels(
+    scan: Scan, *, workers: int | None = None, progress: Progress | None = None
+) -> Scan:
+    """Decode every slice once, and refuse the files in which one cannot be decoded.
+
+    Args:
+        scan: from ``open_studies``.
+        workers: how many processes decode; those already running by default.
+        progress: is told how many of the slices are done.
+    """
+    broken: dict[Path, str] = {}
+    slices = list(scan.slices)
+    for done, (item, pixels) in enumerate(read_pixels(slices, workers), 1):
+        if isinstance(pixels, DecodeError):
+            path = item.source.path
+            broken.setdefault(path, str(pixels).removeprefix(f"{path}: "))
+        if progress is not None:
+            progress(done, len(slices))
+    files = (
+        FileReport(report.path, "refused", broken[report.path])
+        if report.path in broken and report.outcome == "read"
+        else report
+        for report in scan.files
+    )
+    return Scan(tuple(_without(scan.studies, broken)), tuple(files))
+
+
+def _without(studies: Iterable[Study], broken: dict[Path, str]) -> Iterator[Study]:
+    for study in studies:
+        kept = []
+        for series in study.series:
+            slices = tuple(s for s in series.slices if s.source.path not in broken)
+            if slices:
+                kept.append(replace(series, slices=slices))
+        if kept:
+            yield replace(study, series=tuple(kept))
+
+
+def _scan(
+    found: Sequence[Found], pool: Workers, progress: Progress | None
+) -> tuple[list[tuple[Path, FileHeader]], list[FileReport]]:
+    """Read all headers; return those that were read, and reports on the files that were not."""
+    headers, reports = [], []
+    requests = ({"task": "header", "path": str(file.path)} for file in found)
+    for done, (file, reply) in enumerate(zip(found, pool.ask_all(requests), strict=True), 1):
+        if reply.failed:
+            reports.append(FileReport(file.path, reply.data["outcome"], reply.data["reason"]))
+        elif not file.named and _looks_like_mask(file, reply.data["header"]["format"]):
+            reason = "it looks like a mask by its name: give masks with --labels"
+            reports.append(FileReport(file.path, "skipped", reason))
+        else:
+            headers.append((file.path, FileHeader.from_json(reply.data["header"])))
+        if progress is not None:
+            progress(done, len(found))
+    return headers, reports
+
+
+def _looks_like_mask(file: Found, format_name: str) -> bool:
+    if format_name == "dicom":
+        return False
+    folders = {part.lower() for part in file.inside.parent.parts}
+    return bool(folders & _MASK_FOLDERS) or _MASK_NAME.search(file.path.name) is not None

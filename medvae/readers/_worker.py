@@ -1,0 +1,121 @@
+"""The worker process: reads headers and decodes slices of files that nobody has vouched for.
+
+It is asked in lines of JSON on standard input. Each answer on standard output is the length of a
+line of JSON, the line, and the bytes of the arrays that it announces. It answers each request
+once, and ends when standard input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from medvae.readers._decoded import Decoded
+from medvae.readers._headers import Refused, Skipped
+from medvae.readers._sniff import HEAD, sniff
+
+Answer = tuple[dict[str, Any], list[Any]]
+Decode = Callable[[int, int, int], Decoded]
+
+
+class Reader:
+    """Answers requests; keeps the last file open, since its slices are asked for one by one."""
+
+    def __init__(self) -> None:
+        self._opened: tuple[object, Decode] | None = None
+
+    def header(self, request: dict[str, Any]) -> Answer:
+        """Describe a file by its header."""
+        path = Path(request["path"])
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        found = _format(sniff(head)).describe(path, head)
+        return {"header": found.to_json()}, []
+
+    def pixels(self, request: dict[str, Any]) -> Answer:
+        """Decode one slice."""
+        decode = self._open(Path(request["path"]), request["format"])
+        decoded = decode(request["frame"], request["axis"], request["time"])
+        arrays = [a for a in (decoded.stored, decoded.values) if a is not None]
+        arrays = [np.ascontiguousarray(array) for array in arrays]
+        return {
+            "slope": decoded.slope,
+            "intercept": decoded.intercept,
+            "padding": decoded.padding,
+            "arrays": [[array.dtype.str, array.shape] for array in arrays],
+        }, arrays
+
+    def _open(self, path: Path, format_name: str) -> Decode:
+        status = path.stat()
+        key = (path, status.st_mtime_ns, status.st_size)
+        if self._opened is None or self._opened[0] != key:
+            self._opened = None  # let go of the last file before this one takes memory
+            self._opened = (key, _format(format_name).open_frames(path))
+        return self._opened[1]
+
+
+def answer(reader: Reader, request: dict[str, Any]) -> Answer:
+    """Answer one request; whatever goes wrong with the file becomes an answer too."""
+    try:
+        return getattr(reader, request["task"])(request)  # type: ignore[no-any-return]
+    except Skipped as reason:
+        return {"outcome": "skipped", "reason": str(reason)}, []
+    except Refused as reason:
+        return {"outcome": "refused", "reason": str(reason)}, []
+    except MemoryError:
+        return {"outcome": "refused", "reason": "it takes more memory than a file may"}, []
+    except OSError as error:
+        return {"outcome": "refused", "reason": error.strerror or str(error)}, []
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # Decoders raise whatever they like; pyo3 ones even what is no Exception.
+    except BaseException as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        return {"outcome": "refused", "reason": f"it cannot be decoded: {reason}"}, []
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until there are no more."""
+    reader = Reader()
+    for line in requests:
+        reply, arrays = answer(reader, json.loads(line))
+        text = json.dumps(reply).encode()
+        answers.write(len(text).to_bytes(4, "little") + text)
+        for array in arrays:
+            answers.write(memoryview(array).cast("B"))
+        answers.flush()
+
+
+def _format(name: str) -> Any:
+    return import_module(f"medvae.readers._{name}")
+
+
+def _limit_memory(size: int) -> None:
+    try:
+        import resource
+    except ImportError:  # pragma: no cover  # there is none on Windows
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size, hard))
+
+
+def main() -> None:
+    """Run the worker on standard input and output."""
+    _limit_memory(int(sys.argv[1]))
+    warnings.simplefilter("ignore")
+    # Libraries print what they think of a file; that must not get between the answers.
+    answers = os.fdopen(os.dup(1), "wb", buffering=2**16)
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
