@@ -51,10 +51,9 @@ def pseudonym(kind: str, *identity: str) -> str:
         identity: the parts that together identify it.
     """
     secret = os.environ.get("MEDVAE_SECRET", "").encode()
-    if len(secret) > hashlib.blake2b.MAX_KEY_SIZE:
-        raise UsageProblem(
-            f"MEDVAE_SECRET is {len(secret)} bytes long: give at most {hashlib.blake2b.MAX_KEY_SIZE}"
-        )
+    longest = hashlib.blake2b.MAX_KEY_SIZE
+    if len(secret) > longest:
+        raise UsageProblem(f"MEDVAE_SECRET is {len(secret)} bytes long: give at most {longest}")
     digest = hashlib.blake2b(digest_size=10, key=secret, person=b"medvae")
     for part in (kind, *identity):
         data = part.encode("utf-8", "surrogatepass")

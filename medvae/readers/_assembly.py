@@ -7,8 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from medvae.readers._files import FileReport
 from medvae.readers._headers import FileHeader, FrameHeader
 from medvae.readers._pixels import PixelLoader, request_for
@@ -17,6 +15,9 @@ from medvae.readers._workers import Workers
 from medvae.records import Geometry, Series, Slice, Source, Study, pseudonym
 
 __all__ = ["Assembly"]
+
+Order = tuple[str, str, tuple[int, int]]
+"""Where a series stands in its study: its name, its type of image, orientation and time."""
 
 _SAME_DIRECTION = 0.01
 """Direction cosines that differ by less than this (half a degree) are the same direction."""
@@ -46,7 +47,7 @@ class Assembly:
         self._kept: Counter[Path] = Counter()
         self._notes: dict[Path, str] = {}
         self._copies: set[Path] = set()
-        self._series: dict[tuple[str, str, str], list[tuple[object, Series]]] = defaultdict(list)
+        self._series: dict[tuple[str, str, str], list[tuple[Order, Series]]] = defaultdict(list)
         self._repeats = self._number_repeats(headers)
         for members in self._by_series(headers).values():
             self._add_series(members)
@@ -95,6 +96,7 @@ class Assembly:
 
     def _add_series(self, members: Sequence[Member]) -> None:
         """Add what has the same series, shape and type of image; other directions are apart."""
+        name = members[0].file.series_uid or min(member.file.uid for member in members)
         for number, part in enumerate(_by_direction(members)):
             try:
                 once, copies = self._drop_twins(part)
@@ -107,7 +109,7 @@ class Assembly:
                 stacks[0].flags.append(f"duplicates: {len(copies)} left out")
             for time, stack in enumerate(stacks):
                 self._report_copies(copies + stack.copies)
-                self._add_stack(stack, (number, time))
+                self._add_stack(stack, name, (number, time))
 
     def _drop_twins(
         self, members: Sequence[Member]
@@ -140,11 +142,10 @@ class Assembly:
             )
         return hashlib.blake2b(reply.arrays[0].tobytes(), digest_size=16).hexdigest()
 
-    def _add_stack(self, stack: Stack, place: tuple[int, int]) -> None:
+    def _add_stack(self, stack: Stack, name: str, place: tuple[int, int]) -> None:
         first = stack.members[0]
         group, origin = _patient(first)
         slices = tuple(self._slice(member, group) for member in stack.members)
-        name = first.file.series_uid or min(s.key for s in slices)
         series = Series(
             key=pseudonym("series", name, first.frame.stack, str(place[0]), stack.name),
             slices=slices,
@@ -191,18 +192,18 @@ def _series_id(path: Path, header: FileHeader, frame: FrameHeader) -> tuple[str,
 
 def _by_direction(members: Iterable[Member]) -> list[list[Member]]:
     """Part slices of different orientations, such as those of a localizer."""
-    parts: list[tuple[np.ndarray, list[Member]]] = []
+    parts: list[tuple[tuple[float, ...], list[Member]]] = []
     for member in members:
-        axes = np.array([*(member.frame.along_row or (0,)), *(member.frame.along_column or (0,))])
+        axes = (*(member.frame.along_row or ()), *(member.frame.along_column or ()))
         for reference, part in parts:
-            if reference.shape == axes.shape and np.allclose(
-                reference, axes, rtol=0, atol=_SAME_DIRECTION
+            if len(axes) == len(reference) and all(
+                abs(a - b) < _SAME_DIRECTION for a, b in zip(axes, reference, strict=True)
             ):
                 part.append(member)
                 break
         else:
             parts.append((axes, [member]))
-    return [part for _, part in sorted(parts, key=lambda item: tuple(item[0].round(2)))]
+    return [part for _, part in sorted(parts, key=lambda item: [round(a, 1) for a in item[0]])]
 
 
 def _patient(member: Member) -> tuple[str, str]:

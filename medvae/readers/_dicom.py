@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
-from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 
 from medvae.readers._decoded import Decoded
@@ -50,6 +49,7 @@ _TAGS = [
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "BitsAllocated",
+    "BitsStored",
     *FRAME_TAGS,
 ]
 
@@ -67,17 +67,18 @@ def describe(path: Path, head: bytes) -> FileHeader:
             )
         except Exception as error:
             raise Refused(f"it cannot be read as DICOM: {_one_line(error)}") from error
-        _check_class(dataset, no_preamble=head[128:132] != b"DICM")
-        rows, columns, frames = _check_picture(dataset)
+        header = _attributes(dataset)
+        _check_class(header, bare=head[128:132] != b"DICM")
+        rows, columns, frames = _check_picture(header)
         syntax = _transfer_syntax(dataset)
-        need = (rows * columns * frames * int(dataset.get("BitsAllocated") or 16) + 7) // 8
+        need = (rows * columns * frames * int(header.get("BitsAllocated") or 16) + 7) // 8
         if syntax == uids.DeflatedExplicitVRLittleEndian:
             have = len(dcmread(path, specific_tags=["PixelData"]).get("PixelData") or b"")
             if have < need:
                 raise Refused(f"it is truncated: {have} of {need} bytes of pixel data are there")
         else:
             check_pixel_data(file, path.stat().st_size, need, frames, syntax)
-    return _header(path, dataset, rows, columns, frames)
+    return _header(path, header, rows, columns, frames)
 
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
@@ -117,31 +118,42 @@ def _check_inflated(path: Path, head: bytes) -> None:
                     )
 
 
-def _check_class(dataset: Dataset, no_preamble: bool) -> None:
+def _attributes(dataset: Dataset) -> dict[str, Any]:
+    """Return the values by keyword, with class and name taken from the file's own header too."""
+    try:
+        found = {element.keyword: element.value for element in dataset}
+    except Exception as error:  # pydicom raises many kinds for values it cannot convert
+        raise Refused(f"its header is broken: {_one_line(error)}") from error
     meta = getattr(dataset, "file_meta", {})
-    sop_class = str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        found[keyword] = str(found.get(keyword) or meta.get(f"MediaStorage{keyword}") or "")
+    return found
+
+
+def _check_class(header: dict[str, Any], bare: bool) -> None:
+    sop_class = header["SOPClassUID"]
     if sop_class in IMAGE_CLASSES:
         return
-    if no_preamble and not sop_class:
-        raise Skipped("it is neither DICOM nor another format known here")
+    if bare and not sop_class and "Modality" not in header:
+        raise Skipped("it is in none of the formats that are read")
     if sop_class == uids.MediaStorageDirectoryStorage:
         raise Skipped("it is a DICOMDIR, an index of other files")
-    name = uids.UID(sop_class).name if sop_class else "without a SOP class"
+    name = uids.UID(sop_class).name if sop_class else "of no stated class"
     raise Skipped(f"it is DICOM {name}, not a CT, MR, CR or DX image")
 
 
-def _check_picture(dataset: Dataset) -> tuple[int, int, int]:
+def _check_picture(header: dict[str, Any]) -> tuple[int, int, int]:
     """Return rows, columns and frames of a grayscale picture; refuse any other."""
     try:
-        rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        samples = int(dataset.get("SamplesPerPixel") or 1)
+        rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+        frames = int(header.get("NumberOfFrames") or 1)
+        samples = int(header.get("SamplesPerPixel") or 1)
     except (TypeError, ValueError) as error:
         raise Refused(f"its header is broken: {_one_line(error)}") from error
     check_frame(rows, columns)
     if frames < 1:
         raise Refused(f"its header announces {frames} frames")
-    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2").strip()
+    photometric = str(header.get("PhotometricInterpretation") or "MONOCHROME2").strip()
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise Refused(f"it is in colour ({photometric}): only grayscale images are read")
     return rows, columns, frames
@@ -159,35 +171,31 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
         available = get_decoder(syntax).is_available
     except NotImplementedError:
         available = False
-    if not available:
-        raise Refused(f"no decoder here reads its transfer syntax, {uids.UID(syntax).name}")
+    bits = int(dataset.get("BitsStored") or 8)
+    if not available or (syntax == uids.JPEGExtended12Bit and bits > 8):
+        name = uids.UID(syntax).name
+        raise Refused(f"no decoder here reads its transfer syntax, {name}, with {bits} bits")
     return uids.UID(syntax)
 
 
-def _header(path: Path, dataset: Dataset, rows: int, columns: int, frames: int) -> FileHeader:
-    meta = getattr(dataset, "file_meta", {})
-    uid = str(dataset.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID") or "")
-    patient = str(dataset.get("PatientID") or "").strip()
-    issuer = str(dataset.get("IssuerOfPatientID") or "").strip()
+def _header(path: Path, header: dict[str, Any], rows: int, columns: int, frames: int) -> FileHeader:
+    patient = str(header.get("PatientID") or "").strip()
+    issuer = str(header.get("IssuerOfPatientID") or "").strip()
+    number = header.get("InstanceNumber")
     return FileHeader(
         format="dicom",
         rows=rows,
         columns=columns,
-        uid=uid or fingerprint(path),
-        named=bool(uid),
-        modality=str(dataset.get("Modality") or "") or None,
-        series_uid=str(dataset.get("SeriesInstanceUID") or ""),
-        study_uid=str(dataset.get("StudyInstanceUID") or ""),
+        uid=header["SOPInstanceUID"] or fingerprint(path),
+        named=bool(header["SOPInstanceUID"]),
+        modality=str(header.get("Modality") or "") or None,
+        series_uid=str(header.get("SeriesInstanceUID") or ""),
+        study_uid=str(header.get("StudyInstanceUID") or ""),
         patient=f"{patient}^^^{issuer}" if patient and issuer else patient,
-        inverted=dataset.get("PhotometricInterpretation") == "MONOCHROME1",
-        instance=_instance_number(dataset),
-        frames=describe_frames(dataset, rows, columns, frames),
+        inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
+        instance=int(number) if isinstance(number, int) else None,
+        frames=describe_frames(header, rows, columns, frames),
     )
-
-
-def _instance_number(dataset: Dataset) -> int | None:
-    value = dataset.get("InstanceNumber")
-    return None if value is None or isinstance(value, MultiValue) else int(value)
 
 
 def _decoded(dataset: Dataset, stored: NDArray[Any], frame: int) -> Decoded:
@@ -220,8 +228,8 @@ def _padding(dataset: Dataset, stored: NDArray[Any]) -> tuple[float, float] | No
 def _as_stored(value: Any, stored: NDArray[Any]) -> int:
     """Read a value whose sign a wrong VR may have lost, as the pixels' own type."""
     bits = 8 * stored.dtype.itemsize
-    number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-    number %= 2**bits
+    raw = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+    number: int = raw % 2**bits
     signed = stored.dtype.kind == "i" and number >= 2 ** (bits - 1)
     return number - 2**bits if signed else number
 

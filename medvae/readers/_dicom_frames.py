@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from pydicom import Dataset
 
 from medvae.readers._headers import FrameHeader, Refused
 
-__all__ = ["FRAME_TAGS", "describe_frames", "functional_group"]
+__all__ = ["FRAME_TAGS", "Attributes", "describe_frames", "functional_group"]
+
+Attributes = dict[str, Any] | Dataset
+"""Values by DICOM keyword; looking one up is much faster in a dictionary than in a dataset."""
 
 _WHEN = {
     "TemporalPositionIdentifier": "",
@@ -43,7 +46,7 @@ FRAME_TAGS = [
 ]
 
 
-def describe_frames(dataset: Dataset, rows: int, columns: int, count: int) -> list[FrameHeader]:
+def describe_frames(dataset: Attributes, rows: int, columns: int, count: int) -> list[FrameHeader]:
     """Describe all frames of a file, one where it is not multi-frame."""
     try:
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
@@ -54,7 +57,7 @@ def describe_frames(dataset: Dataset, rows: int, columns: int, count: int) -> li
         raise Refused(f"its geometry cannot be understood: {error}") from error
 
 
-def functional_group(dataset: Dataset, frame: int, name: str) -> Dataset | None:
+def functional_group(dataset: Attributes, frame: int, name: str) -> Attributes | None:
     """Return a functional group of a frame: its own one, else the shared one, else None."""
     own = dataset.get("PerFrameFunctionalGroupsSequence") or ()
     shared = dataset.get("SharedFunctionalGroupsSequence") or ()
@@ -65,8 +68,8 @@ def functional_group(dataset: Dataset, frame: int, name: str) -> Dataset | None:
     return None
 
 
-def _describe_frame(dataset: Dataset, rows: int, columns: int, frame: int) -> FrameHeader:
-    def group(name: str) -> Dataset:
+def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) -> FrameHeader:
+    def group(name: str) -> Attributes:
         return functional_group(dataset, frame, name) or dataset
 
     position = _numbers(group("PlanePositionSequence").get("ImagePositionPatient"), 3)
@@ -94,17 +97,17 @@ def _describe_frame(dataset: Dataset, rows: int, columns: int, frame: int) -> Fr
     )
 
 
-def _kind(dataset: Dataset, frame: int) -> str:
+def _kind(dataset: Attributes, frame: int) -> str:
     """Return the type of image, which sets a localizer or a map apart from the slices."""
     kind = dataset.get("ImageType")
     for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
         group = functional_group(dataset, frame, name)
         if group is not None and group.get("FrameType"):
-            kind = group.FrameType
+            kind = group["FrameType"].value if isinstance(group, Dataset) else group["FrameType"]
     return "\\".join(_texts(kind))
 
 
-def _when(dataset: Dataset, frame: int) -> dict[str, str]:
+def _when(dataset: Attributes, frame: int) -> dict[str, str]:
     found = {}
     for name, group in _WHEN.items():
         item = functional_group(dataset, frame, group) if group else None
@@ -134,7 +137,7 @@ def _first(value: Any) -> Any:
 def _numbers(value: Any, count: int) -> tuple[float, ...]:
     """Return so many finite numbers, or none at all where the value is anything else."""
     numbers = tuple(float(part) for part in _several(value) if part is not None)
-    return numbers if len(numbers) == count and np.isfinite(numbers).all() else ()
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else ()
 
 
 def _vector(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
@@ -142,6 +145,6 @@ def _vector(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
 
 
 def _unit(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
-    length = float(np.linalg.norm(numbers)) if numbers else 0.0
+    length = math.hypot(*numbers)
     # A direction far from unit length is not one: the slice then has no known place.
     return _vector(tuple(n / length for n in numbers)) if abs(length - 1) < 0.01 else None

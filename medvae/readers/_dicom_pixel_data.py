@@ -13,12 +13,11 @@ __all__ = ["check_pixel_data"]
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM = (0xFFFE, 0xE000)
+_END = (0xFFFE, 0xE0DD)
 _UNDEFINED = 0xFFFFFFFF
 
 
-def check_pixel_data(
-    file: BinaryIO, size: int, need: int, frames: int, syntax: uids.UID
-) -> None:
+def check_pixel_data(file: BinaryIO, size: int, need: int, frames: int, syntax: uids.UID) -> None:
     """Refuse a file whose pixel data is missing or cut short.
 
     Args:
@@ -49,20 +48,18 @@ def _element_length(file: BinaryIO, order: str, syntax: uids.UID) -> int:
 
 
 def _check_fragments(file: BinaryIO, size: int, frames: int) -> None:
-    """Walk over the fragments: each must be whole, and there must be one for each frame."""
+    """Walk over the fragments: each must be whole, one at least for each frame, and an end."""
     fragments = -1  # the first item is the table of offsets
-    while item := _read(file, "<HHL"):
-        if item[:2] != _ITEM:
-            break
+    while (item := _read(file, "<HHL")) is not None and item[:2] == _ITEM:
         end = file.tell() + item[2]
         if end > size:
             raise Refused(f"it is truncated: compressed pixel data ends {end - size} bytes early")
         file.seek(end)
         fragments += 1
+    if item is None or item[:2] != _END:
+        raise Refused("it is truncated: the end of its compressed pixel data is missing")
     if fragments < frames:
-        raise Refused(
-            f"it is truncated: {max(fragments, 0)} compressed fragments for {frames} frames"
-        )
+        raise Refused(f"it is truncated: {fragments} compressed fragments for {frames} frames")
 
 
 def _read(file: BinaryIO, layout: str) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from medvae.errors import ReadError
 from medvae.readers._headers import Outcome
 
-__all__ = ["FileReport", "Found", "find_files"]
+__all__ = ["FileReport", "Found", "find_files", "natural_key"]
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,10 @@ def find_files(paths: Iterable[Path]) -> tuple[list[Found], list[FileReport]]:
     return walk.found, walk.reports
 
 
-def natural_key(path: Path) -> list[tuple[int, int, str]]:
+def natural_key(path: Path) -> list[tuple[int, str]]:
     """Order paths so that ``slice10`` comes after ``slice9``."""
-    parts = []
-    number = ""
-    for character in f"{path}\0":
-        if character.isascii() and character.isdigit():
-            number += character
-            continue
-        if number:
-            parts.append((0, int(number), number))
-            number = ""
-        parts.append((1, 0, character))
-    return parts
+    parts = re.split(r"([0-9]+)", str(path))
+    return [(int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)]
 
 
 class _Walk:

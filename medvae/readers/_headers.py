@@ -1,8 +1,8 @@
-"""What a reader says of one file after its header alone; it crosses the border between processes."""
+"""What a reader says of a file after its header alone; it crosses the border of processes."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = ["FileHeader", "FrameHeader", "Outcome", "Refused", "Skipped"]
@@ -50,6 +50,7 @@ class FileHeader:
         named: whether ``uid`` is a name that no other image may have, as a SOPInstanceUID is.
         instance: InstanceNumber.
         flags: what is unusual about the file.
+        beside: name of a file beside it that holds its voxels.
     """
 
     format: str
@@ -65,10 +66,11 @@ class FileHeader:
     inverted: bool = False
     instance: int | None = None
     flags: list[str] = field(default_factory=list)
+    beside: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return asdict(self)
+        return {**vars(self), "frames": [vars(frame) for frame in self.frames]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FileHeader:

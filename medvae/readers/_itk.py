@@ -23,7 +23,7 @@ _IMAGE_IO = {b"NRRD": "NrrdImageIO"}
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header."""
-    _check_detached(path, head)
+    beside = _detached(path, head)
     reader = _reader(path, head)
     try:
         reader.ReadImageInformation()
@@ -44,6 +44,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
         columns=shape[across],
         uid=fingerprint(path),
         frames=slice_frames(shape, affine, axis),
+        beside=beside,
     )
 
 
@@ -74,18 +75,23 @@ def _reader(path: Path, head: bytes) -> sitk.ImageFileReader:
     return reader
 
 
-def _check_detached(path: Path, head: bytes) -> None:
-    """Refuse a header whose voxels are in another folder: it could name any file there is."""
+def _detached(path: Path, head: bytes) -> str:
+    """Return the name of the file beside it that holds the voxels; empty where it does itself.
+
+    A header can name any file there is: only one in its own folder is followed.
+    """
     for line in head.split(b"\n"):
         name, _, value = line.replace(b"=", b":", 1).partition(b":")
         if name.strip().lower() in (b"elementdatafile", b"data file", b"datafile"):
             target = value.strip().decode("utf-8", "replace")
             if target.upper() == "LOCAL":
-                return
+                return ""
             if Path(target).name != target or target.upper().startswith("LIST") or "%" in target:
                 raise Refused("its voxels are not in one file beside it: write them into one file")
             if not (path.parent / target).is_file():
                 raise Refused(f"the file of its voxels, {target}, is not beside it")
+            return target
+    return ""
 
 
 def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], NDArray[np.float64]]:

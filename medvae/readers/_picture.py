@@ -43,9 +43,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
         rows=rows,
         columns=columns,
         uid=fingerprint(path),
-        frames=[
-            FrameHeader(frame=page, stack=f"{rows}x{columns}") for page in range(pages)
-        ],
+        frames=[FrameHeader(frame=page, stack=f"{rows}x{columns}") for page in range(pages)],
         flags=["turned by an EXIF tag, which is not applied"] if turned else [],
     )
 
@@ -65,7 +63,9 @@ def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path, formats=_FORMATS)
     except (OSError, SyntaxError, ValueError) as error:
-        raise Refused(f"it cannot be read as a picture: {error}".replace(str(path), "it")) from error
+        raise Refused(
+            f"it cannot be read as a picture: {error}".replace(str(path), "it")
+        ) from error
 
 
 def _stored(picture: Image.Image) -> NDArray[Any]:

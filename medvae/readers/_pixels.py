@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medvae.errors import DecodeError
 from medvae.readers._workers import Reply, Workers, shared_workers
@@ -36,15 +37,7 @@ class PixelLoader:
         if reply.failed:
             raise DecodeError(f"{source.path}: {reply.data['reason']}")
         stored = reply.arrays[0]
-        if len(reply.arrays) > 1:
-            values = reply.arrays[1]
-        elif reply.data["slope"] == 1 and reply.data["intercept"] == 0:
-            values = stored.astype(np.float32)
-        else:
-            # In double precision first: a product of large numbers must round only once.
-            values = stored * np.float64(reply.data["slope"])
-            values += reply.data["intercept"]
-            values = values.astype(np.float32)
+        values = reply.arrays[1] if len(reply.arrays) > 1 else _rescale(stored, **reply.data)
         padding = None
         if reply.data["padding"] is not None:
             low, high = reply.data["padding"]
@@ -93,6 +86,20 @@ def read_pixels(
     finally:
         if workers is not None:
             pool.close()
+
+
+def _rescale(
+    stored: NDArray[Any], slope: float, intercept: float, **_: object
+) -> NDArray[np.float32]:
+    """Turn stored values into real ones, rounded once."""
+    small = stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
+    if slope == 1 and small and float(intercept).is_integer() and abs(intercept) < 2**23:
+        values: NDArray[np.float32] = stored.astype(np.float32)  # sums below 2**24 are exact
+        values += np.float32(intercept)
+        return values
+    real = stored * np.float64(slope)
+    real += intercept
+    return real.astype(np.float32)
 
 
 def request_for(source: Source) -> dict[str, Any]:

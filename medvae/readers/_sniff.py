@@ -6,7 +6,7 @@ import zlib
 
 from medvae.readers._headers import Skipped
 
-__all__ = ["HEAD", "GZIP", "sniff"]
+__all__ = ["GZIP", "HEAD", "sniff"]
 
 HEAD = 8192
 """How many bytes are looked at."""

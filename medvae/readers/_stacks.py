@@ -88,7 +88,7 @@ def sort_stack(members: Sequence[Member], digest: Digest) -> list[Stack]:
     return stacks
 
 
-def _by_number(member: Member) -> tuple[int, list[tuple[int, int, str]], int]:
+def _by_number(member: Member) -> tuple[int, list[tuple[int, str]], int]:
     number = member.file.instance
     return (0 if number is None else number, natural_key(member.path), member.frame.frame)
 
@@ -107,11 +107,14 @@ def _places(members: Iterable[Member]) -> dict[int, int]:
 
 
 def _along(member: Member) -> float:
+    """Return how far along its normal a slice lies."""
     frame = member.frame
     assert frame.along_row is not None
     assert frame.along_column is not None
     assert frame.position is not None
-    return float(np.cross(frame.along_row, frame.along_column) @ np.array(frame.position))
+    (a, b, c), (d, e, f) = frame.along_row, frame.along_column
+    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
+    return sum(n * p for n, p in zip(normal, frame.position, strict=True))
 
 
 def _time_points(
@@ -208,7 +211,9 @@ def _tilt_flags(
     angles = np.degrees(np.arctan2(aside, gaps))
     if np.median(angles) < 0.5:
         return []
-    spread = f" (varies from {angles.min():.1f} to {angles.max():.1f})" if np.ptp(angles) > 1 else ""
+    spread = (
+        f" (varies from {angles.min():.1f} to {angles.max():.1f})" if np.ptp(angles) > 1 else ""
+    )
     return [f"tilt: slices are shifted by {np.median(angles):.1f} degrees{spread}"]
 
 

@@ -123,6 +123,13 @@ def _scan(
             headers.append((file.path, FileHeader.from_json(reply.data["header"])))
         if progress is not None:
             progress(done, len(found))
+    voxels = {path.parent / header.beside: path for path, header in headers if header.beside}
+    reports = [
+        FileReport(report.path, "read", f"the voxels of {voxels[report.path].name}")
+        if report.path in voxels
+        else report
+        for report in reports
+    ]
     return headers, reports
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medvae.readers._decoded import Decoded
-from medvae.readers._headers import Refused, Skipped
+from medvae.readers._headers import Outcome, Refused, Skipped
 from medvae.readers._sniff import HEAD, sniff
 
 Answer = tuple[dict[str, Any], list[Any]]
@@ -66,20 +66,23 @@ def answer(reader: Reader, request: dict[str, Any]) -> Answer:
     """Answer one request; whatever goes wrong with the file becomes an answer too."""
     try:
         return getattr(reader, request["task"])(request)  # type: ignore[no-any-return]
-    except Skipped as reason:
-        return {"outcome": "skipped", "reason": str(reason)}, []
-    except Refused as reason:
-        return {"outcome": "refused", "reason": str(reason)}, []
+    except Skipped as skipped:
+        return _not_read("skipped", skipped)
+    except Refused as refused:
+        return _not_read("refused", refused)
     except MemoryError:
-        return {"outcome": "refused", "reason": "it takes more memory than a file may"}, []
+        return _not_read("refused", "it takes more memory than one file may")
     except OSError as error:
-        return {"outcome": "refused", "reason": error.strerror or str(error)}, []
+        return _not_read("refused", error.strerror or error)
     except (KeyboardInterrupt, SystemExit):
         raise
     # Decoders raise whatever they like; pyo3 ones even what is no Exception.
     except BaseException as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        return {"outcome": "refused", "reason": f"it cannot be decoded: {reason}"}, []
+        return _not_read("refused", f"it cannot be decoded: {error or type(error).__name__}")
+
+
+def _not_read(outcome: Outcome, reason: object) -> Answer:
+    return {"outcome": outcome, "reason": " ".join(str(reason).split())[:400]}, []
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:

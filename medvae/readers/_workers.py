@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
@@ -26,6 +25,9 @@ from medvae.readers._limits import MEMORY_PER_WORKER, SECONDS_PER_ANSWER
 __all__ = ["Reply", "Workers", "shared_workers"]
 
 MAX_WORKERS = 8
+
+_PIPE_BYTES = 2**20
+"""Room for a slice in a pipe, so that a worker need not wait while one is taken out."""
 
 
 @dataclass
@@ -47,15 +49,21 @@ class Workers:
     Args:
         count: how many; by default one for each processor, eight at most.
         seconds: how long one answer may take.
+        memory: bytes of address space that each may take.
     """
 
-    def __init__(self, count: int | None = None, seconds: float = SECONDS_PER_ANSWER) -> None:
+    def __init__(
+        self,
+        count: int | None = None,
+        seconds: float = SECONDS_PER_ANSWER,
+        memory: int = MEMORY_PER_WORKER,
+    ) -> None:
         self.count = count or min(os.cpu_count() or 1, MAX_WORKERS)
         self.seconds = seconds
         # Last in, first out: slices asked for one by one find their file still open.
         self._idle: LifoQueue[_Worker] = LifoQueue()
         for _ in range(self.count):
-            self._idle.put(_Worker())
+            self._idle.put(_Worker(memory))
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="medvae-reader")
         self._broken: dict[str, Reply] = {}
 
@@ -124,7 +132,8 @@ class _Lost(Exception):
 class _Worker:
     """One process, started when it is first asked and again after it was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any], seconds: float) -> Reply:
@@ -138,8 +147,8 @@ class _Worker:
             data = json.loads(self._receive(length, deadline))
             arrays = []
             for dtype, shape in data.get("arrays", ()):
-                array = np.empty(shape, np.dtype(dtype))
-                self._receive_into(memoryview(array).cast("B"), deadline)
+                array: NDArray[Any] = np.empty(shape, np.dtype(dtype))
+                self._receive_into(array.data.cast("B"), deadline)
                 arrays.append(array)
             return Reply(data, arrays)
         except TimeoutError:
@@ -164,7 +173,7 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "medvae.readers._worker", str(MEMORY_PER_WORKER)],
+            [sys.executable, "-m", "medvae.readers._worker", str(self._memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -175,6 +184,7 @@ class _Worker:
                 "OMP_NUM_THREADS": "1",
             },
             start_new_session=True,
+            pipesize=_PIPE_BYTES,
         )
         return self._process
 

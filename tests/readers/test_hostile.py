@@ -1,0 +1,184 @@
+"""Files made to harm: each costs one clear line, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from pydicom import uid as uids
+from pydicom.config import disable_value_validation
+
+from medvae.readers import open_studies
+from medvae.readers._workers import Workers
+from phantoms import dicom_slice, outcomes, reasons, save, save_series
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    """A folder with a series that must be read whatever lies beside it."""
+    save_series(tmp_path / "good", [dicom_slice(i) for i in range(3)])
+    return tmp_path
+
+
+def check(folder: Path, outcome: str, reason: str) -> None:
+    """Assert what became of the one file beside the good series, which is read as ever."""
+    scan = open_studies([folder])
+    others = [report for report in scan.files if report.path.parent.name != "good"]
+    assert [(report.outcome, report.reason) for report in others] == [(outcome, reason)]
+    assert len(list(scan.slices)) == 3
+    assert all(item.pixels().stored.size for item in scan.slices)
+
+
+def test_a_header_that_announces_a_huge_picture(good: Path) -> None:
+    save(dicom_slice(series="1.9", Rows=60000, Columns=60000), good / "huge")
+    check(
+        good, "refused", "its header announces 60000x60000 pixels, more than the 67108864 allowed"
+    )
+
+
+def test_a_header_that_announces_many_frames(good: Path) -> None:
+    save(dicom_slice(series="1.9", NumberOfFrames=2**31 - 1), good / "long")
+    check(good, "refused", "it is truncated: 240 of 515396075280 bytes of pixel data are there")
+
+
+def test_a_deflated_bomb(good: Path) -> None:
+    dataset = dicom_slice(series="1.9")
+    dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
+    head = save(dataset, good / "bomb").read_bytes()
+    start = 144 + int.from_bytes(head[140:144], "little")
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    size = 2**29
+    body = deflate.compress(struct.pack("<HH2sHL", 0x0009, 0x0010, b"OB", 0, size))
+    body += b"".join(deflate.compress(bytes(2**24)) for _ in range(size // 2**24))
+    (good / "bomb").write_bytes(head[:start] + body + deflate.flush())
+    assert (good / "bomb").stat().st_size < 600_000
+    check(good, "refused", "it is deflated and inflates to more than 256 MiB")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_a_name_that_is_a_path(good: Path) -> None:
+    before = sorted(good.parent.rglob("*"))
+    dataset = dicom_slice(series="1.9")
+    with disable_value_validation():
+        dataset.SOPInstanceUID = "../../x"
+        save(dataset, good / "path")
+    scan = open_studies([good])
+    keys = {item.key for item in scan.slices}
+    assert len(keys) == 4
+    assert all(key.isalnum() for key in keys)
+    assert sorted(good.parent.rglob("*")) == sorted([*before, good / "path"])
+
+
+def test_sequences_nested_deeply(good: Path) -> None:
+    depth = 5000
+    item = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    sequence = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff"
+    head = save(dicom_slice(series="1.9"), good / "deep").read_bytes()
+    start = 144 + int.from_bytes(head[140:144], "little")
+    (good / "deep").write_bytes(head[:start] + (sequence + item) * depth)
+    scan = open_studies([good])
+    assert outcomes(scan)["deep"] in ("refused", "skipped")
+    assert len(list(scan.slices)) == 3
+
+
+def test_a_loop_of_links(good: Path) -> None:
+    (good / "good" / "again").symlink_to(good)
+    scan = open_studies([good])
+    (report,) = (report for report in scan.files if report.path.name == "again")
+    assert report.outcome == "skipped"
+    assert report.reason == f"it is a link to {good}, which is visited already"
+    assert len(scan.files) == 4
+
+
+def test_links_to_nowhere_and_to_themselves(good: Path) -> None:
+    (good / "nowhere").symlink_to(good / "not there")
+    (good / "itself").symlink_to(good / "itself")
+    scan = open_studies([good])
+    assert {name: reasons(scan)[name] for name in ("nowhere", "itself")} == {
+        "nowhere": "it is a link that leads nowhere",
+        "itself": "it is a link that leads nowhere",
+    }
+
+
+def test_a_pipe_is_not_waited_for(good: Path) -> None:
+    os.mkfifo(good / "pipe")
+    check(good, "skipped", "it is not a regular file")
+
+
+def test_what_may_not_be_read(good: Path) -> None:
+    save(dicom_slice(series="1.9"), good / "closed")
+    (good / "closed").chmod(0)
+    save(dicom_slice(series="1.8"), good / "closed folder" / "inside")
+    (good / "closed folder").chmod(0)
+    script = (
+        "import sys; from medvae.readers import open_studies\n"
+        "for r in open_studies(sys.argv[1:]).files: print(r.path.name, r.outcome, r.reason)"
+    )
+    as_user = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
+    if os.geteuid() != 0:
+        as_user = []  # only the superuser must first give up reading everything
+    elif shutil.which("setpriv") is None:
+        pytest.skip("the superuser may read everything")
+    try:
+        command = [*as_user, sys.executable, "-c", script, str(good)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        (good / "closed folder").chmod(0o755)
+    assert "closed refused Permission denied\n" in done.stdout
+    assert "closed folder refused Permission denied\n" in done.stdout
+    assert done.stdout.count(" read ") == 3
+
+
+class TestWorkers:
+    def ask(self, workers: Workers, path: Path) -> dict[str, object]:
+        return workers.ask({"task": "header", "path": str(path)}).data
+
+    def test_a_hang_costs_one_file(self, good: Path) -> None:
+        os.mkfifo(good / "pipe")  # opening it waits for a writer who never comes
+        with Workers(1, seconds=1.5) as workers:
+            start = time.monotonic()
+            assert self.ask(workers, good / "pipe") == {
+                "outcome": "refused",
+                "reason": "it was not read within 1.5 seconds",
+            }
+            assert self.ask(workers, good / "pipe")["outcome"] == "refused"
+            assert time.monotonic() - start < 10
+            assert "header" in self.ask(workers, next((good / "good").iterdir()))
+
+    def test_a_crash_costs_one_file(self, good: Path) -> None:
+        os.mkfifo(good / "pipe")
+        with Workers(1) as workers:
+            assert "header" in self.ask(workers, next((good / "good").iterdir()))
+            process = workers._idle.queue[0]._process
+            assert process is not None
+            threading.Timer(0.3, process.kill).start()
+            assert self.ask(workers, good / "pipe") == {
+                "outcome": "refused",
+                "reason": "it crashed the process that read it (exit code -9)",
+            }
+            assert "header" in self.ask(workers, next((good / "good").iterdir()))
+
+    def test_a_file_that_takes_too_much_memory_costs_itself(self, good: Path) -> None:
+        voxels = np.zeros((8, 8, 8), "int16")
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), good / "large.nii")
+        header = nibabel.load(good / "large.nii").header
+        header.set_data_shape((1000, 1000, 400))
+        with (good / "large.nii").open("r+b") as file:
+            file.write(header.binaryblock)
+            file.truncate(352 + 2 * 1000 * 1000 * 400)
+        request = {"path": str(good / "large.nii"), "format": "nifti", "frame": 0}
+        with Workers(1, memory=2**30) as workers:
+            reply = workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
+            assert reply.data["outcome"] == "refused"
+            assert "memory" in str(reply.data["reason"])
+            assert "header" in self.ask(workers, next((good / "good").iterdir()))

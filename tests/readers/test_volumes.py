@@ -1,0 +1,262 @@
+"""NIfTI, NRRD and MetaImage: slices of any orientation, exact values, doubtful headers."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from nibabel.orientations import axcodes2ornt, ornt_transform
+from numpy.typing import NDArray
+
+from medvae.errors import DecodeError
+from medvae.readers import open_studies, read_pixels, verify_pixels
+from medvae.records import Series, Slice
+from phantoms import outcomes, reasons
+
+SHAPE = (6, 7, 5)
+SIZES = (1.5, 1.25, 4.0)
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def volume(shape: tuple[int, ...] = SHAPE, dtype: str = "int16") -> NDArray[Any]:
+    return np.random.default_rng(0).integers(-500, 500, shape).astype(dtype)
+
+
+def save_nifti(path: Path, voxels: NDArray[Any], affine: NDArray[Any] | None = None) -> Any:
+    image = nibabel.Nifti1Image(voxels, np.diag([*SIZES, 1]) if affine is None else affine)
+    nibabel.save(image, path)
+    return image
+
+
+def only_series(path: Path, **options: Any) -> Series:
+    scan = open_studies([path], **options)
+    ((series,),) = (study.series for study in scan.studies)
+    return series
+
+
+def world_of_pixels(item: Slice) -> NDArray[np.float64]:
+    """Return the LPS position of every pixel, ``[rows, columns, 3]``, from the geometry alone."""
+    geometry = item.geometry
+    assert geometry.position
+    assert geometry.spacing
+    assert geometry.along_row
+    assert geometry.along_column
+    rows, columns = np.mgrid[: item.shape[0], : item.shape[1]][..., None]
+    across = np.array(geometry.along_row) * geometry.spacing[1]
+    down = np.array(geometry.along_column) * geometry.spacing[0]
+    return np.array(geometry.position) + columns * across + rows * down
+
+
+ORIENTATIONS = [
+    "".join(code)
+    for axes in itertools.permutations(("RL", "AP", "SI"))
+    for code in itertools.product(*axes)
+]
+
+
+@pytest.mark.parametrize("code", ORIENTATIONS)
+def test_every_pixel_is_where_its_geometry_says(tmp_path: Path, code: str) -> None:
+    voxels = volume(dtype="float32")
+    canonical = nibabel.Nifti1Image(voxels, np.diag([*SIZES, 1]))
+    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(code))
+    image = canonical.as_reoriented(turn)
+    nibabel.save(image, tmp_path / "a.nii.gz")
+    to_voxel = np.linalg.inv(TO_LPS @ image.affine)
+    data = np.asarray(image.dataobj)
+    series = only_series(tmp_path)
+    assert len(series.slices) == SHAPE[2]
+    assert series.gap == pytest.approx(SIZES[2])
+    heights = [item.geometry.position[2] for item in series.slices if item.geometry.position]
+    assert heights == sorted(heights, reverse=heights[0] > heights[-1])
+    for item in series.slices:
+        index = np.rint(world_of_pixels(item) @ to_voxel[:3, :3].T + to_voxel[:3, 3]).astype(int)
+        expected = data[index[..., 0], index[..., 1], index[..., 2]]
+        np.testing.assert_array_equal(item.pixels().values, expected)
+        # Columns run left-right in an axial slice, whatever the order of the voxels.
+        assert np.argmax(np.abs(item.geometry.along_row or 0)) == 0
+
+
+class TestSliceAxis:
+    def test_coarsest_of_an_anisotropic_volume(self, tmp_path: Path) -> None:
+        save_nifti(tmp_path / "a.nii", volume(), np.diag([3.0, 1, 1, 1]))
+        assert {item.source.axis for item in only_series(tmp_path).slices} == {0}
+
+    def test_axial_of_an_isotropic_one(self, tmp_path: Path) -> None:
+        affine = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+        save_nifti(tmp_path / "a.nii", volume(), affine)
+        assert {item.source.axis for item in only_series(tmp_path).slices} == {1}
+
+    def test_stated_in_the_header(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(volume(), np.eye(4))
+        image.header.set_dim_info(slice=0)
+        nibabel.save(image, tmp_path / "a.nii")
+        assert {item.source.axis for item in only_series(tmp_path).slices} == {0}
+
+
+class TestNifti:
+    def test_scaling_is_applied_and_stored_values_kept(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(volume(), np.diag([*SIZES, 1]))
+        image.header.set_slope_inter(0.5, -10)
+        nibabel.save(image, tmp_path / "a.nii")
+        loaded = nibabel.load(tmp_path / "a.nii")
+        item = only_series(tmp_path).slices[2]
+        pixels = item.pixels()
+        assert pixels.stored.dtype == np.int16
+        np.testing.assert_array_equal(pixels.stored, loaded.dataobj.get_unscaled()[..., 2].T)
+        np.testing.assert_array_equal(
+            pixels.values, loaded.get_fdata()[..., 2].T.astype(np.float32)
+        )
+
+    def test_suffix_does_not_count(self, tmp_path: Path) -> None:
+        save_nifti(tmp_path / "a.nii.gz", volume())
+        save_nifti(tmp_path / "b.nii", volume() + 1)
+        (tmp_path / "a.nii.gz").rename(tmp_path / "first")
+        (tmp_path / "b.nii").rename(tmp_path / "second.gz")
+        assert set(outcomes(open_studies([tmp_path])).values()) == {"read"}
+
+    def test_time_points_become_series(self, tmp_path: Path) -> None:
+        voxels = volume((*SHAPE, 3))
+        save_nifti(tmp_path / "a.nii.gz", voxels)
+        (study,) = open_studies([tmp_path]).studies
+        assert [s.flags for s in study.series] == [(f"time point {t} of 3",) for t in (1, 2, 3)]
+        for time, series in enumerate(study.series):
+            np.testing.assert_array_equal(
+                np.stack([item.pixels().stored for item in series.slices], -1),
+                voxels[..., time].swapaxes(0, 1),
+            )
+
+    def test_two_dimensions(self, tmp_path: Path) -> None:
+        voxels = volume((6, 7))
+        save_nifti(tmp_path / "a.nii", voxels)
+        (item,) = only_series(tmp_path).slices
+        np.testing.assert_array_equal(item.pixels().stored, voxels.T)
+
+    def test_forms_that_differ_are_flagged(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(volume(), np.diag([*SIZES, 1]))
+        image.set_sform(np.diag([*SIZES, 1]), code=1)
+        turned = np.diag([*SIZES, 1])
+        turned[:3, 3] = 50
+        image.set_qform(turned, code=1)
+        nibabel.save(image, tmp_path / "a.nii")
+        assert only_series(tmp_path).flags == ("sform and qform differ: sform is used",)
+
+    def test_no_orientation_is_flagged(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(volume(), None)
+        image.set_sform(None, code=0)
+        image.set_qform(None, code=0)
+        nibabel.save(image, tmp_path / "a.nii")
+        (flag,) = only_series(tmp_path).flags
+        assert flag == "no orientation in the header (neither sform nor qform)"
+
+    def test_nan_is_refused_unless_told(self, tmp_path: Path) -> None:
+        voxels = volume(dtype="float32")
+        voxels[2, 3, 1] = np.nan
+        save_nifti(tmp_path / "a.nii", voxels)
+        scan = open_studies([tmp_path])
+        item = next(item for item in scan.slices if item.source.frame == 1)
+        with pytest.raises(DecodeError, match="1 values that are NaN"):
+            item.pixels()
+        checked = verify_pixels(scan)
+        assert outcomes(checked) == {"a.nii": "refused"}
+        assert "NaN" in reasons(checked)["a.nii"]
+        item = only_series(tmp_path, nan_as_padding=True).slices[1]
+        pixels = item.pixels()
+        assert pixels.padding is not None
+        assert np.argwhere(pixels.padding).tolist() == [[3, 2]]
+        assert pixels.values[3, 2] == np.nanmin(voxels[..., 1])
+
+    def test_colours_are_refused(self, tmp_path: Path) -> None:
+        rgb = np.zeros(SHAPE, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")]))
+        save_nifti(tmp_path / "a.nii", rgb)
+        save_nifti(tmp_path / "b.nii", volume().astype("complex64"))
+        scan = open_studies([tmp_path])
+        assert outcomes(scan) == {"a.nii": "refused", "b.nii": "refused"}
+        assert "colours" in reasons(scan)["a.nii"]
+
+    @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+    def test_truncated_files_are_refused(self, tmp_path: Path, name: str) -> None:
+        save_nifti(tmp_path / name, volume((40, 40, 40)))
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
+        scan = open_studies([tmp_path])
+        assert outcomes(scan) == {name: "refused"}
+        assert "truncated" in reasons(scan)[name]
+
+    def test_a_file_of_several_gzip_members_is_whole(self, tmp_path: Path) -> None:
+        save_nifti(tmp_path / "a.nii", volume())
+        data = (tmp_path / "a.nii").read_bytes()
+        (tmp_path / "a.nii").unlink()
+        (tmp_path / "b.nii.gz").write_bytes(gzip.compress(data[:400]) + gzip.compress(data[400:]))
+        assert outcomes(open_studies([tmp_path])) == {"b.nii.gz": "read"}
+
+    def test_masks_are_told_by_name(self, tmp_path: Path) -> None:
+        for name in ("p1.nii.gz", "p1_seg.nii.gz", "p2-mask.nii"):
+            save_nifti(tmp_path / name, volume())
+        scan = open_studies([tmp_path])
+        assert outcomes(scan) == {
+            "p1.nii.gz": "read",
+            "p1_seg.nii.gz": "skipped",
+            "p2-mask.nii": "skipped",
+        }
+        named = open_studies([tmp_path / "p1_seg.nii.gz"])
+        assert outcomes(named) == {"p1_seg.nii.gz": "read"}
+
+    def test_equal_files_have_keys_of_their_own(self, tmp_path: Path) -> None:
+        for folder in ("p1", "p2"):
+            (tmp_path / folder).mkdir()
+            save_nifti(tmp_path / folder / "a.nii", volume())
+        scan = open_studies([tmp_path])
+        assert len({item.key for item in scan.slices}) == 2 * SHAPE[2]
+        assert len({study.group for study in scan.studies}) == 2
+        assert "same content as" in [report.reason for report in scan.files][1]
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.mhd", "a.nhdr"])
+def test_itk_formats(tmp_path: Path, name: str) -> None:
+    voxels = volume()
+    image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+    image.SetSpacing(SIZES)
+    image.SetOrigin((3, -4, 5))
+    image.SetDirection((0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / name))
+    scan = open_studies([tmp_path])
+    assert set(outcomes(scan).values()) == {"read"}
+    ((series,),) = (study.series for study in scan.studies)
+    assert len(series.slices) == SHAPE[2]
+    for index, item in enumerate(series.slices):
+        row, column = 4, 2
+        expected = image.TransformIndexToPhysicalPoint((column, row, index))
+        assert world_of_pixels(item)[row, column] == pytest.approx(expected)
+        np.testing.assert_array_equal(item.pixels().values, voxels[..., index].T)
+
+
+def test_a_detached_header_reaches_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"x" * 1000)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for name, target in (("a.mhd", "../secret"), ("b.mhd", str(tmp_path / "secret"))):
+        (inside / name).write_text(
+            "ObjectType = Image\nNDims = 2\nDimSize = 10 10\nElementType = MET_UCHAR\n"
+            f"ElementDataFile = {target}\n"
+        )
+    scan = open_studies([inside])
+    assert outcomes(scan) == {"a.mhd": "refused", "b.mhd": "refused"}
+    assert all("not in one file beside it" in reason for reason in reasons(scan).values())
+
+
+def test_pixels_come_in_order_from_several_workers(tmp_path: Path) -> None:
+    for i in range(4):
+        save_nifti(tmp_path / f"{i}.nii.gz", volume() + i)
+    slices = list(open_studies([tmp_path]).slices)
+    for workers in (1, 3):
+        found = list(read_pixels(slices, workers))
+        assert [item for item, _ in found] == slices
+        for item, pixels in found:
+            assert not isinstance(pixels, DecodeError)
+            np.testing.assert_array_equal(pixels.stored, item.pixels().stored)
