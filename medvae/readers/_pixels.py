@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.errors import DecodeError
-from medvae.readers._workers import Reply, Workers, shared_workers
+from medvae.readers._workers import Reply, shared_workers, workers_for
 from medvae.records import Pixels, Slice, Source
 
 __all__ = ["PixelLoader", "read_pixels", "request_for"]
@@ -67,25 +68,21 @@ def read_pixels(
     Yields:
         Each slice with its pixels, or with the error that decoding it gave.
     """
-    pool = shared_workers() if workers is None else Workers(workers)
-    asked: list[Slice] = []
+    asked: deque[Slice] = deque()
 
     def requests() -> Iterator[dict[str, Any]]:
         for item in slices:
             asked.append(item)
             yield request_for(item.source)
 
-    try:
+    with workers_for(workers) as pool:
         for reply in pool.ask_all(requests()):
-            item = asked.pop(0)
+            item = asked.popleft()
             loader = item.load if isinstance(item.load, PixelLoader) else PixelLoader()
             try:
                 yield item, loader.pixels(item.source, reply)
             except DecodeError as error:
                 yield item, error
-    finally:
-        if workers is not None:
-            pool.close()
 
 
 def _rescale(

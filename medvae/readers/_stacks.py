@@ -20,6 +20,10 @@ _SAME_PLACE = 0.01
 """Slices nearer to each other than this, in millimetres, lie at the same place."""
 
 
+_MOST_MISSING = 20
+"""When more slices than this would be missing for each that is there, the gaps are just uneven."""
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """One slice that is to find its place."""
@@ -218,11 +222,11 @@ def _tilt_flags(
 
 
 def _gap_flags(gaps: NDArray[np.float64]) -> list[str]:
-    usual = float(np.median(gaps))
-    if np.ptp(gaps) <= max(0.02 * usual, _SAME_PLACE):
+    least = float(gaps.min())
+    if np.ptp(gaps) <= max(0.02 * least, _SAME_PLACE):
         return []
-    missing = np.round(gaps / usual) - 1
-    whole = np.abs(gaps / usual - missing - 1) < 0.1
-    if (whole & (missing >= 0)).all():
-        return [f"gaps: {int(missing.sum())} slices missing at {int((missing > 0).sum())} places"]
-    return [f"uneven: from {gaps.min():.2f} to {gaps.max():.2f} mm between slices"]
+    steps = np.round(gaps / least)
+    missing = int((steps - 1).sum())
+    if np.abs(gaps / least - steps).max() < 0.1 and missing < _MOST_MISSING * len(gaps):
+        return [f"gaps: {missing} slices missing at {int((steps > 1).sum())} places"]
+    return [f"uneven: from {least:.2f} to {gaps.max():.2f} mm between slices"]

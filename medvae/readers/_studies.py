@@ -12,7 +12,7 @@ from medvae.readers._assembly import Assembly
 from medvae.readers._files import FileReport, Found, find_files, natural_key
 from medvae.readers._headers import FileHeader
 from medvae.readers._pixels import PixelLoader, read_pixels
-from medvae.readers._workers import Workers, shared_workers
+from medvae.readers._workers import Workers, workers_for
 from medvae.records import Slice, Study
 
 __all__ = ["Scan", "open_studies", "verify_pixels"]
@@ -58,13 +58,9 @@ def open_studies(
         ReadError: a path that was given is not there.
     """
     found, reports = find_files(Path(path) for path in paths)
-    pool = shared_workers() if workers is None else Workers(workers)
-    try:
+    with workers_for(workers) as pool:
         headers, not_read = _scan(found, pool, progress)
         assembly = Assembly(headers, pool, PixelLoader(nan_as_padding), modality)
-    finally:
-        if workers is not None:
-            pool.close()
     files = sorted(reports + not_read + assembly.reports(), key=lambda r: natural_key(r.path))
     return Scan(assembly.studies(), tuple(files))
 

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import LifoQueue
 from typing import Any
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from medvae.readers._limits import MEMORY_PER_WORKER, SECONDS_PER_ANSWER
 
-__all__ = ["Reply", "Workers", "shared_workers"]
+__all__ = ["Reply", "Workers", "shared_workers", "workers_for"]
 
 MAX_WORKERS = 8
 
@@ -123,6 +124,16 @@ def shared_workers() -> Workers:
             _shared = (os.getpid(), Workers())
             atexit.register(_shared[1].close)
         return _shared[1]
+
+
+@contextmanager
+def workers_for(count: int | None) -> Iterator[Workers]:
+    """Give so many workers for a while, or those of this process where no number is asked for."""
+    if count is None:
+        yield shared_workers()
+        return
+    with Workers(count) as workers:
+        yield workers
 
 
 class _Lost(Exception):
