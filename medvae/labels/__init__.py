@@ -1,0 +1,19 @@
+"""Labels to and from the formats that teams use: boxes and masks, slice by slice."""
+
+from medvae.labels._attach import Labelled, attach_labels, label_format
+from medvae.labels._coco import write_coco
+from medvae.labels._datalist import write_datalist
+from medvae.labels._image import LabelledImage
+from medvae.labels._problem import Problem
+from medvae.labels._yolo import write_yolo
+
+__all__ = [
+    "Labelled",
+    "LabelledImage",
+    "Problem",
+    "attach_labels",
+    "label_format",
+    "write_coco",
+    "write_datalist",
+    "write_yolo",
+]

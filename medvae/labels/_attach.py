@@ -1,0 +1,164 @@
+"""Attaches the labels of a file or a folder, in whatever format it is, to slices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.errors import LabelError
+from medvae.labels._coco import is_coco, read_coco
+from medvae.labels._datalist import is_datalist, read_datalist
+from medvae.labels._json import load_json
+from medvae.labels._ledger import Ledger
+from medvae.labels._masks import is_mask_name
+from medvae.labels._pictures import PICTURES, read_mask_pictures
+from medvae.labels._problem import Problem
+from medvae.labels._regroup import labelled_studies
+from medvae.labels._seg import is_segmentation, read_segmentations
+from medvae.labels._tables import read_table, table_format
+from medvae.labels._volumes import VOLUMES, read_nifti_masks
+from medvae.labels._yolo import CLASS_FILES, is_yolo_line, read_yolo
+from medvae.records import Study
+
+__all__ = ["Labelled", "attach_labels", "label_format"]
+
+_HEAD = 2**16
+_KNOWN = "COCO, MONAI datalist, YOLO, CSV, mask pictures, NIfTI masks or DICOM SEG"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Studies with the labels of a file.
+
+    Attributes:
+        studies: the same slices, labelled; pictures are grouped by the patients in the file.
+        format: of the file, such as ``COCO``.
+        problems: every label that could not be used as it stands.
+        files: the label files that were used.
+    """
+
+    studies: tuple[Study, ...]
+    format: str
+    problems: tuple[Problem, ...]
+    files: tuple[Path, ...]
+
+
+def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
+    """Attach the labels of a file or folder to the slices that they speak of.
+
+    A slice that the file names and has nothing on becomes known to be empty; one that it does not
+    name stays as it was. Labels that slices have already are kept.
+
+    Args:
+        studies: the studies.
+        path: a label file, or a folder of YOLO files, masks or DICOM segmentations.
+
+    Raises:
+        LabelError: when it is in none of the known formats, or cannot be read as a whole.
+    """
+    ledger = Ledger(studies)
+    try:
+        name = _reader(path)(path, ledger)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+    rebuilt = labelled_studies(studies, ledger)
+    return Labelled(rebuilt, name, tuple(ledger.problems), tuple(ledger.files))
+
+
+def _reader(path: Path) -> Callable[[Path, Ledger], str]:
+    """Choose how to read a path that is said to hold labels."""
+    if path.is_dir():
+        return _folder_reader(path)
+    if not path.is_file():
+        raise LabelError(f"{path}: there is no such file or folder")
+    name = path.name.lower()
+    if name.endswith(VOLUMES):
+        return read_nifti_masks
+    if name.endswith(PICTURES):
+        return read_mask_pictures
+    if is_segmentation(path):
+        return read_segmentations
+    if name.endswith(".txt"):
+        return read_yolo
+    head = _head(path)
+    if head.lstrip()[:1] in ("{", "["):
+        return _read_json
+    if name.endswith(".csv") or table_format(_first_line(head)):
+        return read_table
+    raise LabelError(f"{path}: is none of {_KNOWN}")
+
+
+def _folder_reader(path: Path) -> Callable[[Path, Ledger], str]:
+    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    names = [file.name.lower() for file in files]
+    if any(_may_be_yolo(file) for file in files):
+        return read_yolo
+    if any(name.endswith(VOLUMES) for name in names):
+        return read_nifti_masks
+    if any(name.endswith(PICTURES) for name in names):
+        return read_mask_pictures
+    if any(is_segmentation(file) for file in files):
+        return read_segmentations
+    raise LabelError(f"{path}: holds no YOLO files, masks or DICOM SEG; for others name the file")
+
+
+def _may_be_yolo(path: Path) -> bool:
+    """Tell whether a file in a folder is YOLO's: an empty one says that there is nothing."""
+    if not path.name.endswith(".txt") or path.name in CLASS_FILES:
+        return False
+    line = _first_line(_head(path))
+    return not line or is_yolo_line(line)
+
+
+def _read_json(path: Path, ledger: Ledger) -> str:
+    document = load_json(path)
+    if is_coco(document):
+        return read_coco(path, document, ledger)
+    if is_datalist(document):
+        return read_datalist(path, document, ledger)
+    raise LabelError(f"{path}: is JSON, but neither COCO nor a MONAI datalist")
+
+
+def label_format(path: Path) -> str | None:
+    """Name the format of a file that looks like labels; None where it does not.
+
+    Only names and beginnings are looked at: a mask without a word such as ``_seg`` in its name
+    looks like an image.
+    """
+    name = path.name.lower()
+    if not path.is_file():
+        return None
+    if name.endswith((*VOLUMES, *PICTURES)):
+        kind = "NIfTI masks" if name.endswith(VOLUMES) else "mask pictures"
+        return kind if is_mask_name(path) else None
+    if is_segmentation(path):
+        return "DICOM SEG"
+    if path.name in CLASS_FILES:
+        return "YOLO"
+    try:
+        head = _head(path)
+    except OSError:
+        return None
+    if head.lstrip()[:1] == "{":
+        return _json_format(head)
+    if name.endswith(".txt"):
+        return "YOLO" if is_yolo_line(_first_line(head)) else None
+    return table_format(_first_line(head))
+
+
+def _json_format(head: str) -> str | None:
+    fields = set(re.findall(r'"(\w+)"\s*:', head))
+    if "image_id" in fields or {"images", "file_name"} <= fields:
+        return "COCO"
+    return "MONAI datalist" if {"image", "box"} <= fields else None
+
+
+def _head(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(_HEAD).decode("utf-8-sig", "replace")
+
+
+def _first_line(text: str) -> str:
+    return text.lstrip().partition("\n")[0].rstrip("\r")

@@ -1,0 +1,192 @@
+"""COCO: boxes, polygons and runs to and from findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvae.errors import LabelError
+from medvae.labels._image import LabelledImage
+from medvae.labels._json import numbers, objects, optional_index, text, write_json
+from medvae.labels._ledger import Ledger
+from medvae.labels._problem import UnusableError
+from medvae.labels._rle import decode, encode, reaches_over
+from medvae.records import Category, Finding, Mask, Slice
+
+__all__ = ["is_coco", "read_coco", "write_coco"]
+
+
+def is_coco(document: object) -> bool:
+    """Tell whether a JSON document is COCO."""
+    return isinstance(document, dict) and "images" in document and "annotations" in document
+
+
+def read_coco(path: Path, document: Mapping[str, Any], ledger: Ledger) -> str:
+    """Read a COCO document.
+
+    Raises:
+        LabelError: when its lists are not lists of objects.
+    """
+    ledger.files.append(path)
+    name = path.name
+    try:
+        images = objects(document["images"], "`images`")
+        annotations = objects(document["annotations"], "`annotations`")
+        categories = _categories(objects(document.get("categories", []), "`categories`"))
+    except (LabelError, UnusableError) as error:
+        raise LabelError(f"{path}: {error}") from None
+    slices: dict[object, Slice | None] = {}
+    for record in images:
+        _read_image(f"{name}, image {record.get('id')}", record, path.parent, slices, ledger)
+    for record in annotations:
+        _read_annotation(
+            f"{name}, annotation {record.get('id')}", record, slices, categories, ledger
+        )
+    return "COCO"
+
+
+def _categories(records: Sequence[Mapping[str, Any]]) -> dict[object, Category]:
+    categories: dict[object, Category] = {}
+    for record in records:
+        identity = _id(record.get("id"), "id")
+        if identity in categories:
+            raise LabelError(f"category {identity} is there twice")
+        above = record.get("supercategory") or ""
+        categories[identity] = Category(text(record.get("name"), "name"), str(above))
+    return categories
+
+
+def _id(value: object, field: str) -> int | str:
+    if not isinstance(value, int | str):
+        raise UnusableError(f"`{field}` must be a number or text: not used")
+    return value
+
+
+def _read_image(
+    where: str,
+    record: Mapping[str, Any],
+    folder: Path,
+    slices: dict[object, Slice | None],
+    ledger: Ledger,
+) -> None:
+    """Find the slice of an image record; None in ``slices`` where it has none."""
+    with ledger.record(where):
+        identity = _id(record.get("id"), "id")
+        if identity in slices:
+            raise UnusableError("its id is there twice: not used")
+        slices[identity] = None
+        slice_ = ledger.index.slice(
+            text(record.get("file_name"), "file_name"),
+            folder,
+            key=str(record.get("medvae_key") or ""),
+            frame=optional_index(record.get("frame"), "frame"),
+        )
+        rows, columns = slice_.shape
+        height, width = record.get("height") or rows, record.get("width") or columns
+        if (height, width) != (rows, columns):
+            raise UnusableError(
+                f"is {height}x{width} there, the slice is {rows}x{columns}: not used"
+            )
+        slices[identity] = slice_
+        ledger.mention(slice_)
+        ledger.add_patient(where, slice_, record)
+
+
+def _read_annotation(
+    where: str,
+    record: Mapping[str, Any],
+    slices: Mapping[object, Slice | None],
+    categories: Mapping[object, Category],
+    ledger: Ledger,
+) -> None:
+    with ledger.record(where):
+        image = _id(record.get("image_id"), "image_id")
+        if image not in slices:
+            raise UnusableError(f"its image {image} is not in `images`: left out")
+        slice_ = slices[image]
+        if slice_ is None:
+            return
+        with ledger.record(where, on=[slice_]):
+            _add(where, record, slice_, categories, ledger)
+
+
+def _add(
+    where: str,
+    record: Mapping[str, Any],
+    slice_: Slice,
+    categories: Mapping[object, Category],
+    ledger: Ledger,
+) -> None:
+    if record.get("iscrowd"):
+        raise UnusableError("stands for a crowd (`iscrowd`), not for one thing: left out")
+    category = categories.get(_id(record.get("category_id"), "category_id"))
+    if category is None:
+        raise UnusableError(f"its category {record['category_id']} is not described: left out")
+    mask = _mask(where, record.get("segmentation"), slice_, ledger)
+    if mask is not None:
+        ledger.add_mask(slice_, category, mask)
+        return
+    x, y, width, height = numbers(record.get("bbox"), "bbox", (4,))
+    ledger.add_box(where, slice_, category, (x, y, x + width, y + height))
+
+
+def _mask(where: str, segmentation: object, slice_: Slice, ledger: Ledger) -> Mask | None:
+    """Return the mask of an annotation; None where it has none, and so its box is to be used."""
+    if not segmentation:
+        return None
+    try:
+        mask = Mask.of(decode(segmentation, slice_.shape))
+        if mask is None:
+            raise UnusableError("its segmentation holds no pixel")
+    except UnusableError as error:
+        ledger.problem(where, f"{error}: its box is used")
+        return None
+    if reaches_over(segmentation, slice_.shape):
+        ledger.problem(where, "reaches over the edge of the slice: cut to it")
+    return mask
+
+
+def write_coco(path: Path, images: Sequence[LabelledImage]) -> None:
+    """Write a COCO file; `patient` is the group and `medvae_key` the key of an image.
+
+    Raises:
+        WriteError: when the file system refuses.
+    """
+    found = {finding.category for image in images for finding in image.labels}
+    categories = sorted(found, key=lambda category: (category.supercategory, category.name))
+    ids = {category: number for number, category in enumerate(categories, start=1)}
+    document: dict[str, Any] = {
+        "info": {"description": "Written by medvae"},
+        "images": [_image_record(n, image) for n, image in enumerate(images, start=1)],
+        "annotations": [],
+        "categories": [
+            {"id": ids[c], "name": c.name, "supercategory": c.supercategory} for c in categories
+        ],
+    }
+    annotations = document["annotations"]
+    for image_id, image in enumerate(images, start=1):
+        for finding in image.labels:
+            record = _annotation_record(finding, image.shape, ids[finding.category])
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
+    write_json(path, document)
+
+
+def _image_record(identity: int, image: LabelledImage) -> dict[str, Any]:
+    rows, columns = image.shape
+    record = {"id": identity, "file_name": image.file, "height": rows, "width": columns}
+    return {**record, **image.identity()}
+
+
+def _annotation_record(
+    finding: Finding, shape: tuple[int, int], category_id: int
+) -> dict[str, Any]:
+    x0, y0, x1, y1 = finding.box
+    mask = finding.mask
+    return {
+        "category_id": category_id,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "area": (x1 - x0) * (y1 - y0) if mask is None else mask.area,
+        "iscrowd": 0,
+        "segmentation": [] if mask is None else encode(mask, shape),
+    }

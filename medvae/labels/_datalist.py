@@ -1,0 +1,146 @@
+"""MONAI datalists: boxes in pixels of a picture or in space, to and from findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvae.errors import LabelError
+from medvae.labels._image import LabelledImage
+from medvae.labels._json import numbers, optional_index, text, write_json
+from medvae.labels._ledger import Ledger
+from medvae.labels._problem import UnusableError
+from medvae.labels._space import solid_on
+from medvae.records import Category, Slice
+
+__all__ = ["is_datalist", "read_datalist", "write_datalist"]
+
+
+def is_datalist(document: object) -> bool:
+    """Tell whether a JSON document is a MONAI datalist."""
+    return isinstance(document, dict) and any(_items(value) for value in document.values())
+
+
+def _items(value: object) -> list[dict[str, Any]]:
+    """Return the items of a list with images; none where it is something else."""
+    if not isinstance(value, list):
+        return []
+    return [item for item in value if isinstance(item, dict) and "image" in item]
+
+
+def read_datalist(path: Path, document: Mapping[str, Any], ledger: Ledger) -> str:
+    """Read a datalist.
+
+    Four numbers are ``xyxy`` in pixel edges of a picture or slice. Six are a box in LPS
+    millimetres as in LUNA16, ``cccwhd``: the centre, and the extents along x, y and z; or, where
+    the file has ``"box_mode": "xyzxyz"``, two corners. `label` holds names, or numbers that
+    the file's ``labels`` may name.
+
+    Raises:
+        LabelError: when it has a box mode that is not known.
+    """
+    ledger.files.append(path)
+    mode = document.get("box_mode", "cccwhd")
+    if mode not in ("cccwhd", "xyzxyz"):
+        raise LabelError(f"{path}: `box_mode` must be 'cccwhd' or 'xyzxyz' but is {mode!r}")
+    for section, value in document.items():
+        for number, item in enumerate(_items(value)):
+            where = f"{path.name}, {section} {number}"
+            with ledger.record(where):
+                _read_item(where, item, path.parent, document, ledger)
+    return "MONAI datalist"
+
+
+def _read_item(
+    where: str, item: Mapping[str, Any], folder: Path, document: Mapping[str, Any], ledger: Ledger
+) -> None:
+    records, labels = item.get("box"), item.get("label")
+    slices = _slices(item, folder, ledger)
+    for slice_ in slices:
+        ledger.add_patient(where, slice_, item)
+    if not isinstance(records, list):
+        raise UnusableError("has no list `box`: not used")
+    if not isinstance(labels, list) or len(labels) != len(records):
+        raise UnusableError(f"has {len(records)} boxes and not as many in `label`: not used")
+    ledger.mention(*slices)
+    for number, (box, label) in enumerate(zip(records, labels, strict=True)):
+        with ledger.record(f"{where}, box {number}", on=slices):
+            category = _category(label, document)
+            _add(f"{where}, box {number}", box, category, slices, document, ledger)
+
+
+def _slices(item: Mapping[str, Any], folder: Path, ledger: Ledger) -> Sequence[Slice]:
+    """Return the slice that an item means, or all of a volume."""
+    image = text(item["image"], "image")
+    key = str(item.get("medvae_key") or "")
+    frame = optional_index(item.get("frame"), "frame")
+    if key or frame is not None:
+        return [ledger.index.slice(image, folder, key, frame)]
+    return ledger.index.series(image, folder)
+
+
+def _add(
+    where: str,
+    box: object,
+    category: Category,
+    slices: Sequence[Slice],
+    document: Mapping[str, Any],
+    ledger: Ledger,
+) -> None:
+    values = numbers(box, "box", (4, 6))
+    if len(values) == 4:
+        if len(slices) > 1:
+            raise UnusableError(f"is flat on a volume of {len(slices)} slices: left out")
+        x0, y0, x1, y1 = values
+        ledger.add_box(where, slices[0], category, (x0, y0, x1, y1))
+        return
+    low, high = values[:3], values[3:]
+    if document.get("box_mode", "cccwhd") == "cccwhd":
+        halves = [extent / 2 for extent in high]
+        low, high = (
+            tuple(c - half for c, half in zip(low, halves, strict=True)),
+            tuple(c + half for c, half in zip(low, halves, strict=True)),
+        )
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise UnusableError("its box has no volume: left out")
+    ledger.add_solid(where, slices, category, lambda slice_: solid_on(slice_, low, high))
+
+
+def _category(label: object, document: Mapping[str, Any]) -> Category:
+    if isinstance(label, str):
+        return Category(label)
+    if type(label) is not int:
+        raise UnusableError(f"its label {label!r} is neither a number nor a name: left out")
+    names, above = document.get("labels"), document.get("supercategories")
+    name = names.get(str(label)) if isinstance(names, dict) else None
+    supercategory = above.get(str(label)) if isinstance(above, dict) else None
+    return Category(str(name or f"label_{label}"), str(supercategory or ""))
+
+
+def write_datalist(path: Path, images: Sequence[LabelledImage]) -> None:
+    """Write a datalist of ``xyxy`` boxes; ``labels`` names the numbers in `label`.
+
+    MONAI loads a picture with x as its first axis, so the boxes lie on it as they are.
+
+    Raises:
+        WriteError: when the file system refuses.
+    """
+    found = {finding.category for image in images for finding in image.labels}
+    categories = sorted(found, key=lambda category: (category.supercategory, category.name))
+    numbered = {category: number for number, category in enumerate(categories)}
+    items = [
+        {
+            "image": image.file,
+            "box": image.labels.boxes.tolist(),
+            "label": [numbered[finding.category] for finding in image.labels],
+            **image.identity(),
+        }
+        for image in images
+    ]
+    document = {
+        "labels": {str(number): c.name for c, number in numbered.items()},
+        "supercategories": {str(number): c.supercategory for c, number in numbered.items()},
+        "training": items,
+    }
+    write_json(path, document)

@@ -1,0 +1,88 @@
+"""Loads JSON that others wrote, checks the types of what is in it, and writes our own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medvae.atomic import write_text
+from medvae.errors import LabelError
+from medvae.labels._problem import UnusableError
+
+__all__ = ["load_json", "numbers", "objects", "optional_index", "text", "write_json"]
+
+_LARGEST_FILE = 512 * 2**20
+
+
+def load_json(path: Path) -> Any:
+    """Load a file.
+
+    Raises:
+        LabelError: when it cannot be read, or is too large to be trusted.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise LabelError(f"{path}: {size / 2**20:.0f} MB; a label file may have 512 MB")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise LabelError(f"{path}: is nested too deeply to be a label file") from None
+    except ValueError as error:
+        raise LabelError(f"{path}: is not JSON: {error}") from None
+
+
+def write_json(path: Path, document: dict[str, Any]) -> None:
+    """Write a file.
+
+    Raises:
+        WriteError: when the file system refuses.
+    """
+    write_text(path, json.dumps(document, allow_nan=False) + "\n")
+
+
+def objects(value: object, what: str) -> list[dict[str, Any]]:
+    """Return ``value`` if it is a list of JSON objects.
+
+    Raises:
+        LabelError: when it is not.
+    """
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise LabelError(f"{what} must be a list of objects")
+    return value
+
+
+def text(value: object, what: str) -> str:
+    """Return ``value`` if it is text that says something."""
+    if not isinstance(value, str) or not value.strip():
+        raise UnusableError(f"`{what}` must be text but is {_shown(value)}: not used")
+    return value
+
+
+def optional_index(value: object, what: str) -> int | None:
+    """Return ``value`` if it is an index or None."""
+    if value is not None and (type(value) is not int or value < 0):
+        raise UnusableError(f"`{what}` must be 0 or more but is {_shown(value)}: not used")
+    return value
+
+
+def numbers(value: object, what: str, counts: tuple[int, ...]) -> tuple[float, ...]:
+    """Return ``value`` if it is a list of as many numbers as one of ``counts``."""
+    try:
+        if (
+            isinstance(value, list)
+            and len(value) in counts
+            and all(type(item) in (int, float) for item in value)
+        ):
+            return tuple(float(item) for item in value)
+    except OverflowError:
+        pass
+    wanted = " or ".join(map(str, counts))
+    raise UnusableError(f"`{what}` must be {wanted} numbers but is {_shown(value)}: left out")
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."

@@ -1,0 +1,134 @@
+"""Gathers, slice by slice, what a label file says, and what of it could not be used."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.labels._match import SliceIndex
+from medvae.labels._problem import Problem, UnusableError
+from medvae.records import Box, Category, Finding, Labels, Mask, Slice, Study, pseudonym
+
+__all__ = ["Ledger", "Patient"]
+
+# Of a pixel. What rounding in a label file leaves over the edge is not worth a word.
+_ROUNDING = 0.01
+_PATIENT_FIELDS = ("patient", "patient_id", "case", "patientId")
+_PSEUDONYM = re.compile(r"[0-9a-f]{20}")
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The group that a label record puts a picture into, and the field that says so."""
+
+    group: str
+    group_from: str
+
+
+class Ledger:
+    """What a label file says.
+
+    Attributes:
+        index: the slices that there are.
+        problems: what could not be used, in the file's order.
+        files: the label files that were used.
+        patients: of pictures, whose files do not name their patient.
+    """
+
+    def __init__(self, studies: Iterable[Study]) -> None:
+        self.index = SliceIndex(series.slices for study in studies for series in study.series)
+        self.problems: list[Problem] = []
+        self.files: list[Path] = []
+        self.patients: dict[Slice, Patient] = {}
+        self._findings: dict[Slice, list[Finding]] = {}
+        self._doubtful: set[Slice] = set()
+
+    @contextmanager
+    def record(self, where: str, on: Sequence[Slice] = ()) -> Iterator[None]:
+        """Turn an `UnusableError` into a problem of the record ``where``.
+
+        Args:
+            where: the record.
+            on: the slices that the record labels. Without it they are not known to be empty.
+        """
+        try:
+            yield
+        except UnusableError as error:
+            self.problem(where, str(error))
+            self._doubtful.update(on)
+
+    def problem(self, where: str, what: str) -> None:
+        """Note something that could not be used as it stands."""
+        self.problems.append(Problem(where, what))
+
+    def mention(self, *slices: Slice) -> None:
+        """Note that the file speaks of these slices: somebody looked at them."""
+        for slice_ in slices:
+            self._findings.setdefault(slice_, [])
+
+    def add_mask(self, slice_: Slice, category: Category, mask: Mask) -> None:
+        """Note a finding whose box follows its mask."""
+        self._findings.setdefault(slice_, []).append(Finding(category, mask.box, mask))
+
+    def add_box(self, where: str, slice_: Slice, category: Category, box: Box) -> None:
+        """Note a finding with a box, cut to the slice."""
+        with self.record(where, on=[slice_]):
+            fitted = _fit(box, slice_.shape)
+            if max(abs(a - b) for a, b in zip(fitted, box, strict=True)) > _ROUNDING:
+                self.problem(where, "reaches over the edge of the slice: cut to it")
+            self._findings.setdefault(slice_, []).append(Finding(category, fitted))
+
+    def add_solid(
+        self,
+        where: str,
+        slices: Sequence[Slice],
+        category: Category,
+        box_on: Callable[[Slice], Box | None],
+    ) -> None:
+        """Note something solid in space, with a box on each slice that it cuts."""
+        with self.record(where, on=slices):
+            cuts = [(slice_, box) for slice_ in slices if (box := box_on(slice_)) is not None]
+            if not cuts:
+                raise UnusableError("cuts no slice of its series: left out")
+            for slice_, box in cuts:
+                self.add_box(where, slice_, category, box)
+
+    def add_patient(self, where: str, slice_: Slice, record: Mapping[str, object]) -> None:
+        """Note the patient that a record names; only pictures need one."""
+        field = next((f for f in _PATIENT_FIELDS if record.get(f) not in (None, "")), None)
+        if field is None or slice_.source.format != "picture":
+            return
+        name = str(record[field])
+        # What this library wrote names the patient by the pseudonym: that of a pseudonym would
+        # part synthetic pictures from the patient that they were made of.
+        ours = bool(record.get("medvae_key")) and _PSEUDONYM.fullmatch(name)
+        group = name if ours else pseudonym("patient", name)
+        patient = Patient(group, f"label record's `{field}`")
+        if self.patients.setdefault(slice_, patient).group != group:
+            self.problem(where, f"`{field}` differs from an earlier record's: the earlier is kept")
+
+    def labels(self, slice_: Slice) -> Labels | None:
+        """Return the labels of a slice: those that it had, and what the file adds."""
+        before = slice_.labels
+        found = self._findings.get(slice_)
+        if found is None or (not found and slice_ in self._doubtful):
+            return before
+        return Labels((*(before or ()), *found))
+
+
+def _fit(box: Box, shape: tuple[int, int]) -> Box:
+    """Cut a box to a slice."""
+    rows, columns = shape
+    x0, y0, x1, y1 = box
+    if not all(map(math.isfinite, box)):
+        raise UnusableError("its box is not finite: left out")
+    if min(x1 - x0, y1 - y0) < _ROUNDING:
+        raise UnusableError("its box has no area: left out")
+    fitted = (max(x0, 0.0), max(y0, 0.0), min(x1, float(columns)), min(y1, float(rows)))
+    if min(fitted[2] - fitted[0], fitted[3] - fitted[1]) < _ROUNDING:
+        raise UnusableError(f"its box lies outside the slice of {rows}x{columns}: left out")
+    return fitted

@@ -1,0 +1,75 @@
+"""Masks as files: which files are masks, whose they are, and the findings in them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medvae.labels._match import SliceIndex, stem
+from medvae.labels._problem import UnusableError
+from medvae.records import Category, Mask
+
+__all__ = ["image_stem", "is_mask_name", "mask_files", "masks_in"]
+
+_MASK_NAME = re.compile(r"[_.-](seg|segmentation|gt|mask|masks|label|labels)$", re.IGNORECASE)
+_TOUCHING = np.ones((3, 3), dtype=np.int8)
+_MOST_PIECES = 1000
+
+
+def is_mask_name(path: Path) -> bool:
+    """Tell whether a file's name says that it is a mask, such as ``scan_seg.nii.gz``."""
+    return bool(_MASK_NAME.search(stem(path.name)))
+
+
+def image_stem(name: str) -> str:
+    """Return the name of a mask without its suffix and the word that makes it a mask."""
+    return _MASK_NAME.sub("", stem(name))
+
+
+def mask_files(path: Path, suffixes: tuple[str, ...], index: SliceIndex) -> list[Path]:
+    """Return the masks at a path.
+
+    A file is what it is. In a folder those count whose names say that they are masks, else those
+    that are not images at the same time, else all.
+    """
+    if path.is_file():
+        return [path]
+    files = sorted(p for p in path.rglob("*") if p.name.lower().endswith(suffixes) and p.is_file())
+    named = [p for p in files if is_mask_name(p)]
+    return named or [p for p in files if not index.has_file(p)] or files
+
+
+def _numbered(value: int) -> Category:
+    """Return the category of a value in a mask that names none."""
+    return Category(f"label_{value}")
+
+
+def masks_in(
+    values: NDArray[Any], category: Callable[[int], Category] = _numbered
+) -> Iterator[tuple[Category, Mask]]:
+    """Yield each piece of each value in a mask; pixels that touch at a corner are one piece.
+
+    Args:
+        values: ``[rows, columns]``, 0 where there is nothing.
+        category: what a value stands for.
+
+    Raises:
+        UnusableError: when the values are not those of a mask.
+    """
+    if (values.dtype.kind == "f" and (values != np.rint(values)).any()) or values.min() < 0:
+        raise UnusableError("holds values that are not whole numbers from 0: no mask, not used")
+    pieces = 0
+    for value in np.unique(values[values != 0]):
+        pieces_of_value, count = ndimage.label(values == value, structure=_TOUCHING)
+        pieces += count
+        if pieces > _MOST_PIECES:
+            raise UnusableError(f"has over {_MOST_PIECES} pieces on a slice: no mask, not used")
+        for number, where in enumerate(ndimage.find_objects(pieces_of_value), start=1):
+            row, column = (int(side.start) for side in where)
+            yield category(int(value)), Mask(row, column, pieces_of_value[where] == number)

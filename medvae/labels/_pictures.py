@@ -1,0 +1,72 @@
+"""Reads masks that are pictures, named as the pictures that they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medvae.labels._ledger import Ledger
+from medvae.labels._masks import image_stem, mask_files, masks_in
+from medvae.labels._match import SliceIndex
+from medvae.labels._problem import UnusableError
+
+__all__ = ["PICTURES", "read_mask_pictures"]
+
+PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+
+_NUMBERS = ("1", "L", "P", "I", "F", "I;16", "I;16B")
+
+
+def read_mask_pictures(path: Path, ledger: Ledger) -> str:
+    """Read a mask picture, or a folder of them parallel to the pictures."""
+    folder = path if path.is_dir() else path.parent
+    files = mask_files(path, PICTURES, ledger.index)
+    index = ledger.index.without(files)
+    for file in files:
+        ledger.files.append(file)
+        where = file.relative_to(folder).as_posix()
+        with ledger.record(where):
+            _read(where, file, _image_name(where, folder, index), folder, index, ledger)
+    return "mask pictures"
+
+
+def _image_name(where: str, folder: Path, index: SliceIndex) -> str:
+    if index.files(where, folder):
+        return where
+    mask = PurePosixPath(where)
+    return str(mask.parent / image_stem(mask.name))
+
+
+def _read(
+    where: str, file: Path, name: str, folder: Path, index: SliceIndex, ledger: Ledger
+) -> None:
+    """Read the pages of one file, each of which is the mask of a page."""
+    try:
+        with Image.open(file) as picture:
+            pages = getattr(picture, "n_frames", 1)
+            for page in range(pages):
+                slice_ = index.slice(name, folder, frame=page if pages > 1 else None)
+                picture.seek(page)
+                with ledger.record(where, on=[slice_]):
+                    for category, mask in list(masks_in(_values(picture, slice_.shape))):
+                        ledger.add_mask(slice_, category, mask)
+                    ledger.mention(slice_)
+    # Pillow raises SyntaxError for a broken PNG.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnusableError(f"cannot be read: {error}") from error
+
+
+def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]:
+    rows, columns = shape
+    if (picture.height, picture.width) != (rows, columns):
+        size = f"{picture.height}x{picture.width}"
+        raise UnusableError(f"is {size}, its slice is {rows}x{columns}: not used")
+    values = np.asarray(picture)
+    if picture.mode in _NUMBERS:
+        return values
+    if picture.mode == "RGB" and (values == values[..., :1]).all():
+        return values[..., 0]
+    raise UnusableError(f"is a picture in {picture.mode}, not of numbers: not used")

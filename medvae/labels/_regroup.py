@@ -1,0 +1,71 @@
+"""Rebuilds studies with the labels and the patients that a label file gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from medvae.labels._ledger import Ledger, Patient
+from medvae.records import Series, Study, pseudonym
+
+__all__ = ["labelled_studies"]
+
+
+def labelled_studies(studies: Iterable[Study], ledger: Ledger) -> tuple[Study, ...]:
+    """Return the studies with the ledger's labels.
+
+    A study of pictures whose records name one patient becomes that patient's as a whole; one whose
+    records name several becomes a study for each.
+    """
+    return tuple(new for study in studies for new in _of_patients(study, ledger))
+
+
+def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:
+    named = [ledger.patients.get(s) for s in study.slices]
+    patients = dict.fromkeys(p for p in named if p is not None)
+    if len(patients) <= 1:
+        yield _rebuilt(study, ledger, next(iter(patients), None))
+        return
+    for patient in patients:
+        yield _rebuilt(_part(study, ledger, patient), ledger, patient)
+    if rest := named.count(None):
+        ledger.problem(
+            f"{rest} pictures beside those of {len(patients)} patients",
+            f"no record names their patient: they stay grouped by {study.group_from}",
+        )
+        yield _rebuilt(_part(study, ledger, None), ledger, None)
+
+
+def _part(study: Study, ledger: Ledger, patient: Patient | None) -> Study:
+    """Return what of a study belongs to one patient; None: to no patient that is named."""
+    parts = [
+        replace(
+            series,
+            key=_derived("series", series.key, patient),
+            slices=tuple(s for s in series.slices if ledger.patients.get(s) == patient),
+        )
+        for series in study.series
+    ]
+    return replace(
+        study,
+        key=_derived("study", study.key, patient),
+        series=tuple(series for series in parts if series.slices),
+    )
+
+
+def _derived(kind: str, key: str, patient: Patient | None) -> str:
+    return key if patient is None else pseudonym(kind, key, patient.group)
+
+
+def _rebuilt(study: Study, ledger: Ledger, patient: Patient | None) -> Study:
+    if patient is not None:
+        study = replace(study, group=patient.group, group_from=patient.group_from)
+
+    def labelled(series: Series) -> Series:
+        slices = (
+            replace(s, labels=ledger.labels(s), group=patient.group if patient else s.group)
+            for s in series.slices
+        )
+        return replace(series, slices=tuple(slices))
+
+    return replace(study, series=tuple(labelled(series) for series in study.series))

@@ -1,0 +1,110 @@
+"""COCO's segmentations to masks and back: runs along the columns, and polygons."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from medvae.labels._problem import UnusableError
+from medvae.records import Mask
+
+__all__ = ["decode", "encode", "reaches_over"]
+
+# pycocotools takes memory for each pixel along an outline.
+_LONGEST_OUTLINE = 1_000_000.0
+
+
+def encode(mask: Mask, shape: tuple[int, int]) -> dict[str, Any]:
+    """Return a mask as compressed runs, ``counts`` in ASCII."""
+    full = np.asfortranarray(mask.on(shape), dtype=np.uint8)
+    return {"size": list(shape), "counts": coco_mask.encode(full)["counts"].decode("ascii")}
+
+
+def decode(segmentation: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return a segmentation, runs or polygons, on a slice as ``[rows, columns]``.
+
+    Raises:
+        UnusableError: when it is neither, or does not fit the slice.
+    """
+    if isinstance(segmentation, dict):
+        return _decode_runs(segmentation, shape)
+    if isinstance(segmentation, list):
+        return _decode_polygons(segmentation, shape)
+    raise UnusableError("its segmentation is neither runs nor polygons")
+
+
+def reaches_over(segmentation: object, shape: tuple[int, int]) -> bool:
+    """Tell whether a segmentation that `decode` took has polygons that reach over the edge."""
+    if not isinstance(segmentation, list):
+        return False
+    rows, columns = shape
+    return any(
+        min(polygon) < 0 or max(polygon[::2]) > columns or max(polygon[1::2]) > rows
+        for polygon in segmentation
+    )
+
+
+def _decode_runs(segmentation: dict[str, object], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    rows, columns = shape
+    if segmentation.get("size") != [rows, columns]:
+        size = segmentation.get("size")
+        raise UnusableError(f"its segmentation is of size {size}, its slice {[rows, columns]}")
+    counts = segmentation.get("counts")
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        raise UnusableError("its segmentation's `counts` cannot be read")
+    # pycocotools leaves memory as it finds it behind runs that end early.
+    if sum(runs) != rows * columns:
+        raise UnusableError(f"its segmentation covers {sum(runs)} of {rows * columns} pixels")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(columns, rows).T
+
+
+def _unpacked(counts: str) -> list[int] | None:
+    """Undo COCO's compression of runs: 5 bits a character, differences from the last but one."""
+    runs: list[int] = []
+    run = shift = 0
+    for character in counts:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            return None
+        run |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            run -= 1 << shift
+        runs.append(run + (runs[-2] if len(runs) > 2 else 0))
+        run = shift = 0
+    return None if shift else runs
+
+
+def _decode_polygons(polygons: list[object], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    rows, columns = shape
+    outlines = [_outline(polygon, shape) for polygon in polygons]
+    merged = coco_mask.merge(coco_mask.frPyObjects(outlines, rows, columns))
+    return _decode_runs(
+        {"size": [rows, columns], "counts": merged["counts"].decode("ascii")}, shape
+    )
+
+
+def _outline(polygon: object, shape: tuple[int, int]) -> list[float]:
+    if (
+        not isinstance(polygon, list)
+        or len(polygon) < 6
+        or len(polygon) % 2
+        or not all(type(value) in (int, float) for value in polygon)
+    ):
+        raise UnusableError("its polygon is not three or more points")
+    limit = 2.0 * max(shape)
+    if not all(-limit <= value <= limit for value in polygon):
+        raise UnusableError("its polygon lies far outside the slice or is not finite")
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    length = sum(max(abs(x1 - x0), abs(y1 - y0)) for (x0, y0), (x1, y1) in pairwise(points))
+    if length > _LONGEST_OUTLINE:
+        raise UnusableError(f"its polygon is {length:.0f} pixels long")
+    return [float(value) for value in polygon]

@@ -1,0 +1,227 @@
+"""Reads DICOM segmentations and lays their frames on the slices that they were drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from medvae.labels._ledger import Ledger
+from medvae.labels._masks import masks_in
+from medvae.labels._match import SliceIndex
+from medvae.labels._problem import UnusableError
+from medvae.labels._space import Grid
+from medvae.records import Category, Slice
+
+__all__ = ["is_segmentation", "read_segmentations"]
+
+_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+_LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+_MOST_PIXELS = 2**32
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame of a segmentation.
+
+    Attributes:
+        segment: its number; None where the pixels hold the numbers.
+        source_uid, source_frame: the image that it was drawn on, if it names just one.
+        grid: its pixels in space, if it says.
+    """
+
+    segment: int | None
+    source_uid: str
+    source_frame: int | None
+    grid: Grid | None
+
+
+def is_segmentation(path: Path) -> bool:
+    """Tell whether a file is a DICOM segmentation."""
+    try:
+        with path.open("rb") as file:
+            if file.read(132)[128:] != b"DICM":
+                return False
+        meta = read_file_meta_info(path)
+        return str(meta.get("MediaStorageSOPClassUID")) in (_SEGMENTATION, _LABEL_MAP)
+    except Exception:  # pydicom raises many kinds on a broken file
+        return False
+
+
+def read_segmentations(path: Path, ledger: Ledger) -> str:
+    """Read a DICOM segmentation or a folder of them.
+
+    Images that a segmentation names as its sources and has no frame of are known to be empty:
+    such frames are left out by most programs.
+    """
+    folder = path if path.is_dir() else path.parent
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file() and is_segmentation(file):
+            ledger.files.append(file)
+            where = file.relative_to(folder).as_posix()
+            with ledger.record(where):
+                _read(where, file, ledger)
+    return "DICOM SEG"
+
+
+def _read(where: str, path: Path, ledger: Ledger) -> None:
+    try:
+        if read_file_meta_info(path).TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+            raise UnusableError("is deflated, so its size cannot be known before: not used")
+        dataset = pydicom.dcmread(path)
+        frames = _frames(dataset)
+        if len(frames) * dataset.Rows * dataset.Columns > _MOST_PIXELS:
+            raise UnusableError(f"has {len(frames)} frames, more than can be trusted: not used")
+        sources, series = _sources(dataset, ledger.index)
+        with ledger.record(where, on=sources):
+            _read_frames(where, dataset, frames, sources, series, ledger)
+            ledger.mention(*sources)
+    except UnusableError:
+        raise
+    except Exception as error:  # pydicom raises many kinds on a broken file
+        raise UnusableError(f"cannot be read: {error}") from error
+
+
+def _read_frames(
+    where: str,
+    dataset: pydicom.Dataset,
+    frames: Sequence[_Frame],
+    sources: Sequence[Slice],
+    series: Sequence[Slice],
+    ledger: Ledger,
+) -> None:
+    categories = {
+        int(item.SegmentNumber): Category(str(item.SegmentLabel))
+        for item in dataset.SegmentSequence
+    }
+
+    def category(segment: int) -> Category:
+        if segment not in categories:
+            raise UnusableError(f"its segment {segment} is not described: left out")
+        return categories[segment]
+
+    for number, (frame, values) in enumerate(
+        zip(frames, iter_pixels(dataset, raw=True), strict=True), start=1
+    ):
+        of_frame = f"{where}, frame {number}"
+        # Where a frame cannot be placed, any of the sources may be the one that it is of.
+        with ledger.record(of_frame, on=() if frame.source_uid else sources):
+            slice_ = _slice(frame, ledger.index, series)
+            with ledger.record(of_frame, on=[slice_]):
+                segments = _on_slice(frame, _segments(dataset, frame, values), slice_)
+                for found, mask in list(masks_in(segments, category)):
+                    ledger.add_mask(slice_, found, mask)
+                ledger.mention(slice_)
+
+
+def _frames(dataset: pydicom.Dataset) -> list[_Frame]:
+    shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
+    return [_frame(dataset, shared[0], own) for own in dataset.PerFrameFunctionalGroupsSequence]
+
+
+def _frame(dataset: pydicom.Dataset, shared: pydicom.Dataset, own: pydicom.Dataset) -> _Frame:
+    def group(name: str) -> Any:
+        items = own.get(name) or shared.get(name)
+        return items[0] if items else pydicom.Dataset()
+
+    segment = group("SegmentIdentificationSequence").get("ReferencedSegmentNumber")
+    derivation = own.get("DerivationImageSequence") or ()
+    sources = [source for item in derivation for source in item.get("SourceImageSequence") or ()]
+    source = sources[0] if len(sources) == 1 else pydicom.Dataset()
+    frame_number = source.get("ReferencedFrameNumber")
+    position = group("PlanePositionSequence").get("ImagePositionPatient")
+    orientation = group("PlaneOrientationSequence").get("ImageOrientationPatient")
+    measures = group("PixelMeasuresSequence")
+    grid = None
+    if position is not None and orientation is not None and "PixelSpacing" in measures:
+        grid = _grid(dataset, position, orientation, measures)
+    return _Frame(
+        None if segment is None else int(segment),
+        str(source.get("ReferencedSOPInstanceUID", "")),
+        None if frame_number is None else int(frame_number) - 1,
+        grid,
+    )
+
+
+def _grid(
+    dataset: pydicom.Dataset,
+    position: Sequence[float],
+    orientation: Sequence[float],
+    measures: pydicom.Dataset,
+) -> Grid:
+    """Return the grid of one frame, ``[columns, rows, 1]``, a slice's thickness deep."""
+    along_row, along_column = np.array(orientation, dtype=np.float64).reshape(2, 3)
+    between_rows, between_columns = (float(value) for value in measures.PixelSpacing)
+    depth = float(measures.get("SliceThickness") or 1)
+    affine = np.eye(4)
+    affine[:3, 0] = along_row * between_columns
+    affine[:3, 1] = along_column * between_rows
+    affine[:3, 2] = np.cross(along_row, along_column) * depth
+    affine[:3, 3] = position
+    return Grid((int(dataset.Columns), int(dataset.Rows), 1), affine)
+
+
+def _sources(dataset: pydicom.Dataset, index: SliceIndex) -> tuple[list[Slice], Sequence[Slice]]:
+    """Return the slices that a segmentation names as its sources, and all of their series."""
+    sources: list[Slice] = []
+    series: list[Slice] = []
+    for item in dataset.get("ReferencedSeriesSequence") or ():
+        series.extend(index.of_series_uid(str(item.get("SeriesInstanceUID", ""))))
+        for instance in item.get("ReferencedInstanceSequence") or ():
+            sources.extend(index.of_uid(str(instance.get("ReferencedSOPInstanceUID", ""))))
+    return sources, series
+
+
+def _slice(frame: _Frame, index: SliceIndex, series: Sequence[Slice]) -> Slice:
+    """Return the slice that a frame was drawn on: its source, else the one in its place."""
+    named = index.of_uid(frame.source_uid)
+    if frame.source_frame is not None:
+        named = [s for s in named if s.source.frame == frame.source_frame]
+    if len(named) == 1:
+        return named[0]
+    if frame.source_uid and not named:
+        raise UnusableError("its source image is none of the slices: not used")
+    in_place = [s for s in named or series if frame.grid is not None and _fits(frame.grid, s)]
+    if len(in_place) != 1:
+        raise UnusableError(f"{len(in_place)} slices of its series lie in its place: not used")
+    return in_place[0]
+
+
+def _fits(grid: Grid, slice_: Slice) -> bool:
+    try:
+        grid.place(slice_)
+    except UnusableError:
+        return False
+    return True
+
+
+def _segments(
+    dataset: pydicom.Dataset, frame: _Frame, values: NDArray[Any]
+) -> NDArray[np.integer[Any]]:
+    """Return the segment number of each pixel of a frame, ``[rows, columns]``; 0 for none."""
+    if frame.segment is None:
+        return values
+    least = 1
+    if dataset.SegmentationType == "FRACTIONAL":
+        least = -(-int(dataset.MaximumFractionalValue) // 2)
+    return np.where(values >= least, frame.segment, 0)
+
+
+def _on_slice(
+    frame: _Frame, segments: NDArray[np.integer[Any]], slice_: Slice
+) -> NDArray[np.integer[Any]]:
+    """Bring a frame's pixels into the order of a slice's."""
+    if frame.grid is not None and slice_.geometry.position is not None:
+        return frame.grid.place(slice_).take(segments.T[:, :, None])
+    if segments.shape != slice_.shape:
+        rows, columns = segments.shape
+        raise UnusableError(f"is {rows}x{columns}, its slice {slice_.shape}: not used")
+    return segments

@@ -1,0 +1,181 @@
+"""Reads boxes and spheres from CSV, in the columns of the public data sets that have them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.errors import LabelError
+from medvae.labels._ledger import Ledger
+from medvae.labels._problem import UnusableError
+from medvae.labels._space import sphere_on
+from medvae.records import Category, Slice
+
+__all__ = ["read_table", "table_format"]
+
+_LARGEST_FILE = 512 * 2**20
+
+_OPACITY = Category("lung opacity", "lesion")
+_NODULE = Category("nodule", "lesion")
+_FINDING = Category("finding")
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The columns by which a table is known, and how a row of it is read."""
+
+    name: str
+    columns: frozenset[str]
+    read: Callable[[str, Row, Path, Ledger], None]
+
+
+def _read_rsna(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
+    """Read a row of RSNA's pneumonia detection; ``Target`` 0 means that there is nothing."""
+    slice_ = _slice(where, row, "patientId", folder, ledger)
+    if row["Target"] not in ("0", "1"):
+        raise UnusableError(f"`Target` must be 0 or 1 but is {row['Target']!r}: not used")
+    ledger.mention(slice_)
+    if row["Target"] == "1":
+        _add_sized(where, row, ("x", "y", "width", "height"), slice_, _OPACITY, ledger)
+
+
+def _read_vindr(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
+    """Read a row of VinDr-CXR; the class ``No finding`` means that there is nothing."""
+    slice_ = _slice(where, row, "image_id", folder, ledger)
+    ledger.mention(slice_)
+    if row["class_name"].casefold() == "no finding":
+        return
+    with ledger.record(where, on=[slice_]):
+        if not row["class_name"]:
+            raise UnusableError("has no `class_name`: left out")
+        x0, y0, x1, y1 = (_number(row, c) for c in ("x_min", "y_min", "x_max", "y_max"))
+        ledger.add_box(where, slice_, Category(row["class_name"]), (x0, y0, x1, y1))
+
+
+def _read_luna(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
+    """Read a row of LUNA16: a sphere in LPS millimetres."""
+    slices = ledger.index.series(row["seriesuid"], folder)
+    ledger.mention(*slices)
+    with ledger.record(where, on=slices):
+        centre = [_number(row, column) for column in ("coordX", "coordY", "coordZ")]
+        radius = _number(row, "diameter_mm") / 2
+        ledger.add_solid(where, slices, _NODULE, lambda s: sphere_on(s, centre, radius))
+
+
+def _read_plain(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
+    """Read a row with a box of a file; a row without numbers means that there is nothing."""
+    slice_ = _slice(where, row, "file", folder, ledger)
+    ledger.mention(slice_)
+    columns = ("x", "y", "w", "h")
+    if any(row[column] for column in columns):
+        category = Category(row["category"]) if row.get("category") else _FINDING
+        _add_sized(where, row, columns, slice_, category, ledger)
+
+
+_FORMS = (
+    _Form(
+        "CSV (RSNA)",
+        frozenset({"patientId", "x", "y", "width", "height", "Target"}),
+        _read_rsna,
+    ),
+    _Form(
+        "CSV (VinDr)",
+        frozenset({"image_id", "class_name", "x_min", "y_min", "x_max", "y_max"}),
+        _read_vindr,
+    ),
+    _Form(
+        "CSV (LUNA16)",
+        frozenset({"seriesuid", "coordX", "coordY", "coordZ", "diameter_mm"}),
+        _read_luna,
+    ),
+    _Form("CSV (boxes)", frozenset({"file", "x", "y", "w", "h"}), _read_plain),
+)
+
+
+def table_format(header: str) -> str | None:
+    """Name the form of a table by its first line; None where it is none of them."""
+    form = _form(column.strip(' "') for column in header.split(","))
+    return form.name if form else None
+
+
+def _form(columns: Iterable[str]) -> _Form | None:
+    found = set(columns)
+    return next((form for form in _FORMS if form.columns <= found), None)
+
+
+def read_table(path: Path, ledger: Ledger) -> str:
+    """Read a CSV file.
+
+    Raises:
+        LabelError: when it cannot be read, or its columns are none of the known.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise LabelError(f"{path}: is over 512 MB, too large for a label file")
+        text = io.StringIO(path.read_text(encoding="utf-8-sig"))
+        rows = csv.DictReader(text, skipinitialspace=True)
+        form = _form(rows.fieldnames or ())
+        if form is None:
+            known = "; ".join(",".join(sorted(form.columns)) for form in _FORMS)
+            raise LabelError(f"{path}: its columns are none of the known: {known}")
+        ledger.files.append(path)
+        for row in rows:
+            where = f"{path.name}, line {rows.line_num}"
+            with ledger.record(where):
+                form.read(where, _checked(row, form), path.parent, ledger)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise LabelError(f"{path}: is not text in UTF-8") from None
+    except csv.Error as error:
+        raise LabelError(f"{path}: is not CSV: {error}") from None
+    return form.name
+
+
+def _checked(row: Mapping[str | None, str | None], form: _Form) -> Row:
+    """Return a row without the blanks around its values."""
+    if None in row or any(row[column] is None for column in form.columns):
+        raise UnusableError("does not have as many values as there are columns: not used")
+    return {name: (value or "").strip() for name, value in row.items() if name is not None}
+
+
+def _slice(where: str, row: Row, column: str, folder: Path, ledger: Ledger) -> Slice:
+    """Find the slice of a row, and note its patient."""
+    if not row[column]:
+        raise UnusableError(f"has no `{column}`: not used")
+    frame = row.get("frame") or None
+    if frame is not None and not (frame.isdecimal() and len(frame) < 10):
+        raise UnusableError(f"`frame` must be 0 or more but is {frame!r}: not used")
+    slice_ = ledger.index.slice(
+        row[column], folder, row.get("medvae_key", ""), None if frame is None else int(frame)
+    )
+    ledger.add_patient(where, slice_, row)
+    return slice_
+
+
+def _add_sized(
+    where: str,
+    row: Row,
+    columns: tuple[str, str, str, str],
+    slice_: Slice,
+    category: Category,
+    ledger: Ledger,
+) -> None:
+    """Note a box given by its first corner and its size."""
+    with ledger.record(where, on=[slice_]):
+        x, y, width, height = (_number(row, column) for column in columns)
+        ledger.add_box(where, slice_, category, (x, y, x + width, y + height))
+
+
+def _number(row: Row, column: str) -> float:
+    try:
+        return float(row[column])
+    except ValueError:
+        raise UnusableError(
+            f"`{column}` must be a number but is {row[column]!r}: left out"
+        ) from None

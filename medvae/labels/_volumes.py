@@ -1,0 +1,154 @@
+"""Reads NIfTI masks and lays them on the slices that share their grid in the patient."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.labels._ledger import Ledger
+from medvae.labels._masks import image_stem, mask_files, masks_in
+from medvae.labels._match import SliceIndex, stem
+from medvae.labels._problem import UnusableError
+from medvae.labels._space import Grid, Placed
+from medvae.records import Slice
+
+__all__ = ["VOLUMES", "read_nifti_masks"]
+
+VOLUMES = (".nii", ".nii.gz")
+
+_MOST_VOXELS = 2**30
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class _Volume:
+    where: str
+    image: Any
+    grid: Grid
+
+    def values(self) -> NDArray[Any]:
+        """Decode the voxels, ``[x, y, z]``."""
+        try:
+            voxels: NDArray[Any] = np.asanyarray(self.image.dataobj).reshape(self.grid.shape)
+        except Exception as error:  # nibabel and gzip raise many kinds on a broken file
+            raise UnusableError(f"cannot be decoded: {error}") from error
+        if voxels.dtype.kind not in "biuf" or not np.isfinite(voxels).all():
+            raise UnusableError("holds colours or values that are not finite: no mask, not used")
+        return voxels
+
+
+def read_nifti_masks(path: Path, ledger: Ledger) -> str:
+    """Read a NIfTI mask or a folder of them.
+
+    The images of ``x_seg``, ``x_gt`` or ``x`` are those named ``x``, else those whose name begins
+    with ``x_``; a mask with no such image belongs to the one series that has its grid.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = mask_files(path, VOLUMES, ledger.index)
+    index = ledger.index.without(files)
+    nameless: list[_Volume] = []
+    for file in files:
+        ledger.files.append(file)
+        where = file.relative_to(folder)
+        with ledger.record(where.as_posix()):
+            volume = _open(where.as_posix(), file)
+            slices = _named(where, volume.grid, folder, index)
+            if slices:
+                _lay(volume, slices, ledger)
+            else:
+                nameless.append(volume)
+    _lay_by_grid(nameless, index, ledger)
+    return "NIfTI masks"
+
+
+def _open(where: str, path: Path) -> _Volume:
+    try:
+        image: Any = nibabel.load(path)
+        shape, affine = tuple(map(int, image.shape)), np.array(image.affine, dtype=np.float64)
+    except Exception as error:  # nibabel raises many kinds on a broken file
+        raise UnusableError(f"cannot be read: {error}") from error
+    if len(shape) < 3 or math.prod(shape) != math.prod(shape[:3]):
+        raise UnusableError(f"has the shape {shape}, not that of one volume: not used")
+    if not 0 < math.prod(shape) <= _MOST_VOXELS:
+        raise UnusableError(f"has {math.prod(shape)} voxels: not used")
+    return _Volume(where, image, Grid(shape[:3], _RAS_TO_LPS @ affine))
+
+
+def _named(where: Path, grid: Grid, folder: Path, index: SliceIndex) -> Sequence[Slice]:
+    """Return the slices of the images that a mask's name means; none if it means none."""
+    beginning = image_stem(where.name)
+    for name in (stem(where.name), beginning):
+        path = (where.parent / name).as_posix()
+        if index.files(path, folder):
+            return index.of_file(index.file(path, folder))
+    files = index.files_beginning(beginning)
+    if len({file.parent for file in files}) > 1:
+        raise UnusableError(f"images named {beginning!r} lie in several folders: not used")
+    slices = [slice_ for file in files for slice_ in index.of_file(file)]
+    return list(_places(grid, slices)) or slices
+
+
+def _lay_by_grid(nameless: Sequence[_Volume], index: SliceIndex, ledger: Ledger) -> None:
+    """Lay masks on the one series that has the grid of each, and that no other mask fits."""
+    fitting = [_with_grid(volume.grid, index) for volume in nameless]
+    claims = Counter(owner for owners in fitting for owner in owners)
+    for volume, owners in zip(nameless, fitting, strict=True):
+        with ledger.record(volume.where):
+            if len(owners) != 1:
+                raise UnusableError(
+                    f"no image is named like it, and {len(owners)} have its grid: not used"
+                )
+            ((owner, slices),) = owners.items()
+            if claims[owner] > 1:
+                raise UnusableError(
+                    f"no image is named like it, and {claims[owner]} masks fit the one with its "
+                    "grid: not used"
+                )
+            _lay(volume, slices, ledger)
+
+
+def _with_grid(grid: Grid, index: SliceIndex) -> dict[str, list[Slice]]:
+    """Return the slices of the images whose shape and place are a grid's, image by image."""
+    images: defaultdict[str, list[Slice]] = defaultdict(list)
+    for stack in index.stacks:
+        places = _places(grid, stack)
+        planes = {(placed.axis, placed.index) for placed in places.values()}
+        if len(places) == len(stack) and len(planes) == grid.shape[next(iter(planes))[0]]:
+            source = stack[0].source
+            # The time points of one image are one candidate.
+            images[source.series_uid or str(source.path)].extend(stack)
+    return images
+
+
+def _places(grid: Grid, slices: Sequence[Slice]) -> dict[Slice, Placed]:
+    """Return the places of those slices that fill a plane of a grid."""
+    places = {}
+    for slice_ in slices:
+        with suppress(UnusableError):
+            placed = grid.place(slice_)
+            if math.prod(slice_.shape) * grid.shape[placed.axis] == math.prod(grid.shape):
+                places[slice_] = placed
+    return places
+
+
+def _lay(volume: _Volume, slices: Sequence[Slice], ledger: Ledger) -> None:
+    """Give each slice the findings in its part of a mask."""
+    if not _places(volume.grid, slices):
+        volume.grid.place(slices[0])
+        raise UnusableError("its planes are larger than the slices of its image: not used")
+    voxels = volume.values()
+    for slice_ in slices:
+        where = f"{volume.where}, slice {slice_.source.frame} of {slice_.source.path.name}"
+        with ledger.record(where, on=[slice_]):
+            for category, mask in list(masks_in(volume.grid.place(slice_).take(voxels))):
+                ledger.add_mask(slice_, category, mask)
+            ledger.mention(slice_)

@@ -1,0 +1,184 @@
+"""YOLO: a text file of normalised boxes for each picture, to and from findings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from medvae.atomic import write_text
+from medvae.errors import LabelError, WriteError
+from medvae.labels._image import LabelledImage
+from medvae.labels._ledger import Ledger
+from medvae.labels._match import SliceIndex, stem
+from medvae.labels._problem import UnusableError
+from medvae.records import Category, Finding, Slice
+
+__all__ = ["CLASS_FILES", "is_yolo_line", "read_yolo", "write_yolo"]
+
+CLASS_FILES = ("classes.txt", "obj.names", "data.yaml")
+
+_LARGEST_FILE = 16 * 2**20
+_NAMES = re.compile(r"^names:(.*?)(?=^\w|\Z)", re.MULTILINE | re.DOTALL)
+_IN_BRACKETS = re.compile(
+    r"""(?:(\d{1,9})\s*:\s*)?('[^']*'|"[^"]*"|[^\s,'"\[\]{}#][^,'"\[\]{}#]*)"""
+)
+_ON_A_LINE = re.compile(r"^[ \t]*(?:-|(\d{1,9})[ \t]*:)[ \t]+('[^']*'|\"[^\"]*\"|.+)", re.MULTILINE)
+
+
+def is_yolo_line(line: str) -> bool:
+    """Tell whether a line is the number of a class and a normalised box."""
+    fields = line.split()
+    try:
+        return (
+            len(fields) == 5
+            and fields[0].isdigit()
+            and all(0 <= float(field) <= 1 for field in fields[1:])
+        )
+    except ValueError:
+        return False
+
+
+def read_yolo(path: Path, ledger: Ledger) -> str:
+    """Read a file of boxes, or a folder of them beside or parallel to the pictures.
+
+    An empty file means that its picture is known to be empty. The names of the classes are taken
+    from ``classes.txt``, ``obj.names`` or the ``names`` of ``data.yaml``, in the folder or in
+    one of the two above it.
+    """
+    folder = path if path.is_dir() else path.parent
+    names = _class_names(folder, ledger)
+    for file in sorted(folder.rglob("*.txt")) if path.is_dir() else [path]:
+        if file.name in CLASS_FILES:
+            continue
+        where = file.relative_to(folder).as_posix()
+        with ledger.record(where):
+            slice_ = _slice(where, folder, ledger.index)
+            lines = _text(file).splitlines()
+            ledger.files.append(file)
+            ledger.mention(slice_)
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    _read_line(f"{where}, line {number}", line, slice_, names, ledger)
+    return "YOLO"
+
+
+def _slice(where: str, folder: Path, index: SliceIndex) -> Slice:
+    """Find the picture of a file: beside it, in ``images`` for ``labels``, or named like it."""
+    beside = str((folder / stem(where)).absolute())
+    parallel = re.sub(r"(.*)/labels/", r"\1/images/", beside)
+    names = (beside, parallel, stem(where))
+    return index.slice(next((n for n in names if index.files(n, folder)), names[-1]), folder)
+
+
+def _read_line(
+    where: str, line: str, slice_: Slice, names: Mapping[int, str] | None, ledger: Ledger
+) -> None:
+    with ledger.record(where, on=[slice_]):
+        fields = line.split()
+        try:
+            number = int(fields[0])
+            x, y, width, height = (float(field) for field in fields[1:])
+        except ValueError:
+            raise UnusableError("is not `class xc yc w h`: left out") from None
+        if names is not None and number not in names:
+            raise UnusableError(f"its class {number} is not named: left out")
+        category = Category(f"class_{number}" if names is None else names[number])
+        rows, columns = slice_.shape
+        box = (
+            (x - width / 2) * columns,
+            (y - height / 2) * rows,
+            (x + width / 2) * columns,
+            (y + height / 2) * rows,
+        )
+        ledger.add_box(where, slice_, category, box)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise UnusableError("is too large for the boxes of a picture: not used")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UnusableError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise UnusableError("is not text: not used") from None
+
+
+def _class_names(folder: Path, ledger: Ledger) -> dict[int, str] | None:
+    """Return the names of the classes by number; None where no file has them.
+
+    Raises:
+        LabelError: when the file that should have them cannot be read.
+    """
+    above = (folder, *folder.absolute().parents[:2])
+    for path in (place / name for place in above for name in CLASS_FILES):
+        if not path.is_file():
+            continue
+        try:
+            names = _yaml_names(_text(path)) if path.suffix == ".yaml" else _listed(_text(path))
+        except UnusableError as error:
+            raise LabelError(f"{path}: {error}") from None
+        if names:
+            ledger.files.append(path)
+            return names
+    return None
+
+
+def _listed(text: str) -> dict[int, str]:
+    return {n: line.strip() for n, line in enumerate(text.splitlines()) if line.strip()}
+
+
+def _yaml_names(text: str) -> dict[int, str]:
+    """Return what stands under ``names:``, a list or numbered, in brackets or line by line."""
+    found = _NAMES.search(text)
+    if found is None:
+        return {}
+    entry = _IN_BRACKETS if found[1].lstrip()[:1] in ("[", "{") else _ON_A_LINE
+    return {
+        int(number or place): name[1:-1] if name[0] in "'\"" else name.partition(" #")[0].strip()
+        for place, (number, name) in enumerate(entry.findall(found[1]))
+    }
+
+
+def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:
+    """Write ``classes.txt``, and for each image a file of boxes under the image's own path.
+
+    The file of an image with nothing on it is empty. YOLO knows no supercategories.
+
+    Raises:
+        WriteError: when two images would share a file, or the file system refuses.
+    """
+    names = sorted({_one_line(f.category) for image in images for f in image.labels})
+    numbers = {name: number for number, name in enumerate(names)}
+    classes = folder / "classes.txt"
+    writers = {classes: "the names of the classes"}
+    for image in images:
+        file = PurePosixPath(image.file)
+        path = folder / file.parent / f"{stem(file.name)}.txt"
+        if path in writers:
+            raise WriteError(f"{path}: is wanted by {writers[path]} and by {image.file}")
+        writers[path] = image.file
+    write_text(classes, "".join(f"{name}\n" for name in names))
+    for path, image in zip(list(writers)[1:], images, strict=True):
+        lines = (
+            _line(finding, numbers[_one_line(finding.category)], image.shape)
+            for finding in image.labels
+        )
+        write_text(path, "".join(lines))
+
+
+def _one_line(category: Category) -> str:
+    return " ".join(category.name.split())
+
+
+def _line(finding: Finding, number: int, shape: tuple[int, int]) -> str:
+    rows, columns = shape
+    x0, y0, x1, y1 = finding.box
+    values = (
+        (x0 + x1) / 2 / columns,
+        (y0 + y1) / 2 / rows,
+        (x1 - x0) / columns,
+        (y1 - y0) / rows,
+    )
+    return " ".join([str(number), *(f"{value:.10f}" for value in values)]) + "\n"
