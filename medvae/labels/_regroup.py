@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from medvae.labels._ledger import Ledger, Patient
-from medvae.records import Series, Study, pseudonym
+from medvae.records import Series, Slice, Study, pseudonym
 
 __all__ = ["labelled_studies"]
 
@@ -15,9 +15,12 @@ def labelled_studies(studies: Iterable[Study], ledger: Ledger) -> tuple[Study, .
     """Return the studies with the ledger's labels.
 
     A study of pictures whose records name one patient becomes that patient's as a whole; one whose
-    records name several becomes a study for each.
+    records name several becomes a study for each. What was opened as an image and turns out to be
+    a mask is no longer there.
     """
-    return tuple(new for study in studies for new in _of_patients(study, ledger))
+    masks = set(ledger.files)
+    images = (_part(study, lambda s: s.source.path not in masks) for study in studies)
+    return tuple(new for study in images if study.series for new in _of_patients(study, ledger))
 
 
 def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:
@@ -27,34 +30,32 @@ def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:
         yield _rebuilt(study, ledger, next(iter(patients), None))
         return
     for patient in patients:
-        yield _rebuilt(_part(study, ledger, patient), ledger, patient)
+        yield _rebuilt(_part_of_patient(study, ledger, patient), ledger, patient)
     if rest := named.count(None):
         ledger.problem(
             f"{rest} pictures beside those of {len(patients)} patients",
             f"no record names their patient: they stay grouped by {study.group_from}",
         )
-        yield _rebuilt(_part(study, ledger, None), ledger, None)
+        yield _rebuilt(_part(study, lambda s: s not in ledger.patients), ledger, None)
 
 
-def _part(study: Study, ledger: Ledger, patient: Patient | None) -> Study:
-    """Return what of a study belongs to one patient; None: to no patient that is named."""
-    parts = [
-        replace(
-            series,
-            key=_derived("series", series.key, patient),
-            slices=tuple(s for s in series.slices if ledger.patients.get(s) == patient),
-        )
-        for series in study.series
-    ]
+def _part_of_patient(study: Study, ledger: Ledger, patient: Patient) -> Study:
+    """Return what of a study belongs to one patient, under keys of its own."""
+    part = _part(study, lambda s: ledger.patients.get(s) == patient)
     return replace(
-        study,
-        key=_derived("study", study.key, patient),
-        series=tuple(series for series in parts if series.slices),
+        part,
+        key=pseudonym("study", study.key, patient.group),
+        series=tuple(
+            replace(series, key=pseudonym("series", series.key, patient.group))
+            for series in part.series
+        ),
     )
 
 
-def _derived(kind: str, key: str, patient: Patient | None) -> str:
-    return key if patient is None else pseudonym(kind, key, patient.group)
+def _part(study: Study, wanted: Callable[[Slice], bool]) -> Study:
+    """Return a study with some of its slices, and no series without any."""
+    parts = (replace(s, slices=tuple(filter(wanted, s.slices))) for s in study.series)
+    return replace(study, series=tuple(series for series in parts if series.slices))
 
 
 def _rebuilt(study: Study, ledger: Ledger, patient: Patient | None) -> Study:

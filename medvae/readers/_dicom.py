@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
+from pydicom.tag import Tag
 
 from medvae.readers._decoded import Decoded
 from medvae.readers._dicom_frames import FRAME_TAGS, describe_frames, functional_group
@@ -35,22 +36,25 @@ IMAGE_CLASSES = {
 }
 
 _TAGS = [
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "PatientID",
-    "IssuerOfPatientID",
-    "Modality",
-    "InstanceNumber",
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    *FRAME_TAGS,
+    Tag(keyword)
+    for keyword in (
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "PatientID",
+        "IssuerOfPatientID",
+        "Modality",
+        "InstanceNumber",
+        "Rows",
+        "Columns",
+        "NumberOfFrames",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "BitsAllocated",
+        "BitsStored",
+        *FRAME_TAGS,
+    )
 ]
 
 
@@ -62,7 +66,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
             dataset = dcmread(
                 file,
                 stop_before_pixels=True,
-                specific_tags=list(_TAGS),
+                specific_tags=[*_TAGS],
                 force=head[128:132] != b"DICM",
             )
         except Exception as error:

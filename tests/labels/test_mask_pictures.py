@@ -66,11 +66,11 @@ def test_masks_among_the_pictures_are_known_by_their_names(tmp_path: Path) -> No
     assert labelled.files == (tmp_path / "a_mask.png",)
 
 
-def test_masks_that_were_opened_as_pictures_too_are_not_labelled(tmp_path: Path) -> None:
+def test_masks_that_were_opened_as_pictures_too_are_pictures_no_longer(tmp_path: Path) -> None:
     saved(tmp_path / "masks/1.png", squares())
     study = pictures(tmp_path, ["images/1.png", "masks/1.png"])
     labelled = attach_labels([study], tmp_path / "masks")
-    assert all_labels(labelled) == [expected(squares()), None]
+    assert all_labels(labelled) == [expected(squares())]
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "I", "F", "RGB", "I;16"])

@@ -1,0 +1,185 @@
+"""``medvae inspect``: what would be read, and why the rest would not."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medvae_cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from medvae.inspection import Inspection
+    from medvae.readers import FileReport
+    from medvae.records import Series
+
+__all__ = ["inspect"]
+
+_FEW = 3
+"""So many files of one folder with one reason are listed by name; more of them as a count."""
+
+
+@click.command()
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="PATH...",
+    type=click.Path(exists=True, path_type=Path),
+)
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, path_type=Path),
+    help="COCO, MONAI datalist or CSV file, DICOM SEG, or a folder of masks or YOLO files.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--pictures",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="OUT.html",
+    help="Write a contact sheet of all slices, with their boxes: one page that opens offline.",
+)
+@click.option("--decode", is_flag=True, help="Decode every slice too, to find damaged pixels.")
+@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@click.option("--nan-as-padding", is_flag=True, help="Take NaN for padding; else it is refused.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that read.  [default: one for each processor, 8 at most]",
+)
+@click.pass_context
+def inspect(
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    labels: Path | None,
+    as_json: bool,
+    pictures: Path | None,
+    decode: bool,
+    modality: str | None,
+    nan_as_padding: bool,
+    workers: int | None,
+) -> None:
+    """Show what would be read from files and folders: DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG
+    and TIFF, in any mixture.
+
+    Every file ends as read, skipped (no image that is read here) or refused (an image that cannot
+    be trusted), the last two with the reason. Exit code 1 says that nothing could be read.
+
+    \b
+    Examples:
+      medvae inspect studies/
+      medvae inspect studies/ --labels studies/coco.json --pictures sheet.html
+      medvae inspect studies/ --json | jq .counts
+    """
+    from medvae.inspection import inspect_studies
+
+    with progress_bar("Reading headers", "Decoding slices") as progress:
+        inspection = inspect_studies(
+            paths,
+            labels=labels,
+            decode=decode,
+            modality=modality,
+            nan_as_padding=nan_as_padding,
+            workers=workers,
+            progress=progress,
+        )
+    if pictures is not None:
+        _write_pictures(inspection, pictures, workers)
+    if as_json:
+        click.echo(json.dumps(inspection.to_json(), indent=2, allow_nan=False))
+    else:
+        for line in _lines(inspection):
+            click.echo(line)
+    if not inspection.studies:
+        click.echo(f"Error: {_names(paths)}: none of the files could be read", err=True)
+        ctx.exit(1)
+
+
+def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> None:
+    from medvae.atomic import write_text
+    from medvae.contact_sheet import contact_sheet
+
+    with progress_bar("Drawing slices") as progress:
+        page = contact_sheet(
+            inspection.studies, title="What medvae reads", workers=workers, progress=progress
+        )
+    write_text(path, page)
+
+
+def _lines(inspection: Inspection) -> Iterator[str]:
+    """Say it in words, for a person."""
+    counts = inspection.to_json()["counts"]
+    yield ", ".join(
+        f"{counts[name]} {name if counts[name] != 1 else singular}"
+        for name, singular in (
+            ("patients", "patient"),
+            ("studies", "study"),
+            ("series", "series"),
+            ("slices", "slice"),
+        )
+    )
+    for study in inspection.studies:
+        yield f"\nstudy {study.key}, patient {study.group} (from {study.group_from})"
+        for series in study.series:
+            yield f"  {_series_line(series)}"
+            yield from (f"       {flag}" for flag in series.flags)
+    yield from _label_lines(inspection)
+    counted = ", ".join(f"{count} {what}" for what, count in inspection.counts.items())
+    yield f"\nfiles: {counted}"
+    yield from _not_read(inspection.files)
+
+
+def _series_line(series: Series) -> str:
+    from medvae.inspection import count_labels
+
+    first = series.slices[0]
+    rows, columns = first.shape
+    parts = [f"{series.modality or 'unknown modality'}: {len(series.slices)} x {columns}x{rows}"]
+    if first.geometry.spacing is not None:
+        down, across = first.geometry.spacing
+        parts.append(f"{across:.3g}x{down:.3g} mm")
+    if series.gap is not None:
+        parts.append(f"a slice every {series.gap:.3g} mm")
+    labels = count_labels(series.slices)
+    if labels["labelled_slices"]:
+        parts.append(f"{labels['findings']} findings on {labels['positive_slices']} slices")
+    return ", ".join(parts)
+
+
+def _label_lines(inspection: Inspection) -> Iterator[str]:
+    from medvae.inspection import count_labels
+
+    labelled = inspection.labels
+    if labelled is None:
+        return
+    count = count_labels(inspection.slices)
+    yield (
+        f"\nlabels ({labelled.format}): {count['findings']} findings, {count['masks']} of them "
+        f"with a mask, on {count['positive_slices']} slices; "
+        f"{count['labelled_slices'] - count['positive_slices']} slices are known to be empty"
+    )
+    yield from (f"  {name}: {number}" for name, number in count["categories"].items())
+    yield from (f"  not used: {problem.where}: {problem.what}" for problem in labelled.problems)
+
+
+def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
+    """List the files that were not read, those of a folder that share a reason as one."""
+    for outcome in ("refused", "skipped"):
+        folders: dict[tuple[Path, str], list[FileReport]] = defaultdict(list)
+        for report in files:
+            if report.outcome == outcome:
+                folders[report.path.parent, report.reason].append(report)
+        for (folder, reason), reports in folders.items():
+            if len(reports) > _FEW:
+                first, last = reports[0].path.name, reports[-1].path.name
+                yield f"  {outcome} {folder}: {len(reports)} files, {first} to {last}: {reason}"
+            else:
+                yield from (f"  {outcome} {report.path}: {reason}" for report in reports)
+
+
+def _names(paths: tuple[Path, ...]) -> str:
+    return ", ".join(map(str, paths[:_FEW])) + (" ..." if len(paths) > _FEW else "")

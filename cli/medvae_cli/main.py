@@ -1,0 +1,64 @@
+"""The door: the commands, and how what they raise is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from medvae.errors import MedvaeError, UsageProblem
+from medvae_cli.inspect import inspect
+
+__all__ = ["cli", "main"]
+
+
+class Door(click.Group):
+    """Tells errors in one line: exit code 2 for wrong usage, 1 for all else."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except UsageProblem as error:
+            if ctx.params["debug"]:
+                raise
+            raise click.UsageError(str(error), ctx) from error
+        except MedvaeError as error:
+            if ctx.params["debug"]:
+                raise
+            raise click.ClickException(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever read the output has seen enough; click ends quietly
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise click.ClickException(
+                f"{what} (this should not happen: run 'medvae --debug ...' and report it)"
+            ) from error
+
+
+@click.group("medvae", cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="monai-medvae", prog_name="medvae")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Enlarge detection training sets of MR, CT and X-ray slices.
+
+    \b
+    Example:
+      medvae inspect studies/ --labels studies/coco.json
+    """
+
+
+cli.add_command(inspect)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

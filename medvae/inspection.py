@@ -1,0 +1,152 @@
+"""What would be read from a set of files, and with which labels: every file is accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from medvae.labels import Labelled, attach_labels, label_format
+from medvae.readers import FileReport, open_studies, verify_pixels
+from medvae.records import Series, Slice, Study
+
+__all__ = ["Inspection", "count_labels", "inspect_studies"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The studies that would be read, a report on each file, and what came of the labels."""
+
+    studies: tuple[Study, ...]
+    files: tuple[FileReport, ...]
+    labels: Labelled | None = None
+
+    @property
+    def slices(self) -> list[Slice]:
+        """All slices of all studies."""
+        return [s for study in self.studies for s in study.slices]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many files were read, skipped and refused."""
+        counts = Counter(report.outcome for report in self.files)
+        return {"read": counts["read"], "skipped": counts["skipped"], "refused": counts["refused"]}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it all as plain JSON values."""
+        return {
+            "counts": {
+                **self.counts,
+                "patients": len({study.group for study in self.studies}),
+                "studies": len(self.studies),
+                "series": sum(len(study.series) for study in self.studies),
+                "slices": len(self.slices),
+            },
+            "files": [
+                {"path": str(report.path), "outcome": report.outcome, "reason": report.reason}
+                for report in self.files
+            ],
+            "studies": [_study_json(study) for study in self.studies],
+            "labels": self.labels
+            and {
+                "format": self.labels.format,
+                **count_labels(self.slices),
+                "problems": [vars(problem) for problem in self.labels.problems],
+            },
+        }
+
+
+def inspect_studies(
+    paths: Iterable[str | Path],
+    *,
+    labels: Path | None = None,
+    decode: bool = False,
+    modality: str | None = None,
+    nan_as_padding: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Say what would be read.
+
+    Args:
+        paths: files and folders.
+        labels: a label file, or a folder of masks or of YOLO text files.
+        decode: decode every slice too, to find files whose pixels are damaged.
+        modality, nan_as_padding, workers: as in ``open_studies``.
+        progress: is told how many files, and then how many slices, are done.
+
+    Raises:
+        ReadError, LabelError: a path is not there, or the labels as a whole cannot be used.
+    """
+    scan = open_studies(
+        paths,
+        modality=modality,
+        nan_as_padding=nan_as_padding,
+        workers=workers,
+        progress=progress,
+    )
+    if decode:
+        scan = verify_pixels(scan, workers=workers, progress=progress)
+    labelled = attach_labels(scan.studies, labels) if labels is not None else None
+    return Inspection(
+        studies=scan.studies if labelled is None else labelled.studies,
+        files=tuple(_with_labels(report, labelled) for report in scan.files),
+        labels=labelled,
+    )
+
+
+def _with_labels(report: FileReport, labelled: Labelled | None) -> FileReport:
+    """Say of a file that is no image what it is to the labels."""
+    if labelled is not None and report.path in labelled.files:
+        return FileReport(report.path, "read", f"labels ({labelled.format})")
+    if report.outcome == "skipped":
+        found = label_format(report.path)
+        if found is not None:
+            reason = f"it holds labels ({found}): give it with --labels"
+            return replace(report, reason=reason)
+    return report
+
+
+def count_labels(slices: Iterable[Slice]) -> dict[str, Any]:
+    """Count the slices that somebody has looked at, and the findings by category."""
+    known = [s.labels for s in slices if s.labels is not None]
+    findings = [finding for labels in known for finding in labels]
+    return {
+        "labelled_slices": len(known),
+        "positive_slices": sum(len(labels) > 0 for labels in known),
+        "findings": len(findings),
+        "masks": sum(finding.mask is not None for finding in findings),
+        "categories": dict(sorted(Counter(f.category.name for f in findings).items())),
+    }
+
+
+def _study_json(study: Study) -> dict[str, Any]:
+    slices = list(study.slices)
+    return {
+        "key": study.key,
+        "patient": study.group,
+        "patient_from": study.group_from,
+        "slices": len(slices),
+        "flags": list(dict.fromkeys(flag for series in study.series for flag in series.flags)),
+        "labels": count_labels(slices),
+        "series": [_series_json(series) for series in study.series],
+    }
+
+
+def _series_json(series: Series) -> dict[str, Any]:
+    first = series.slices[0]
+    return {
+        "key": series.key,
+        "modality": series.modality,
+        "format": first.source.format,
+        "slices": len(series.slices),
+        "shape": list(first.shape),
+        "spacing": first.geometry.spacing and list(first.geometry.spacing),
+        "between_slices": series.gap,
+        "flags": list(series.flags),
+        "labels": count_labels(series.slices),
+    }
