@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medvae.contact_sheet import contact_sheet
+from medvae.errors import DecodeError
 from medvae.records import (
     Box,
     Category,
@@ -26,8 +27,10 @@ from medvae.records import (
     Labels,
     Mask,
     Pixels,
+    Series,
     Slice,
     Source,
+    Study,
     pseudonym,
 )
 
@@ -92,8 +95,17 @@ class Page(HTMLParser):
         return x, y, x + width, y + height
 
 
-def page(*slices: Slice, title: str = "Slices", notes: Sequence[str] = ()) -> Page:
-    return Page(contact_sheet(((s, s.pixels()) for s in slices), title, notes))
+def study_of(slices: Iterable[Slice], flags: tuple[str, ...] = ()) -> Study:
+    by_uid: dict[str, list[Slice]] = {}
+    for item in slices:
+        by_uid.setdefault(item.source.series_uid, []).append(item)
+    series = tuple(Series(uid, tuple(part), flags) for uid, part in by_uid.items())
+    return Study("study", "patient", "PatientID", series)
+
+
+def page(*slices: Slice, title: str = "Slices", notes: Sequence[str] = (), most: int = 9) -> Page:
+    studies = [study_of(slices)] if slices else []
+    return Page(contact_sheet(studies, title, notes, most=most))
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -240,17 +252,50 @@ class TestSafety:
             assert secret not in html
 
 
+class TestChoice:
+    def shown(self, *slices: Slice, most: int) -> list[str]:
+        return re.findall(r"no\. (\d+),", page(*slices, most=most).html)
+
+    def test_of_many_slices_some_are_shown_evenly(self) -> None:
+        slices = [a_slice(i) for i in range(20)]
+        assert self.shown(*slices, most=4) == ["3", "8", "13", "18"]
+        assert "20 slices (4 of them shown)" in page(*slices, most=4).html
+
+    def test_slices_with_findings_come_first(self) -> None:
+        slices = [a_slice(i, labels=labelled("cyst") if i in (6, 7) else None) for i in range(20)]
+        assert self.shown(*slices, most=4) == ["5", "7", "8", "16"]
+        assert self.shown(*slices, most=1) == ["8"]
+
+    def test_flags_of_the_series_are_told(self) -> None:
+        html = contact_sheet([study_of([a_slice()], ("tilt: <15> degrees",))], "Slices")
+        assert "<li>tilt: &lt;15&gt; degrees</li>" in html
+
+
+def test_a_slice_that_cannot_be_decoded_is_told() -> None:
+    def broken(source: Source) -> Pixels:
+        raise DecodeError(f"{source.path}: broken")
+
+    shown = page(a_slice(0), replace(a_slice(1), load=broken))
+    assert len(shown.all("img")) == 1
+    assert "Cannot be decoded" in shown.html
+    assert "/data" not in shown.html
+
+
 def test_pixels_are_let_go_as_it_goes() -> None:
     alive: list[weakref.ref[Pixels]] = []
     most = 0
 
-    def stream() -> Iterator[tuple[Slice, Pixels]]:
+    def load(source: Source) -> Pixels:
         nonlocal most
-        for index in range(10):
-            most = max(most, sum(reference() is not None for reference in alive))
-            pixels = picture(a_slice().source)
-            alive.append(weakref.ref(pixels))
-            yield a_slice(index), pixels
+        most = max(most, sum(reference() is not None for reference in alive))
+        pixels = picture(source)
+        alive.append(weakref.ref(pixels))
+        return pixels
 
-    contact_sheet(stream(), "Many slices")
-    assert most <= 1
+    study = study_of(replace(a_slice(index), load=load) for index in range(40))
+    told: list[tuple[int, int]] = []
+    contact_sheet(
+        [study], "Many", most=40, workers=1, progress=lambda done, all_: told.append((done, all_))
+    )
+    assert most <= 5
+    assert told == [(i, 40) for i in range(1, 41)]

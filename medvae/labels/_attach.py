@@ -33,8 +33,8 @@ class Labelled:
     """Studies with the labels of a file.
 
     Attributes:
-        studies: the slices, labelled, without masks that were opened as images; pictures are grouped
-            by the patients in the file.
+        studies: the slices, labelled, without masks that were opened as images; pictures are
+            grouped by the patients in the file.
         format: of the file, such as ``COCO``.
         problems: every label that could not be used as it stands.
         files: the label files that were used.

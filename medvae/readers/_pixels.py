@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.errors import DecodeError
-from medvae.readers._workers import Reply, shared_workers, workers_for
+from medvae.readers._workers import Workers, shared_workers, workers_for
 from medvae.records import Pixels, Slice, Source
 
 __all__ = ["PixelLoader", "read_pixels", "request_for"]
@@ -27,14 +26,15 @@ class PixelLoader:
         self.nan_as_padding = nan_as_padding
 
     def __call__(self, source: Source) -> Pixels:
-        return self.pixels(source, shared_workers().ask(request_for(source)))
+        return self.using(shared_workers(), source)
 
-    def pixels(self, source: Source, reply: Reply) -> Pixels:
-        """Turn what a worker answered into pixels.
+    def using(self, workers: Workers, source: Source) -> Pixels:
+        """Have these workers decode a slice.
 
         Raises:
-            DecodeError: the worker could not decode them, or they hold NaN.
+            DecodeError: they could not, or the slice holds NaN.
         """
+        reply = workers.ask(request_for(source))
         if reply.failed:
             raise DecodeError(f"{source.path}: {reply.data['reason']}")
         stored = reply.arrays[0]
@@ -68,21 +68,17 @@ def read_pixels(
     Yields:
         Each slice with its pixels, or with the error that decoding it gave.
     """
-    asked: deque[Slice] = deque()
-
-    def requests() -> Iterator[dict[str, Any]]:
-        for item in slices:
-            asked.append(item)
-            yield request_for(item.source)
-
     with workers_for(workers) as pool:
-        for reply in pool.ask_all(requests()):
-            item = asked.popleft()
-            loader = item.load if isinstance(item.load, PixelLoader) else PixelLoader()
+
+        def decode(item: Slice) -> tuple[Slice, Pixels | DecodeError]:
             try:
-                yield item, loader.pixels(item.source, reply)
+                if isinstance(item.load, PixelLoader):
+                    return item, item.load.using(pool, item.source)
+                return item, item.pixels()
             except DecodeError as error:
-                yield item, error
+                return item, error
+
+        yield from pool.map(decode, slices)
 
 
 def _rescale(

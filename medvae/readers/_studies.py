@@ -12,7 +12,7 @@ from medvae.readers._assembly import Assembly
 from medvae.readers._files import FileReport, Found, find_files, natural_key
 from medvae.readers._headers import FileHeader
 from medvae.readers._pixels import PixelLoader, read_pixels
-from medvae.readers._workers import Workers, workers_for
+from medvae.readers._workers import Reply, Workers, workers_for
 from medvae.records import Slice, Study
 
 __all__ = ["Scan", "open_studies", "verify_pixels"]
@@ -107,9 +107,13 @@ def _scan(
     found: Sequence[Found], pool: Workers, progress: Progress | None
 ) -> tuple[list[tuple[Path, FileHeader]], list[FileReport]]:
     """Read all headers; return those that were read, and reports on the files that were not."""
-    headers, reports = [], []
-    requests = ({"task": "header", "path": str(file.path)} for file in found)
-    for done, (file, reply) in enumerate(zip(found, pool.ask_all(requests), strict=True), 1):
+    headers: list[tuple[Path, FileHeader]] = []
+    reports: list[FileReport] = []
+
+    def ask(file: Found) -> tuple[Found, Reply]:
+        return file, pool.ask({"task": "header", "path": str(file.path)})
+
+    for done, (file, reply) in enumerate(pool.map(ask, found), 1):
         if reply.failed:
             reports.append(FileReport(file.path, reply.data["outcome"], reply.data["reason"]))
         elif not file.named and _looks_like_mask(file, reply.data["header"]["format"]):

@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import LifoQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 from medvae.readers._limits import MEMORY_PER_WORKER, SECONDS_PER_ANSWER
 
 __all__ = ["Reply", "Workers", "shared_workers", "workers_for"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 MAX_WORKERS = 8
 
@@ -84,12 +87,15 @@ class Workers:
         finally:
             self._idle.put(worker)
 
-    def ask_all(self, requests: Iterable[dict[str, Any]]) -> Iterator[Reply]:
-        """Have requests answered in parallel; replies come in order, few are held at a time."""
-        waiting: deque[Future[Reply]] = deque()
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Call a function that asks, in as many threads as there are workers.
+
+        Results come in order, and only a few are held at a time.
+        """
+        waiting: deque[Future[R]] = deque()
         try:
-            for request in requests:
-                waiting.append(self._threads.submit(self.ask, request))
+            for item in items:
+                waiting.append(self._threads.submit(function, item))
                 if len(waiting) > 2 * self.count:
                     yield waiting.popleft().result()
             while waiting:

@@ -1,0 +1,328 @@
+"""One HTML page that shows slices with their boxes, for a person to look through.
+
+The page stands alone: it loads nothing, runs nothing, and names neither files nor patients.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medvae.errors import DecodeError
+from medvae.intensity import Canvas, model_image
+from medvae.readers import read_pixels
+from medvae.records import Finding, Labels, Pixels, Series, Slice, Study
+
+__all__ = ["MOST", "contact_sheet"]
+
+MOST = 24
+"""So many slices of a series are shown where nobody says otherwise."""
+
+_THUMB = 256
+
+# Okabe and Ito's colours that stand out on grey, and that the colour-blind can tell apart.
+_COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7", "#00c896", "#ff6a3d")
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1b1f24; --quiet: #57606a; --page: #fff; --line: #d0d7de }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e6edf3; --quiet: #9aa4af; --page: #0d1117; --line: #30363d }
+}
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 90rem; padding: 1.5rem; color: var(--text);
+  background: var(--page); font: 15px/1.45 system-ui, sans-serif }
+h1 { margin: 0 0 .25rem; font-size: 1.6rem }
+h2 { margin: 2rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line);
+  font-size: 1.1rem }
+h2 small, .summary, figcaption { color: var(--quiet); font-weight: normal }
+p, ul { margin: .4rem 0 }
+a { color: inherit }
+:focus-visible { outline: 3px solid #2f81f7; outline-offset: 2px }
+.legend, .flags, nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0;
+  list-style: none }
+.legend svg { width: .8em; height: .8em }
+.slices { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem }
+figure { margin: 0; break-inside: avoid }
+figcaption { padding-top: .3rem; font-size: .8rem; overflow-wrap: anywhere }
+figcaption strong { display: block; color: var(--text); font-size: .9rem }
+.picture { display: block; position: relative; background: #000 }
+.picture img { display: block; width: 100%; height: auto }
+.picture svg { position: absolute; inset: 0; width: 100%; height: 100% }
+svg { fill: none; stroke-width: 1.5 }
+svg * { vector-effect: non-scaling-stroke; pointer-events: all }
+@media (min-width: 34rem) { figure:target { grid-column: span 2; grid-row: span 2 } }
+@media print {
+  :root { --text: #000; --quiet: #444; --page: #fff; --line: #999 }
+  body { padding: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact }
+  nav { display: none }
+  h2 { break-after: avoid }
+  .slices { grid-template-columns: repeat(4, 1fr) }
+}
+"""
+
+
+@dataclass
+class _Section:
+    """The part of the page that shows one series."""
+
+    number: int
+    series: Series
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        first = self.series.slices[0]
+        return f"Series {self.number}: {_modality(first)}, patient {first.group[:8]}"
+
+    @property
+    def html(self) -> str:
+        counts = _counts([self])
+        return (
+            f'<section><h2 id="series-{self.number}">{_text(self.name)} <small>{counts}</small>'
+            f"</h2>\n{_list('flags', [_text(flag) for flag in self.series.flags])}"
+            f'<div class="slices">\n{"".join(self.figures)}</div></section>\n'
+        )
+
+
+def contact_sheet(
+    studies: Iterable[Study],
+    title: str,
+    notes: Sequence[str] = (),
+    *,
+    most: int = MOST,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Make the page; only the small pictures stay in memory.
+
+    Slices are shown by series, in standard orientation and physical proportions, as the model
+    sees them; CT in the window that the file proposes, if it does.
+
+    Args:
+        studies: what to show.
+        title: of the page.
+        notes: what the reader should know, a sentence each.
+        most: how many slices of a series are shown; of more, those with findings come first, and
+            the others are spread evenly.
+        workers: how many processes decode; those already running by default.
+        progress: is told how many of the slices are done.
+
+    Returns:
+        The HTML.
+    """
+    series = [series for study in studies for series in study.series]
+    sections = [_Section(number, one) for number, one in enumerate(series, 1)]
+    colours = _colours(sections)
+    places = [(section, place) for section in sections for place in _chosen(section.series, most)]
+    slices = (section.series.slices[place] for section, place in places)
+    decoded = read_pixels(slices, workers)
+    for done, ((section, place), (native, pixels)) in enumerate(
+        zip(places, decoded, strict=True), 1
+    ):
+        section.figures.append(_figure((section.number, place + 1), native, pixels, colours))
+        if progress is not None:
+            progress(done, len(places))
+    return _page(title, notes, sections, colours)
+
+
+def _chosen(series: Series, most: int) -> list[int]:
+    """Choose the places of the slices to show, in order."""
+    everything = range(len(series.slices))
+    positive = [i for i in everything if series.slices[i].labels]
+    others = [i for i in everything if not series.slices[i].labels]
+    kept = _spread(positive, most)
+    return sorted(kept + _spread(others, most - len(kept)))
+
+
+def _spread(places: Sequence[int], most: int) -> list[int]:
+    """Choose so many places at most, evenly."""
+    count = min(len(places), most)
+    return [places[(2 * i + 1) * len(places) // (2 * count)] for i in range(count)]
+
+
+def _colours(sections: Iterable[_Section]) -> dict[str, str]:
+    """Give each category its colour, in the order in which they are met."""
+    names = dict.fromkeys(
+        finding.category.name
+        for section in sections
+        for native in section.series.slices
+        for finding in native.labels or ()
+    )
+    return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+
+
+def _page(
+    title: str, notes: Sequence[str], sections: Sequence[_Section], colours: dict[str, str]
+) -> str:
+    checksum = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+    links = "".join(f'<li><a href="#series-{s.number}">{_text(s.name)}</a></li>' for s in sections)
+    patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'sha256-{checksum}'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{_text(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<header>
+<h1>{_text(title)}</h1>
+<p class="summary">{patients}, {len(sections)} series, {_counts(sections)}</p>
+{_list("notes", [_text(note) for note in notes])}
+{_list("legend", _legend(sections, colours))}
+{f'<nav aria-label="Series"><ul>{links}</ul></nav>' if len(sections) > 1 else ""}
+</header>
+<main>
+{"".join(section.html for section in sections)}</main>
+</body>
+</html>
+"""
+
+
+def _legend(sections: Sequence[_Section], colours: dict[str, str]) -> list[str]:
+    totals = Counter(f.category.name for labels in _labels(sections) for f in labels or ())
+    return [
+        '<svg viewBox="0 0 1 1" aria-hidden="true">'
+        f'<path d="M0 0h1v1h-1z" fill="{colour}"/></svg> {_text(name)} ({totals[name]})'
+        for name, colour in colours.items()
+    ]
+
+
+def _labels(sections: Iterable[_Section]) -> list[Labels | None]:
+    return [native.labels for section in sections for native in section.series.slices]
+
+
+def _list(kind: str, items: Sequence[str]) -> str:
+    rows = "".join(f"<li>{item}</li>" for item in items)
+    return f'<ul class="{kind}">{rows}</ul>' if rows else ""
+
+
+def _counts(sections: Sequence[_Section]) -> str:
+    labels = _labels(sections)
+    shown = sum(len(section.figures) for section in sections)
+    counts = _count(len(labels), "slice")
+    if shown < len(labels):
+        counts += f" ({shown} of them shown)"
+    counts += ", " + _count(sum(len(known) for known in labels if known is not None), "finding")
+    unlabelled = labels.count(None)
+    return f"{counts}, {unlabelled} not labelled" if unlabelled else counts
+
+
+def _figure(
+    place: tuple[int, int],
+    native: Slice,
+    pixels: Pixels | DecodeError,
+    colours: dict[str, str],
+) -> str:
+    """One slice; ``place`` is the number of its series, and its own in the series."""
+    anchor, key = "slice-{}-{}".format(*place), native.key[:8]
+    if isinstance(pixels, DecodeError):
+        return (
+            f'<figure id="{anchor}"><figcaption><strong>Cannot be decoded</strong> no. {place[1]},'
+            f" {_described(native)}, <code>{_text(key)}</code></figcaption></figure>\n"
+        )
+    spec = None
+    if native.modality == "CT" and native.window is not None and native.window[1] > 0:
+        spec = f"window:{native.window[0]},{native.window[1]}"
+    image, canvas, _ = model_image(native, pixels, _THUMB, spec)
+    overlay = "".join(
+        _drawn(finding, canvas, colours[finding.category.name]) for finding in native.labels or ()
+    )
+    found = _found(native.labels)
+    alt = _text(f"{_modality(native)} slice {key}: {found}")
+    return (
+        f'<figure id="{anchor}"><a class="picture" href="#{anchor}">'
+        f'<img src="{_png(image)}" alt="{alt}" width="{_THUMB}" height="{_THUMB}">'
+        f'<svg viewBox="0 0 {_THUMB} {_THUMB}" aria-hidden="true">{overlay}</svg></a>\n'
+        f"<figcaption><strong>{_text(found)}</strong> no. {place[1]}, {_described(native)},"
+        f" <code>{_text(key)}</code></figcaption></figure>\n"
+    )
+
+
+def _found(labels: Labels | None) -> str:
+    if labels is None:
+        return "Not labelled"
+    if not len(labels):
+        return "No findings"
+    totals = Counter(finding.category.name for finding in labels)
+    names = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in totals.items())
+    return f"{_count(len(labels), 'finding')}: {names}"
+
+
+def _described(native: Slice) -> str:
+    """Modality, shape, spacing and place of a slice, as HTML."""
+    rows, columns = native.shape
+    parts = [_text(_modality(native)), f"{rows} &times; {columns} pixels"]
+    geometry = native.geometry
+    if geometry.spacing is None:
+        parts.append("spacing unknown")
+    else:
+        parts.append("{:.3g} &times; {:.3g} mm".format(*geometry.spacing))
+    if geometry.normal is not None and geometry.position is not None:
+        place = float(np.dot(geometry.normal, geometry.position))
+        parts.append(f"at {place:.1f} mm".replace("-", "&minus;"))
+    return ", ".join(parts)
+
+
+def _modality(native: Slice) -> str:
+    return native.modality or "unknown modality"
+
+
+def _drawn(finding: Finding, canvas: Canvas, colour: str) -> str:
+    """The box of a finding and the outline of its mask, as SVG in canvas coordinates."""
+    ((x0, y0, x1, y1),) = canvas.boxes(np.array([finding.box]))
+    outline = ""
+    if finding.mask is not None:
+        path = _outline(canvas.mask(finding.mask.on(canvas.native)))
+        outline = f'<path d="{path}"/>'
+    return (
+        f'<g stroke="{colour}"><title>{_text(finding.category.name)}</title>{outline}'
+        f'<rect x="{x0:.2f}" y="{y0:.2f}" width="{x1 - x0:.2f}" height="{y1 - y0:.2f}"/></g>'
+    )
+
+
+def _outline(mask: NDArray[np.bool_]) -> str:
+    """The pixel edges between what is set in ``mask``, ``[rows, columns]``, and what is not."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    lying = _runs(np.diff(padded, axis=0)[:, 1:-1] != 0)
+    standing = _runs(np.diff(padded, axis=1)[1:-1].T != 0)
+    return "".join(
+        [f"M{start} {row}h{length}" for row, start, length in lying]
+        + [f"M{column} {start}v{length}" for column, start, length in standing]
+    )
+
+
+def _runs(edges: NDArray[np.bool_]) -> Iterator[tuple[int, int, int]]:
+    """Row, start and length of each run of what is set in a row of ``edges``."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    _, ends = np.nonzero(steps == -1)
+    return zip(rows.tolist(), starts.tolist(), (ends - starts).tolist(), strict=True)
+
+
+def _png(image: NDArray[np.float32]) -> str:
+    """Encode an image, ``[rows, columns]`` in [0, 1], as a data URI."""
+    file = io.BytesIO()
+    Image.fromarray((image * 255).round().astype(np.uint8)).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _text(text: str) -> str:
+    """Make text from a file safe in HTML; JSON can hold half a character, UTF-8 cannot."""
+    return escape(text.encode("utf-8", "replace").decode())

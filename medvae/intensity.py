@@ -1,0 +1,358 @@
+"""Between a native slice and what the model sees: intensities in [0, 1] on a square canvas.
+
+Both steps can be undone. An ``IntensityMap`` takes native units (HU, counts) to the model's units
+and back; a ``Canvas`` fits the slice on a square in standard orientation, and back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medvae.errors import UsageProblem
+from medvae.records import Geometry, Pixels, Slice
+
+__all__ = [
+    "SIZE",
+    "WINDOWS",
+    "Canvas",
+    "IntensityMap",
+    "IntensityRule",
+    "full_range",
+    "intensity_for",
+    "intensity_rule",
+    "model_image",
+    "percentile",
+    "standard_flips",
+    "window",
+    "zscore",
+]
+
+SIZE = 224
+"""Rows and columns of the canvas where nobody says otherwise."""
+
+Padding = NDArray[np.bool_] | None
+
+WINDOWS = {
+    "soft-tissue": (40.0, 400.0),
+    "lung": (-600.0, 1500.0),
+    "bone": (400.0, 1800.0),
+    "brain": (40.0, 80.0),
+}
+"""Centre and width in HU."""
+
+# In CT most labelled lesions differ from their organ by less than 80 HU: a fifth of the soft
+# tissue window, but a twenty-fifth of -1000 to 1000 HU, where the model would not see them.
+_SPEC_OF_MODALITY = {"CT": "window:soft-tissue", "CR": "full", "DX": "full"}
+_SPEC_OF_OTHERS = "percentile:0.5,99.5"
+
+_ARGUMENTS = {
+    "window": f"takes a centre and a width above 0, or one of {', '.join(WINDOWS)}",
+    "percentile": "takes two percentages, the lower first",
+    "zscore": "takes one number above 0",
+    "full": "takes nothing",
+}
+
+
+@dataclass(frozen=True)
+class IntensityMap:
+    """A clipped linear map from native units to [0, 1]. Native values are finite.
+
+    Attributes:
+        low: the native value that becomes 0.
+        high: the native value that becomes 1; less than ``low`` where low values are shown bright,
+            and equal to it on a constant image, which becomes 0.
+        name: the spec that leads to it, such as ``window:40,400``.
+    """
+
+    low: float
+    high: float
+    name: str
+
+    def to_model(self, values: NDArray[Any], padding: Padding = None) -> NDArray[np.float32]:
+        """Map native values of any shape into [0, 1]; where there is ``padding``, to 0."""
+        if self.low == self.high:
+            return np.zeros(np.shape(values), dtype=np.float32)
+        unit = (np.asarray(values, dtype=np.float64) - self.low) / (self.high - self.low)
+        if padding is not None:
+            unit[padding] = 0
+        return np.clip(unit, 0, 1).astype(np.float32)
+
+    def from_model(self, unit: NDArray[Any]) -> NDArray[np.float32]:
+        """Map model units back to native ones; beyond [0, 1] the line goes on."""
+        scaled = np.asarray(unit, dtype=np.float64) * (self.high - self.low)
+        return (scaled + self.low).astype(np.float32)
+
+    def restore(
+        self,
+        source: NDArray[np.float32],
+        before: NDArray[np.float32],
+        after: NDArray[np.float32],
+        padding: Padding = None,
+    ) -> NDArray[np.float32]:
+        """Carry a change made in model units over to the native picture.
+
+        Where nothing changed and where there is padding, the result is exactly the source, so that
+        what the map had clipped comes back.
+
+        Args:
+            source: native values before the change, of any shape, as are all others.
+            before: the model's values before the change.
+            after: the model's values after it.
+            padding: true where the source holds no image.
+        """
+        change = (np.asarray(after, dtype=np.float64) - before) * (self.high - self.low)
+        if padding is not None:
+            change[padding] = 0
+        return (source + change).astype(np.float32)
+
+
+IntensityRule = Callable[[NDArray[Any], Padding], IntensityMap]
+"""Chooses the map for an image from its values and its padding."""
+
+
+def window(centre: float, width: float) -> IntensityMap:
+    """The fixed window of this centre and width."""
+    return IntensityMap(
+        centre - width / 2, centre + width / 2, f"window:{centre:.10g},{width:.10g}"
+    )
+
+
+def percentile(
+    values: NDArray[Any], padding: Padding = None, low: float = 0.5, high: float = 99.5
+) -> IntensityMap:
+    """From one percentile of the values outside the padding to another."""
+    inside = _inside(values, padding)
+    least, most = np.percentile(inside, (low, high))
+    return _image_map(inside, least, most, f"percentile:{low:.10g},{high:.10g}")
+
+
+def zscore(values: NDArray[Any], padding: Padding = None, spread: float = 3) -> IntensityMap:
+    """From ``spread`` standard deviations below the mean to as many above it."""
+    inside = _inside(values, padding)
+    mean, reach = inside.mean(), spread * inside.std()
+    return _image_map(inside, mean - reach, mean + reach, f"zscore:{spread:.10g}")
+
+
+def full_range(values: NDArray[Any], padding: Padding = None) -> IntensityMap:
+    """From the least to the greatest value outside the padding.
+
+    The range of the file's integers would be too wide: 12 bits are mostly stored in 16.
+    """
+    inside = _inside(values, padding)
+    return IntensityMap(float(inside.min()), float(inside.max()), "full")
+
+
+def _inside(values: NDArray[Any], padding: Padding) -> NDArray[np.float64]:
+    inside = values.ravel() if padding is None else values[~padding]
+    return inside.astype(np.float64) if inside.size else np.zeros(1)
+
+
+def _image_map(inside: NDArray[np.float64], low: float, high: float, name: str) -> IntensityMap:
+    # The last slices of a head are nearly all background, and both percentiles lie in it: the
+    # little that there is must not vanish.
+    if low == high:
+        low, high = inside.min(), inside.max()
+    return IntensityMap(float(low), float(high), name)
+
+
+def intensity_rule(spec: str) -> IntensityRule:
+    """Return the rule that a user asks for.
+
+    Args:
+        spec: ``window:40,400`` (centre, width), ``window:lung`` (or another of ``WINDOWS``),
+            ``percentile:1,99``, ``zscore:3`` or ``full``.
+
+    Raises:
+        UsageProblem: when it is none of these.
+    """
+    kind, _, text = spec.partition(":")
+    numbers = WINDOWS.get(text) if kind == "window" else None
+    match kind, numbers or _numbers(text):
+        case "window", (centre, width) if width > 0:
+            return lambda values, padding: window(centre, width)
+        case "percentile", (low, high) if 0 <= low < high <= 100:
+            return partial(percentile, low=low, high=high)
+        case "zscore", (spread,) if spread > 0:
+            return partial(zscore, spread=spread)
+        case "full", ():
+            return full_range
+    wrong = f"{kind} {_ARGUMENTS[kind]}" if kind in _ARGUMENTS else f"there is no {kind!r}"
+    raise UsageProblem(
+        f"intensity {spec!r}: {wrong}; "
+        "give window:40,400, window:lung, percentile:1,99, zscore:3 or full"
+    )
+
+
+def _numbers(text: str) -> tuple[float, ...] | None:
+    try:
+        numbers = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        return None
+    return numbers if all(map(math.isfinite, numbers)) else None
+
+
+def intensity_for(native: Slice, pixels: Pixels, spec: str | None = None) -> IntensityMap:
+    """Choose the map for a slice, such that the model sees it in the polarity it is shown in.
+
+    Args:
+        native: decides by its modality: CT gets the soft tissue window, X-ray (CR, DX) its full
+            range, all others percentiles.
+        pixels: of the slice.
+        spec: what to take instead, as in ``intensity_rule``.
+    """
+    if spec is None:
+        spec = _SPEC_OF_MODALITY.get(native.modality or "", _SPEC_OF_OTHERS)
+    chosen = intensity_rule(spec)(pixels.values, pixels.padding)
+    return replace(chosen, low=chosen.high, high=chosen.low) if native.inverted else chosen
+
+
+def standard_flips(geometry: Geometry) -> tuple[bool, bool]:
+    """Say whether rows and columns must be reversed to show a slice in standard orientation.
+
+    In it the patient's left and back are to the right, and back and feet are at the bottom:
+    an axial slice as DICOM has it, coronal seen from the front, sagittal from the left.
+
+    Returns:
+        ``(flip_rows, flip_columns)``, both false where the geometry is unknown.
+    """
+    return _runs_backwards(geometry.along_column), _runs_backwards(geometry.along_row)
+
+
+def _runs_backwards(direction: tuple[float, float, float] | None) -> bool:
+    if direction is None:
+        return False
+    # To the left, to the back, and to the feet, which is against z.
+    forwards = np.array(direction) * (1, 1, -1)
+    return bool(forwards[np.abs(forwards).argmax()] < 0)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where a native slice lies on a square: flipped, resized in proportion, and centred.
+
+    Pixel edges are scaled exactly as the image is resampled: x becomes x * scale + offset, where
+    the extent is a whole number of canvas pixels and the scale is extent / native of its axis.
+
+    Attributes:
+        native: rows and columns of the slice.
+        extent: rows and columns that it takes on the canvas.
+        size: rows and columns of the canvas.
+        flip_rows, flip_columns: whether they are reversed on the canvas.
+    """
+
+    native: tuple[int, int]
+    extent: tuple[int, int]
+    size: int
+    flip_rows: bool = False
+    flip_columns: bool = False
+
+    @classmethod
+    def fit(cls, shape: tuple[int, int], geometry: Geometry, size: int = SIZE) -> Canvas:
+        """Fit a slice of this shape as large as it can be, in its physical proportions."""
+        row_spacing, column_spacing = geometry.spacing or (1.0, 1.0)
+        height, width = shape[0] * row_spacing, shape[1] * column_spacing
+        scale = size / max(height, width)
+        extent = (max(1, round(height * scale)), max(1, round(width * scale)))
+        return cls(shape, extent, size, *standard_flips(geometry))
+
+    @property
+    def _place(self) -> tuple[slice, slice]:
+        top, left = ((self.size - extent) // 2 for extent in self.extent)
+        return slice(top, top + self.extent[0]), slice(left, left + self.extent[1])
+
+    def image(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Set ``values``, ``[rows, columns]``, on ``[size, size]``, with 0 around them."""
+        _check_shape(values, self.native)
+        canvas = np.zeros((self.size, self.size), dtype=np.float32)
+        canvas[self._place] = _resize(self._flip(values), self.extent)
+        return canvas
+
+    def back(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take a canvas, ``[size, size]``, back to the native ``[rows, columns]``."""
+        _check_shape(canvas, (self.size, self.size))
+        return self._flip(_resize(canvas[self._place], self.native))
+
+    def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Set a mask, ``[rows, columns]``, on ``[size, size]``.
+
+        A pixel is set where the mask covers at least half of it. A mask too small for that keeps
+        the pixels that it covers most: it does not vanish.
+        """
+        _check_shape(mask, self.native)
+        flipped = Image.fromarray(self._flip(mask).astype(np.float32))
+        covered = np.asarray(flipped.resize(self.extent[::-1], Image.Resampling.BOX))
+        canvas = np.zeros((self.size, self.size), dtype=np.bool_)
+        canvas[self._place] = (covered > 0) & (covered >= min(0.5, covered.max()))
+        return canvas
+
+    def boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map native boxes, ``[N, 4]``, onto the canvas."""
+        return self._flip_boxes(boxes) * self._scales + self._offsets
+
+    def boxes_back(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map boxes on the canvas, ``[N, 4]``, back to native ones."""
+        return self._flip_boxes((boxes - self._offsets) / self._scales)
+
+    @property
+    def _scales(self) -> NDArray[np.float64]:
+        row, column = (e / n for e, n in zip(self.extent, self.native, strict=True))
+        return np.array([column, row, column, row])
+
+    @property
+    def _offsets(self) -> NDArray[np.float64]:
+        rows, columns = self._place
+        return np.array([columns.start, rows.start, columns.start, rows.start], dtype=np.float64)
+
+    def _flip(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(
+            pixels[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+        )
+
+    def _flip_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        flipped = np.array(boxes, dtype=np.float64)
+        rows, columns = self.native
+        if self.flip_columns:
+            flipped[:, [0, 2]] = columns - flipped[:, [2, 0]]
+        if self.flip_rows:
+            flipped[:, [1, 3]] = rows - flipped[:, [3, 1]]
+        return flipped
+
+
+def _resize(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample ``[rows, columns]`` to ``shape``, antialiased, within the range of the values."""
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    resized = np.asarray(picture.resize(shape[::-1], Image.Resampling.BICUBIC))
+    return resized.clip(values.min(), values.max())
+
+
+def _check_shape(pixels: NDArray[Any], shape: tuple[int, int]) -> None:
+    # Pillow would resize whatever it is given, and the boxes would no longer fit.
+    if pixels.shape != shape:
+        raise ValueError(f"pixels must be {shape} for this canvas but are {pixels.shape}")
+
+
+def model_image(
+    native: Slice, pixels: Pixels, size: int = SIZE, spec: str | None = None
+) -> tuple[NDArray[np.float32], Canvas, IntensityMap]:
+    """Show a slice as the model sees it.
+
+    Args:
+        native: the slice.
+        pixels: of the slice.
+        size: of the canvas.
+        spec: the intensity map that the user asks for, as in ``intensity_rule``.
+
+    Returns:
+        The image, ``[size, size]`` in [0, 1], and the canvas and the map that lead back from it.
+    """
+    intensity = intensity_for(native, pixels, spec)
+    canvas = Canvas.fit(native.shape, native.geometry, size)
+    return canvas.image(intensity.to_model(pixels.values, pixels.padding)), canvas, intensity
