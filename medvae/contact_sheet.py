@@ -24,7 +24,7 @@ from medvae.records import Finding, Labels, Pixels, Series, Slice, Study
 
 __all__ = ["MOST", "contact_sheet"]
 
-MOST = 24
+MOST = 12
 """So many slices of a series are shown where nobody says otherwise."""
 
 _THUMB = 256
@@ -165,6 +165,8 @@ def _page(
 ) -> str:
     checksum = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     links = "".join(f'<li><a href="#series-{s.number}">{_text(s.name)}</a></li>' for s in sections)
+    contents = f"<details><summary>All series</summary><ul>{links}</ul></details>"
+    nav = f'<nav aria-label="Series">{contents}</nav>' if len(sections) > 1 else ""
     patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -182,7 +184,7 @@ def _page(
 <p class="summary">{patients}, {len(sections)} series, {_counts(sections)}</p>
 {_list("notes", [_text(note) for note in notes])}
 {_list("legend", _legend(sections, colours))}
-{f'<nav aria-label="Series"><ul>{links}</ul></nav>' if len(sections) > 1 else ""}
+{nav}
 </header>
 <main>
 {"".join(section.html for section in sections)}</main>

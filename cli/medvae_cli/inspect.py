@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 _FEW = 3
-"""So many files of one folder with one reason are listed by name; more of them as a count."""
+"""So many files that were skipped for one reason are listed by name, more of them as a count."""
 
 
 @click.command()
@@ -67,7 +68,8 @@ def inspect(
     and TIFF, in any mixture.
 
     Every file ends as read, skipped (no image that is read here) or refused (an image that cannot
-    be trusted), the last two with the reason. Exit code 1 says that nothing could be read.
+    be trusted), the last two with the reason; --json lists each. Exit code 1 says that nothing
+    could be read.
 
     \b
     Examples:
@@ -167,18 +169,17 @@ def _label_lines(inspection: Inspection) -> Iterator[str]:
 
 
 def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
-    """List the files that were not read, those of a folder that share a reason as one."""
-    for outcome in ("refused", "skipped"):
-        folders: dict[tuple[Path, str], list[FileReport]] = defaultdict(list)
-        for report in files:
-            if report.outcome == outcome:
-                folders[report.path.parent, report.reason].append(report)
-        for (folder, reason), reports in folders.items():
-            if len(reports) > _FEW:
-                first, last = reports[0].path.name, reports[-1].path.name
-                yield f"  {outcome} {folder}: {len(reports)} files, {first} to {last}: {reason}"
-            else:
-                yield from (f"  {outcome} {report.path}: {reason}" for report in reports)
+    """List the refused files, and those that were skipped: many for one reason in one line."""
+    yield from (f"  refused {r.path}: {r.reason}" for r in files if r.outcome == "refused")
+    reasons: dict[str, list[Path]] = defaultdict(list)
+    for report in files:
+        if report.outcome == "skipped":
+            reasons[report.reason].append(report.path)
+    for reason, paths in reasons.items():
+        if len(paths) > _FEW:
+            yield f"  skipped {len(paths)} files below {os.path.commonpath(paths)}: {reason}"
+        else:
+            yield from (f"  skipped {path}: {reason}" for path in paths)
 
 
 def _names(paths: tuple[Path, ...]) -> str:

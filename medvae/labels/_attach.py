@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
     Raises:
         LabelError: when it is in none of the known formats, or cannot be read as a whole.
     """
+    path = Path(os.path.abspath(path))  # noqa: PTH100  # links must stay as they were given
     ledger = Ledger(studies)
     try:
         name = _reader(path)(path, ledger)

@@ -95,7 +95,7 @@ class TestReport:
         for i in range(30):
             (tmp_path / f"note {i}.txt").write_text("hello")
         out = medvae("inspect", tmp_path).stdout
-        assert f"skipped {tmp_path}: 30 files, note 0.txt to note 29.txt: " in out
+        assert f"skipped 30 files below {tmp_path}: it is in none of the formats" in out
 
 
 class TestLabels:
@@ -117,6 +117,13 @@ class TestLabels:
         assert outcomes["coco.json"]["outcome"] == "read"
         assert outcomes["coco.json"]["reason"] == "labels (COCO)"
         assert sum(study["labels"]["findings"] for study in report["studies"]) == 1
+
+    def test_by_relative_paths(self, studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(studies.parent)
+        report = inspect_json("studies", "--labels", "studies/ct/../coco.json")
+        assert report["labels"]["findings"] == 1
+        reasons = {Path(entry["path"]).name: entry["reason"] for entry in report["files"]}
+        assert reasons["coco.json"] == "labels (COCO)"
 
     def test_from_masks(self, studies: Path) -> None:
         report = inspect_json(studies, "--labels", studies / "masks")
