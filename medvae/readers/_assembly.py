@@ -96,7 +96,7 @@ class Assembly:
 
     def _add_series(self, members: Sequence[Member]) -> None:
         """Add what has the same series, shape and type of image; other directions are apart."""
-        name = members[0].file.series_uid or min(member.file.uid for member in members)
+        name = self._series_name(members)
         for number, part in enumerate(_by_direction(members)):
             try:
                 once, copies = self._drop_twins(part)
@@ -156,11 +156,22 @@ class Assembly:
         self._series[study, group, origin].append((order, series))
         self._kept.update(member.path for member in stack.members)
 
+    def _series_name(self, members: Sequence[Member]) -> str:
+        """Return what no other series has; a multi-frame file shares its UID with others."""
+        first = members[0].file
+        if first.series_uid and len(first.frames) == 1:
+            return " ".join((first.patient, first.study_uid, first.series_uid))
+        return min(self._key(member) for member in members)
+
+    def _key(self, member: Member) -> str:
+        repeat = self._repeats.get(member.path, 0)
+        place = (repeat, member.frame.time, member.frame.frame)
+        return pseudonym("slice", member.file.uid, *map(str, place))
+
     def _slice(self, member: Member, group: str) -> Slice:
         file, frame = member.file, member.frame
-        place = [str(n) for n in (self._repeats.get(member.path, 0), frame.time, frame.frame)]
         return Slice(
-            key=pseudonym("slice", file.uid, *place),
+            key=self._key(member),
             group=group,
             shape=(file.rows, file.columns),
             modality=file.modality or self._modality,

@@ -335,6 +335,18 @@ class TestEnhanced:
         found = [order(series) for series in series_of(open_studies([tmp_path]))]
         assert found == [[0, 1, 2], [10, 11, 12]]
 
+    def test_files_of_one_series_are_series_of_their_own(self, tmp_path: Path) -> None:
+        for number in range(2):
+            places = [
+                {"PlanePositionSequence": {"ImagePositionPatient": [0, 0, i]}} for i in (0, 1)
+            ]
+            frames = [indexed(10 * number + i) for i in (0, 1)]
+            uid = f"1.2.3.{number}"
+            save(enhanced(frames, places, SOPInstanceUID=uid), tmp_path / str(number))
+        found = series_of(open_studies([tmp_path]))
+        assert sorted(order(series) for series in found) == [[0, 1], [10, 11]]
+        assert len({series.key for series in found}) == 2
+
     def test_fewer_groups_than_frames_are_refused(self, tmp_path: Path) -> None:
         save(enhanced([indexed(i) for i in range(3)], [{}]), tmp_path / "enhanced")
         assert reasons(open_studies([tmp_path])) == {"enhanced": "it describes 1 of its 3 frames"}

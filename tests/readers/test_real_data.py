@@ -67,6 +67,8 @@ def test_every_file_is_accounted_for(name: str) -> None:
     account(scan, SHARED / name)
     assert scan.studies
     assert len({item.key for item in scan.slices}) == len(list(scan.slices))
+    keys = [series.key for study in scan.studies for series in study.series]
+    assert len(set(keys)) == len(keys)
 
 
 @pytest.mark.parametrize("name", DICOM_FOLDERS)
