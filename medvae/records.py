@@ -50,7 +50,7 @@ def pseudonym(kind: str, *identity: str) -> str:
         kind: what is named, so that a patient and a study of the same id differ.
         identity: the parts that together identify it.
     """
-    secret = os.environ.get("MEDVAE_SECRET", "").encode()
+    secret = os.fsencode(os.environ.get("MEDVAE_SECRET", ""))
     longest = hashlib.blake2b.MAX_KEY_SIZE
     if len(secret) > longest:
         raise UsageProblem(f"MEDVAE_SECRET is {len(secret)} bytes long: give at most {longest}")

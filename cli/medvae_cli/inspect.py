@@ -95,7 +95,7 @@ def inspect(
         click.echo(json.dumps(inspection.to_json(), indent=2, allow_nan=False))
     else:
         for line in _lines(inspection):
-            click.echo(line)
+            click.echo(_printable(line))
     if not inspection.studies:
         click.echo(f"Error: {_names(paths)}: none of the files could be read", err=True)
         ctx.exit(1)
@@ -125,13 +125,15 @@ def _lines(inspection: Inspection) -> Iterator[str]:
         )
     )
     for study in inspection.studies:
-        yield f"\nstudy {study.key}, patient {study.group} (from {study.group_from})"
+        yield ""
+        yield f"study {study.key}, patient {study.group} (from {study.group_from})"
         for series in study.series:
             yield f"  {_series_line(series)}"
             yield from (f"       {flag}" for flag in series.flags)
     yield from _label_lines(inspection)
     counted = ", ".join(f"{count} {what}" for what, count in inspection.counts.items())
-    yield f"\nfiles: {counted}"
+    yield ""
+    yield f"files: {counted}"
     yield from _not_read(inspection.files)
 
 
@@ -159,8 +161,9 @@ def _label_lines(inspection: Inspection) -> Iterator[str]:
     if labelled is None:
         return
     count = count_labels(inspection.slices)
+    yield ""
     yield (
-        f"\nlabels ({labelled.format}): {count['findings']} findings, {count['masks']} of them "
+        f"labels ({labelled.format}): {count['findings']} findings, {count['masks']} of them "
         f"with a mask, on {count['positive_slices']} slices; "
         f"{count['labelled_slices'] - count['positive_slices']} slices are known to be empty"
     )
@@ -180,6 +183,11 @@ def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
             yield f"  skipped {len(paths)} files below {os.path.commonpath(paths)}: {reason}"
         else:
             yield from (f"  skipped {path}: {reason}" for path in paths)
+
+
+def _printable(line: str) -> str:
+    """Show what a terminal would obey or break the line at, which names of files can hold."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _names(paths: tuple[Path, ...]) -> str:

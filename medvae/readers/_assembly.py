@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from medvae.readers._files import FileReport
+from medvae.readers._files import FileReport, Found
+from medvae.readers._flags import geometry_flags
 from medvae.readers._headers import FileHeader, FrameHeader
 from medvae.readers._pixels import PixelLoader, request_for
 from medvae.readers._stacks import Member, Stack, StackRefused, sort_stack
@@ -27,7 +28,7 @@ class Assembly:
     """The studies in a set of headers, and what became of each file.
 
     Args:
-        headers: paths and headers, in a fixed order of paths.
+        headers: files and their headers, in a fixed order.
         pool: decodes the few slices that may be copies of each other.
         loader: what the slices are given to decode their pixels.
         modality: taken where a file does not say.
@@ -35,7 +36,7 @@ class Assembly:
 
     def __init__(
         self,
-        headers: Sequence[tuple[Path, FileHeader]],
+        headers: Sequence[tuple[Found, FileHeader]],
         pool: Workers,
         loader: PixelLoader,
         modality: str | None,
@@ -43,7 +44,8 @@ class Assembly:
         self._pool = pool
         self._loader = loader
         self._modality = modality
-        self._paths = [path for path, _ in headers]
+        self._paths = [found.path for found, _ in headers]
+        _share_patients(header for _, header in headers)
         self._kept: Counter[Path] = Counter()
         self._notes: dict[Path, str] = {}
         self._copies: set[Path] = set()
@@ -71,27 +73,29 @@ class Assembly:
             for path in self._paths
         ]
 
-    def _number_repeats(self, headers: Sequence[tuple[Path, FileHeader]]) -> dict[Path, int]:
+    def _number_repeats(self, headers: Sequence[tuple[Found, FileHeader]]) -> dict[Path, int]:
         """Number the files that have the same content and no name of their own in it."""
         first: dict[str, Path] = {}
         count: Counter[str] = Counter()
         repeats = {}
-        for path, header in headers:
+        for found, header in headers:
             if header.named:
                 continue
-            repeats[path] = count[header.uid]
+            repeats[found.path] = count[header.uid]
             count[header.uid] += 1
-            if first.setdefault(header.uid, path) != path:
-                self._notes[path] = f"it has the same content as {first[header.uid]}"
+            if first.setdefault(header.uid, found.path) != found.path:
+                self._notes[found.path] = f"it has the same content as {first[header.uid]}"
         return repeats
 
     def _by_series(
-        self, headers: Iterable[tuple[Path, FileHeader]]
+        self, headers: Iterable[tuple[Found, FileHeader]]
     ) -> dict[tuple[str, ...], list[Member]]:
         series = defaultdict(list)
-        for path, header in headers:
+        for found, header in headers:
+            group = _patient(found, header)
             for frame in header.frames:
-                series[_series_id(path, header, frame)].append(Member(path, header, frame))
+                member = Member(found.path, header, frame, *group)
+                series[_series_id(found.path, header, frame)].append(member)
         return series
 
     def _add_series(self, members: Sequence[Member]) -> None:
@@ -125,6 +129,9 @@ class Assembly:
             if len({self._digest(twin) for twin in twins} if len(twins) > 1 else "1") > 1:
                 names = " and ".join(twin.path.name for twin in twins[:2])
                 raise StackRefused(f"{names} have the same SOPInstanceUID and different pixels")
+            if len({twin.frame.position for twin in twins}) > 1:
+                names = " and ".join(twin.path.name for twin in twins[:2])
+                raise StackRefused(f"{names} have the same SOPInstanceUID and different places")
             copies += [(twin, twins[0]) for twin in twins[1:]]
         return once, copies
 
@@ -144,12 +151,12 @@ class Assembly:
 
     def _add_stack(self, stack: Stack, name: str, place: tuple[int, int]) -> None:
         first = stack.members[0]
-        group, origin = _patient(first)
-        slices = tuple(self._slice(member, group) for member in stack.members)
+        group, origin = first.group, first.group_from
+        slices = tuple(self._slice(member) for member in stack.members)
         series = Series(
             key=pseudonym("series", name, first.frame.stack, str(place[0]), stack.name),
             slices=slices,
-            flags=(*_file_flags(stack.members), *stack.flags),
+            flags=(*_file_flags(stack.members), *stack.flags, *geometry_flags(slices)),
         )
         study = pseudonym("study", first.file.study_uid or group)
         order = (pseudonym("series", name), first.frame.stack, place)
@@ -168,11 +175,11 @@ class Assembly:
         place = (repeat, member.frame.time, member.frame.frame)
         return pseudonym("slice", member.file.uid, *map(str, place))
 
-    def _slice(self, member: Member, group: str) -> Slice:
+    def _slice(self, member: Member) -> Slice:
         file, frame = member.file, member.frame
         return Slice(
             key=self._key(member),
-            group=group,
+            group=member.group,
             shape=(file.rows, file.columns),
             modality=file.modality or self._modality,
             geometry=Geometry(
@@ -201,32 +208,50 @@ def _series_id(path: Path, header: FileHeader, frame: FrameHeader) -> tuple[str,
     return (header.format, header.patient, header.study_uid, series, own, frame.stack)
 
 
-def _by_direction(members: Iterable[Member]) -> list[list[Member]]:
-    """Part slices of different orientations, such as those of a localizer."""
-    parts: list[tuple[tuple[float, ...], list[Member]]] = []
-    for member in members:
-        axes = (*(member.frame.along_row or ()), *(member.frame.along_column or ()))
-        for reference, part in parts:
-            if len(axes) == len(reference) and all(
-                abs(a - b) < _SAME_DIRECTION for a, b in zip(axes, reference, strict=True)
-            ):
-                part.append(member)
-                break
-        else:
-            parts.append((axes, [member]))
-    return [part for _, part in sorted(parts, key=lambda item: [round(a, 1) for a in item[0]])]
+def _by_direction(members: Sequence[Member]) -> list[list[Member]]:
+    """Part slices of different orientations, such as those of a localizer.
+
+    Slices belong together when a chain of like directions leads from one to the other, so that
+    neither noise in the angles nor the order of the files decides.
+    """
+    axes = [(*(m.frame.along_row or ()), *(m.frame.along_column or ())) for m in members]
+    distinct = sorted(set(axes))
+    parts: list[list[tuple[float, ...]]] = []
+    for axis in distinct:
+        like = [part for part in parts if any(_alike(axis, other) for other in part)]
+        parts = [part for part in parts if part not in like] + [sum(like, [axis])]
+    return [[m for m, axis in zip(members, axes, strict=True) if axis in part] for part in parts]
 
 
-def _patient(member: Member) -> tuple[str, str]:
+def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return len(one) == len(other) and all(
+        abs(a - b) < _SAME_DIRECTION for a, b in zip(one, other, strict=True)
+    )
+
+
+def _share_patients(headers: Iterable[FileHeader]) -> None:
+    """Give files that name no patient the one whom all others of their study name."""
+    headers = list(headers)
+    patients = defaultdict(set)
+    for header in headers:
+        if header.study_uid and header.patient:
+            patients[header.study_uid].add(header.patient)
+    for header in headers:
+        named = patients.get(header.study_uid, set())
+        if not header.patient and len(named) == 1:
+            header.patient = next(iter(named))
+
+
+def _patient(found: Found, header: FileHeader) -> tuple[str, str]:
     """Return the pseudonym of the patient and what it was taken from."""
-    if member.file.patient:
-        return pseudonym("patient", member.file.patient), "PatientID"
-    if member.file.study_uid:
-        return pseudonym("patient", member.file.study_uid), "StudyInstanceUID"
-    for part in member.path.parent.parts:
+    if header.patient:
+        return pseudonym("patient", header.patient), "PatientID"
+    if header.study_uid:
+        return pseudonym("patient", header.study_uid), "StudyInstanceUID"
+    for part in found.inside.parent.parts:
         if part.startswith("sub-"):
             return pseudonym("patient", part), "folder of the subject"
-    return pseudonym("patient", member.path.parent.name), "parent folder"
+    return pseudonym("patient", found.path.parent.name), "parent folder"
 
 
 def _file_flags(members: Iterable[Member]) -> list[str]:

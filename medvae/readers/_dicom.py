@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from medvae.readers._dicom_frames import FRAME_TAGS, describe_frames, functional
 from medvae.readers._dicom_pixel_data import check_pixel_data
 from medvae.readers._fingerprint import fingerprint
 from medvae.readers._headers import FileHeader, Refused, Skipped
-from medvae.readers._limits import MAX_BYTES, check_frame
+from medvae.readers._limits import check_frame
 
 __all__ = ["describe", "open_frames"]
 
@@ -35,6 +35,12 @@ IMAGE_CLASSES = {
     uids.LegacyConvertedEnhancedMRImageStorage,
 }
 
+_MAX_INFLATED = 2**28
+"""Bytes that a deflated file may become."""
+
+_LARGEST_RESCALE = 1e12
+"""No scanner needs a slope or an intercept like that, and float32 could not hold the result."""
+
 _TAGS = [
     Tag(keyword)
     for keyword in (
@@ -43,7 +49,6 @@ _TAGS = [
         "StudyInstanceUID",
         "SeriesInstanceUID",
         "PatientID",
-        "IssuerOfPatientID",
         "Modality",
         "InstanceNumber",
         "Rows",
@@ -53,6 +58,9 @@ _TAGS = [
         "PhotometricInterpretation",
         "BitsAllocated",
         "BitsStored",
+        "PixelRepresentation",
+        "RescaleSlope",
+        "RescaleIntercept",
         *FRAME_TAGS,
     )
 ]
@@ -60,7 +68,7 @@ _TAGS = [
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header and check that pixels follow it, without reading them."""
-    _check_inflated(path, head)
+    _check_inflated(path)
     with path.open("rb") as file:
         try:
             dataset = dcmread(
@@ -74,8 +82,9 @@ def describe(path: Path, head: bytes) -> FileHeader:
         header = _attributes(dataset)
         _check_class(header, bare=head[128:132] != b"DICM")
         rows, columns, frames = _check_picture(header)
+        _check_numbers(header, frames)
         syntax = _transfer_syntax(dataset)
-        need = (rows * columns * frames * int(header.get("BitsAllocated") or 16) + 7) // 8
+        need = (rows * columns * frames * header["BitsAllocated"] + 7) // 8
         if syntax == uids.DeflatedExplicitVRLittleEndian:
             have = len(dcmread(path, specific_tags=["PixelData"]).get("PixelData") or b"")
             if have < need:
@@ -87,10 +96,10 @@ def describe(path: Path, head: bytes) -> FileHeader:
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     """Open the file for decoding, a frame at a time."""
+    _check_inflated(path)
     with path.open("rb") as file:
-        head = file.read(132)
-    _check_inflated(path, head)
-    dataset = dcmread(path, force=head[128:132] != b"DICM")
+        bare = file.read(132)[128:] != b"DICM"
+    dataset = dcmread(path, force=bare)
     if not getattr(dataset, "file_meta", {}).get("TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
 
@@ -104,30 +113,51 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     return decode
 
 
-def _check_inflated(path: Path, head: bytes) -> None:
+def _check_inflated(path: Path) -> None:
     """Refuse a deflated file that would inflate beyond the limit; pydicom inflates it whole."""
-    if b"1.2.840.10008.1.2.1.99\0" not in head and b"1.2.840.10008.1.2.1.99" not in head[:512]:
-        return
-    length = int.from_bytes(head[140:144], "little")
-    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with path.open("rb") as file:
-        file.seek(144 + length)
+        if not _is_deflated(file):
+            return
+        inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while piece := file.read(2**16):
             while piece:
-                size += len(inflate.decompress(piece, 2**24))
+                try:
+                    size += len(inflate.decompress(piece, 2**24))
+                except zlib.error as error:
+                    raise Refused(f"it is deflated and damaged: {error}") from error
                 piece = inflate.unconsumed_tail
-                if size > MAX_BYTES // 8:
+                if size > _MAX_INFLATED:
                     raise Refused(
-                        f"it is deflated and inflates to more than {MAX_BYTES // 8 // 2**20} MiB"
+                        f"it is deflated and inflates to more than {_MAX_INFLATED // 2**20} MiB"
                     )
+
+
+def _is_deflated(file: BinaryIO) -> bool:
+    """Tell whether what follows the file's own header is deflated, and go there."""
+    if file.read(132)[128:] != b"DICM":
+        return False
+    deflated = False
+    while (head := file.read(8))[:2] == b"\x02\0":
+        length = int.from_bytes(head[6:8], "little")
+        if head[4:6] in (b"OB", b"OW", b"UN", b"UT"):
+            length = int.from_bytes(file.read(4), "little")
+        value = file.read(min(length, 2**20))
+        if head[2:4] == b"\x10\0":
+            deflated = value.rstrip(b"\0 ").decode("latin-1") == uids.DeflatedExplicitVRLittleEndian
+    file.seek(-len(head), 1)
+    return deflated
 
 
 def _attributes(dataset: Dataset) -> dict[str, Any]:
     """Return the values by keyword, with class and name taken from the file's own header too."""
-    try:
-        found = {element.keyword: element.value for element in dataset}
-    except Exception as error:  # pydicom raises many kinds for values it cannot convert
-        raise Refused(f"its header is broken: {_one_line(error)}") from error
+    found = {}
+    for tag in dataset.keys():  # iterating a dataset converts its values
+        try:
+            found[dataset[tag].keyword] = dataset[tag].value
+        except Exception:
+            # pydicom raises many kinds for a value that it cannot convert. What needs this one
+            # finds it missing; a window or a thickness can be done without.
+            continue
     meta = getattr(dataset, "file_meta", {})
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
         found[keyword] = str(found.get(keyword) or meta.get(f"MediaStorage{keyword}") or "")
@@ -163,6 +193,27 @@ def _check_picture(header: dict[str, Any]) -> tuple[int, int, int]:
     return rows, columns, frames
 
 
+def _check_numbers(header: dict[str, Any], frames: int) -> None:
+    """Refuse a header without what decoding needs, or whose real values would not be numbers."""
+    for keyword in ("BitsAllocated", "BitsStored", "PixelRepresentation"):
+        if not isinstance(header.get(keyword), int):
+            raise Refused(f"its header has no usable {keyword}")
+    bits = header["BitsAllocated"]
+    if bits != 1 and bits % 8:
+        raise Refused(f"its pixels take {bits} bits each: 1 or a multiple of 8 can be read")
+    groups = (
+        functional_group(header, frame, "PixelValueTransformationSequence")
+        for frame in range(frames if "PerFrameFunctionalGroupsSequence" in header else 1)
+    )
+    for source in (header, *(group for group in groups if group is not None)):
+        for keyword in ("RescaleSlope", "RescaleIntercept"):
+            value = source.get(keyword)
+            if value is None:
+                continue
+            if not isinstance(value, float | int) or not abs(value) < _LARGEST_RESCALE:
+                raise Refused(f"its {keyword} is {_one_line(value)}, which is no usable number")
+
+
 def _transfer_syntax(dataset: Dataset) -> uids.UID:
     """Return the transfer syntax, guessed where the file does not say; refuse one not decoded."""
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
@@ -183,8 +234,6 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
 
 
 def _header(path: Path, header: dict[str, Any], rows: int, columns: int, frames: int) -> FileHeader:
-    patient = str(header.get("PatientID") or "").strip()
-    issuer = str(header.get("IssuerOfPatientID") or "").strip()
     number = header.get("InstanceNumber")
     return FileHeader(
         format="dicom",
@@ -195,7 +244,8 @@ def _header(path: Path, header: dict[str, Any], rows: int, columns: int, frames:
         modality=str(header.get("Modality") or "") or None,
         series_uid=str(header.get("SeriesInstanceUID") or ""),
         study_uid=str(header.get("StudyInstanceUID") or ""),
-        patient=f"{patient}^^^{issuer}" if patient and issuer else patient,
+        # Not its issuer too: it stands in some files of a patient and not in others.
+        patient=str(header.get("PatientID") or "").strip(),
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
         instance=int(number) if isinstance(number, int) else None,
         frames=describe_frames(header, rows, columns, frames),
@@ -238,5 +288,5 @@ def _as_stored(value: Any, stored: NDArray[Any]) -> int:
     return number - 2**bits if signed else number
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _one_line(value: object) -> str:
+    return " ".join(str(value).split())[:200] or type(value).__name__

@@ -9,6 +9,7 @@ from typing import Any
 from pydicom import Dataset
 
 from medvae.readers._headers import FrameHeader, Refused
+from medvae.readers._limits import check_geometry
 
 __all__ = ["FRAME_TAGS", "Attributes", "describe_frames", "functional_group"]
 
@@ -46,12 +47,17 @@ FRAME_TAGS = [
 ]
 
 
-def describe_frames(dataset: Attributes, rows: int, columns: int, count: int) -> list[FrameHeader]:
+def describe_frames(
+    dataset: dict[str, Any], rows: int, columns: int, count: int
+) -> list[FrameHeader]:
     """Describe all frames of a file, one where it is not multi-frame."""
     try:
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if groups is not None and len(groups) < count:
             raise Refused(f"it describes {len(groups)} of its {count} frames")
+        if groups is None and count > 1:
+            # One place for many frames is the place of none.
+            dataset = {**dataset, "ImagePositionPatient": None}
         return [_describe_frame(dataset, rows, columns, frame) for frame in range(count)]
     except (TypeError, ValueError, AttributeError) as error:
         raise Refused(f"its geometry cannot be understood: {error}") from error
@@ -79,6 +85,7 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
         position = ()
     measures = group("PixelMeasuresSequence")
     spacing = _numbers(measures.get("PixelSpacing") or dataset.get("ImagerPixelSpacing"), 2)
+    check_geometry(position, tuple(size for size in spacing if size > 0))
     thickness = _numbers(measures.get("SliceThickness"), 1)
     shown = group("FrameVOILUTSequence")
     window = _numbers(_first(shown.get("WindowCenter")), 1) + _numbers(
@@ -92,7 +99,7 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         thickness=thickness[0] if thickness and thickness[0] > 0 else None,
         window=(window[0], window[1]) if len(window) == 2 and window[1] > 0 else None,
-        stack=f"{rows}x{columns} {_kind(dataset, frame)}",
+        stack=f"{rows}x{columns} {_kind(dataset, frame)}{_stack_id(dataset, frame)}",
         when=_when(dataset, frame),
     )
 
@@ -105,6 +112,12 @@ def _kind(dataset: Attributes, frame: int) -> str:
         if group is not None and group.get("FrameType"):
             kind = group["FrameType"].value if isinstance(group, Dataset) else group["FrameType"]
     return "\\".join(_texts(kind))
+
+
+def _stack_id(dataset: Attributes, frame: int) -> str:
+    content = functional_group(dataset, frame, "FrameContentSequence")
+    stack = None if content is None else content.get("StackID")
+    return "" if stack in (None, "") else f" stack {stack}"
 
 
 def _when(dataset: Attributes, frame: int) -> dict[str, str]:
@@ -136,7 +149,10 @@ def _first(value: Any) -> Any:
 
 def _numbers(value: Any, count: int) -> tuple[float, ...]:
     """Return so many finite numbers, or none at all where the value is anything else."""
-    numbers = tuple(float(part) for part in _several(value) if part is not None)
+    try:
+        numbers = tuple(float(part) for part in _several(value) if part is not None)
+    except (TypeError, ValueError):
+        return ()
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else ()
 
 

@@ -31,7 +31,7 @@ def check_pixel_data(file: BinaryIO, size: int, need: int, frames: int, syntax: 
     tag = _read(file, order + "HH")
     if tag != _PIXEL_DATA:
         raise Refused("there is no pixel data in it")
-    length = _element_length(file, order, syntax)
+    length = _element_length(file, order)
     start = file.tell()
     if syntax.is_compressed:
         _check_fragments(file, size, frames)
@@ -41,10 +41,14 @@ def check_pixel_data(file: BinaryIO, size: int, need: int, frames: int, syntax: 
         raise Refused(f"it is truncated: {have} of {need} bytes of pixel data are there")
 
 
-def _element_length(file: BinaryIO, order: str, syntax: uids.UID) -> int:
-    if syntax.is_implicit_VR:
-        return (_read(file, order + "L") or (0,))[0]
-    return (_read(file, order + "2s2xL") or (b"", 0))[1]
+def _element_length(file: BinaryIO, order: str) -> int:
+    """Read the length of the element, of whichever kind its representation is."""
+    start = file.tell()
+    if file.read(2) in (b"OB", b"OW", b"UN"):
+        return (_read(file, order + "2xL") or (0,))[0]
+    # Some files hold implicit elements though their transfer syntax is explicit.
+    file.seek(start)
+    return (_read(file, order + "L") or (0,))[0]
 
 
 def _check_fragments(file: BinaryIO, size: int, frames: int) -> None:

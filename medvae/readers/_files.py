@@ -89,8 +89,10 @@ class _Walk:
                 else:
                     self._report(path, "skipped", "it is not a regular file")
             except OSError as error:
-                loop = "it is a link that leads nowhere" if path.is_symlink() else error.strerror
-                self._report(path, "refused", loop or str(error))
+                # Unlike Path.is_symlink, it bears names that are too long.
+                link = os.path.islink(path)  # noqa: PTH114
+                reason = "it is a link that leads nowhere" if link else error.strerror
+                self._report(path, "refused", reason or str(error))
 
     def _seen_before(self, path: Path) -> bool:
         real = Path(os.path.realpath(path))

@@ -75,5 +75,7 @@ class FileHeader:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FileHeader:
         """Make it again from what ``to_json`` gave."""
-        frames = [FrameHeader(**frame) for frame in data.pop("frames")]
-        return cls(frames=frames, **data)
+        frames: list[dict[str, Any]] = data.pop("frames")
+        for frame in frames:  # JSON has no tuples
+            frame.update({k: tuple(v) for k, v in frame.items() if isinstance(v, list)})
+        return cls(frames=[FrameHeader(**frame) for frame in frames], **data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from medvae.readers._headers import Refused
 
 __all__ = [
@@ -10,6 +12,7 @@ __all__ = [
     "MEMORY_PER_WORKER",
     "SECONDS_PER_ANSWER",
     "check_frame",
+    "check_geometry",
     "check_volume",
 ]
 
@@ -34,6 +37,14 @@ def check_frame(rows: int, columns: int) -> None:
         raise Refused(
             f"its header announces {rows}x{columns} pixels, more than the {MAX_PIXELS} allowed"
         )
+
+
+def check_geometry(position: Iterable[float], sizes: Iterable[float]) -> None:
+    """Refuse a position (mm) beyond any room, and pixels (mm) that no scanner makes."""
+    if any(abs(coordinate) > 1e6 for coordinate in position):
+        raise Refused("its position lies more than a kilometre away: its header is broken")
+    if any(not 1e-4 < size < 1e4 for size in sizes):
+        raise Refused("its pixels are no possible size in millimetres: its header is broken")
 
 
 def check_volume(size: int) -> None:

@@ -71,4 +71,6 @@ def _is_bare_dicom(head: bytes) -> bool:
     """
     length = int.from_bytes(head[4:8], "little")
     explicit = head[4:6].isalpha() and head[4:6].isupper()
+    if head[:2] in (b"\0\x02", b"\0\x08"):  # big-endian, which is always explicit
+        return explicit
     return head[:2] in (b"\x02\0", b"\x08\0") and (explicit or length < 2**10)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medvae.readers._files import natural_key
 from medvae.readers._headers import FileHeader, FrameHeader
@@ -20,17 +19,15 @@ _SAME_PLACE = 0.01
 """Slices nearer to each other than this, in millimetres, lie at the same place."""
 
 
-_MOST_MISSING = 20
-"""When more slices than this would be missing for each that is there, the gaps are just uneven."""
-
-
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One slice that is to find its place."""
+    """One slice that is to find its place, and the group of its patient."""
 
     path: Path
     file: FileHeader
     frame: FrameHeader
+    group: str
+    group_from: str
 
 
 @dataclass
@@ -69,27 +66,33 @@ def sort_stack(members: Sequence[Member], digest: Digest) -> list[Stack]:
     Raises:
         StackRefused: different slices lie at the same place and nothing tells them apart.
     """
-    known = [m for m in members if m.frame.position is not None]
-    if len(known) < len(members):
-        if known:
-            raise StackRefused("some of its slices have a position and some have none")
-        return [Stack(sorted(members, key=_by_number))]
-    places = _places(known)
-    points = _time_points(known, places) or [("", known)]
-    stacks = []
-    for name, part in points:
-        own = {id(member): places[id(member)] for member in part}
-        stack = _drop_copies(part, own, digest)
-        if len(Counter(own[id(m)] for m in stack.members)) < len(stack.members):
-            stacks += _repeats(stack, own)
-        else:
-            stacks.append(Stack(stack.members, name, stack.flags, stack.copies))
+    if members[0].frame.position is None:
+        flags = ["no position: in order of InstanceNumber and names"]
+        return [Stack(sorted(members, key=_by_number), flags=flags if len(members) > 1 else [])]
+    places = _places(members)
+    points = _time_points(members, places) or [("", list(members))]
+    stacks = [stack for name, part in points for stack in _settled(name, part, places, digest)]
     for i, stack in enumerate(stacks):
         stack.members.sort(key=lambda member: places[id(member)])
         if len(stacks) > 1:
             stack.flags.insert(0, f"time point {i + 1} of {len(stacks)}")
-        stack.flags += _geometry_flags(stack.members)
     return stacks
+
+
+def _settled(
+    name: str, members: Sequence[Member], places: dict[int, int], digest: Digest
+) -> list[Stack]:
+    """Settle what lies at the same place within a time point: repeats, or copies to be dropped."""
+    at: dict[int, list[Member]] = defaultdict(list)
+    for member in members:
+        at[places[id(member)]].append(member)
+    if len(at) == len(members):
+        return [Stack(list(members), name)]
+    digests = {id(m): digest(m) for found in at.values() if len(found) > 1 for m in found}
+    differ = any(len({digests[id(m)] for m in found}) > 1 for found in at.values() if found[1:])
+    repeats = _repeats(name, at) if differ else None
+    # Empty slices at the end of a head are equal at all times: they are no copies then.
+    return repeats or [_without_copies(name, at, digests)]
 
 
 def _by_number(member: Member) -> tuple[int, list[tuple[int, str]], int]:
@@ -97,12 +100,12 @@ def _by_number(member: Member) -> tuple[int, list[tuple[int, str]], int]:
     return (0 if number is None else number, natural_key(member.path), member.frame.frame)
 
 
-def _places(members: Iterable[Member]) -> dict[int, int]:
+def _places(members: Sequence[Member]) -> dict[int, int]:
     """Number the places along the common normal: equal numbers lie at the same place."""
-    members = list(members)
-    along = [_along(member) for member in members]
+    normal = np.mean([_normal(member) for member in members], axis=0)
+    along = np.array([member.frame.position for member in members]) @ normal
     place, last, numbers = -1, -math.inf, {}
-    for i in sorted(range(len(members)), key=lambda i: along[i]):
+    for i in np.argsort(along, kind="stable"):
         if along[i] - last > _SAME_PLACE:
             place += 1
             last = along[i]
@@ -110,15 +113,12 @@ def _places(members: Iterable[Member]) -> dict[int, int]:
     return numbers
 
 
-def _along(member: Member) -> float:
-    """Return how far along its normal a slice lies."""
+def _normal(member: Member) -> tuple[float, float, float]:
     frame = member.frame
     assert frame.along_row is not None
     assert frame.along_column is not None
-    assert frame.position is not None
     (a, b, c), (d, e, f) = frame.along_row, frame.along_column
-    normal = (b * f - c * e, c * d - a * f, a * e - b * d)
-    return sum(n * p for n, p in zip(normal, frame.position, strict=True))
+    return (b * f - c * e, c * d - a * f, a * e - b * d)
 
 
 def _time_points(
@@ -157,76 +157,32 @@ def _number_first(text: str) -> tuple[float, str]:
         return (math.inf, text)
 
 
-def _drop_copies(members: Sequence[Member], places: dict[int, int], digest: Digest) -> Stack:
+def _without_copies(name: str, at: dict[int, list[Member]], digests: dict[int, str]) -> Stack:
     """Leave out slices that lie at the place of another and have the same pixels."""
-    at = defaultdict(list)
-    for member in members:
-        at[places[id(member)]].append(member)
-    stack = Stack([])
+    stack = Stack([], name)
     for found in at.values():
         first: dict[str, Member] = {}
         for member in sorted(found, key=lambda m: (m.file.uid, natural_key(m.path))):
-            kept = first.setdefault(digest(member) if len(found) > 1 else "", member)
+            kept = first.setdefault(digests.get(id(member), ""), member)
             if kept is member:
                 stack.members.append(member)
             else:
                 stack.copies.append((member, kept))
-    if stack.copies:
-        stack.flags.append(f"duplicates: {len(stack.copies)} left out")
+        if len(first) > 1:
+            raise StackRefused(
+                f"up to {len(first)} different slices lie at the same place, and neither time "
+                "nor acquisition tells them apart"
+            )
+    stack.flags.append(f"duplicates: {len(stack.copies)} left out")
     return stack
 
 
-def _repeats(stack: Stack, places: dict[int, int]) -> list[Stack]:
-    """Split what is repeated as often at every place, in order of InstanceNumber."""
-    at = defaultdict(list)
-    for member in stack.members:
-        at[places[id(member)]].append(member)
+def _repeats(name: str, at: dict[int, list[Member]]) -> list[Stack] | None:
+    """Split what is repeated as often at every place, in order of InstanceNumber; None if not."""
+    members = [member for found in at.values() for member in found]
     counts = {len(found) for found in at.values()}
-    numbers = {(m.file.instance, m.frame.frame) for m in stack.members}
-    if len(counts) > 1 or len(at) < 2 or len(numbers) < len(stack.members):
-        often = max(len(found) for found in at.values())
-        raise StackRefused(
-            f"up to {often} different slices lie at the same place, and neither time nor "
-            "acquisition tells them apart"
-        )
+    numbers = {(m.file.instance, m.frame.frame) for m in members}
+    if len(counts) > 1 or len(at) < 2 or len(numbers) < len(members):
+        return None
     rows = [sorted(found, key=_by_number) for found in at.values()]
-    return [
-        Stack([row[i] for row in rows], f"repeat {i}", list(stack.flags), stack.copies * (not i))
-        for i in range(counts.pop())
-    ]
-
-
-def _geometry_flags(members: Sequence[Member]) -> list[str]:
-    """Say what is unusual about the places of slices in order."""
-    if len(members) < 3:
-        return []
-    positions = np.array([member.frame.position for member in members])
-    frame = members[0].frame
-    normal = np.cross(np.array(frame.along_row), np.array(frame.along_column))
-    steps = np.diff(positions, axis=0)
-    gaps = np.abs(steps @ normal)
-    return _tilt_flags(steps, gaps, normal) + _gap_flags(gaps)
-
-
-def _tilt_flags(
-    steps: NDArray[np.float64], gaps: NDArray[np.float64], normal: NDArray[np.float64]
-) -> list[str]:
-    aside = np.linalg.norm(steps - np.outer(steps @ normal, normal), axis=1)
-    angles = np.degrees(np.arctan2(aside, gaps))
-    if np.median(angles) < 0.5:
-        return []
-    spread = (
-        f" (varies from {angles.min():.1f} to {angles.max():.1f})" if np.ptp(angles) > 1 else ""
-    )
-    return [f"tilt: slices are shifted by {np.median(angles):.1f} degrees{spread}"]
-
-
-def _gap_flags(gaps: NDArray[np.float64]) -> list[str]:
-    least = float(gaps.min())
-    if np.ptp(gaps) <= max(0.02 * least, _SAME_PLACE):
-        return []
-    steps = np.round(gaps / least)
-    missing = int((steps - 1).sum())
-    if np.abs(gaps / least - steps).max() < 0.1 and missing < _MOST_MISSING * len(gaps):
-        return [f"gaps: {missing} slices missing at {int((steps > 1).sum())} places"]
-    return [f"uneven: from {least:.2f} to {gaps.max():.2f} mm between slices"]
+    return [Stack([row[i] for row in rows], f"{name} repeat {i}") for i in range(counts.pop())]

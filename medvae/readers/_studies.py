@@ -10,6 +10,7 @@ from pathlib import Path
 from medvae.errors import DecodeError
 from medvae.readers._assembly import Assembly
 from medvae.readers._files import FileReport, Found, find_files, natural_key
+from medvae.readers._flags import geometry_flags, without_geometry_flags
 from medvae.readers._headers import FileHeader
 from medvae.readers._pixels import PixelLoader, read_pixels
 from medvae.readers._workers import Reply, Workers, workers_for
@@ -98,16 +99,17 @@ def _without(studies: Iterable[Study], broken: dict[Path, str]) -> Iterator[Stud
         for series in study.series:
             slices = tuple(s for s in series.slices if s.source.path not in broken)
             if slices:
-                kept.append(replace(series, slices=slices))
+                flags = (*without_geometry_flags(series.flags), *geometry_flags(slices))
+                kept.append(replace(series, slices=slices, flags=flags))
         if kept:
             yield replace(study, series=tuple(kept))
 
 
 def _scan(
     found: Sequence[Found], pool: Workers, progress: Progress | None
-) -> tuple[list[tuple[Path, FileHeader]], list[FileReport]]:
+) -> tuple[list[tuple[Found, FileHeader]], list[FileReport]]:
     """Read all headers; return those that were read, and reports on the files that were not."""
-    headers: list[tuple[Path, FileHeader]] = []
+    headers: list[tuple[Found, FileHeader]] = []
     reports: list[FileReport] = []
 
     def ask(file: Found) -> tuple[Found, Reply]:
@@ -120,10 +122,10 @@ def _scan(
             reason = "it looks like a mask by its name: give masks with --labels"
             reports.append(FileReport(file.path, "skipped", reason))
         else:
-            headers.append((file.path, FileHeader.from_json(reply.data["header"])))
+            headers.append((file, FileHeader.from_json(reply.data["header"])))
         if progress is not None:
             progress(done, len(found))
-    voxels = {path.parent / header.beside: path for path, header in headers if header.beside}
+    voxels = {f.path.parent / header.beside: f.path for f, header in headers if header.beside}
     reports = [
         FileReport(report.path, "read", f"the voxels of {voxels[report.path].name}")
         if report.path in voxels

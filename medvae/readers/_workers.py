@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
 
@@ -66,26 +67,38 @@ class Workers:
         self.seconds = seconds
         # Last in, first out: slices asked for one by one find their file still open.
         self._idle: LifoQueue[_Worker] = LifoQueue()
-        for _ in range(self.count):
-            self._idle.put(_Worker(memory))
+        self._workers = [_Worker(memory) for _ in range(self.count)]
+        for worker in self._workers:
+            self._idle.put(worker)
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="medvae-reader")
-        self._broken: dict[str, Reply] = {}
+        self._broken: dict[tuple[object, ...], Reply] = {}
+        self._closed = False
 
     def ask(self, request: dict[str, Any]) -> Reply:
         """Have one request answered by the first worker that is free."""
-        known = self._broken.get(request["path"])
+        file = _identity(request["path"])
+        known = self._broken.get(file)
         if known is not None:
             return known
         worker = self._idle.get()
         try:
-            return worker.ask(request, self.seconds)
+            return self._ask(worker, request)
         except _Lost as lost:
-            # A file that has cost a worker once is not given to another.
+            # A file that has cost workers is not given to others, unless it has changed since.
             reply = Reply({"outcome": "refused", "reason": str(lost)})
-            self._broken[request["path"]] = reply
+            self._broken[file] = reply
             return reply
         finally:
             self._idle.put(worker)
+
+    def _ask(self, worker: _Worker, request: dict[str, Any]) -> Reply:
+        try:
+            return worker.ask(request, self.seconds)
+        except _Crashed:
+            if self._closed:
+                raise
+            # A worker may have been ended from outside: only a second crash is the file's doing.
+            return worker.ask(request, self.seconds)
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Call a function that asks, in as many threads as there are workers.
@@ -100,15 +113,21 @@ class Workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except KeyboardInterrupt:
+            self.close()  # nobody waits any more for what a worker may be busy with
+            raise
         finally:
             for future in waiting:
                 future.cancel()
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes, whatever they are doing."""
+        self._closed = True
+        for worker in self._workers:
+            worker.kill()
         self._threads.shutdown(cancel_futures=True)
-        while not self._idle.empty():
-            self._idle.get().end()
+        for worker in self._workers:
+            worker.end()
 
     def __enter__(self) -> Workers:
         return self
@@ -125,8 +144,8 @@ def shared_workers() -> Workers:
     """Return the workers of this process, started when first needed."""
     global _shared
     with _shared_lock:
-        # A forked child must not talk to its parent's workers.
-        if _shared is None or _shared[0] != os.getpid():
+        # A forked child must not talk to its parent's workers, nor anyone to ended ones.
+        if _shared is None or _shared[0] != os.getpid() or _shared[1]._closed:
             _shared = (os.getpid(), Workers())
             atexit.register(_shared[1].close)
         return _shared[1]
@@ -146,6 +165,10 @@ class _Lost(Exception):
     """The worker was lost over a file; the message says how."""
 
 
+class _Crashed(_Lost):
+    """The process ended before it answered."""
+
+
 class _Worker:
     """One process, started when it is first asked and again after it was lost."""
 
@@ -157,9 +180,7 @@ class _Worker:
         process = self._process or self._start()
         deadline = time.monotonic() + seconds
         try:
-            assert process.stdin is not None
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
+            self._send(process, json.dumps(request).encode() + b"\n")
             length = int.from_bytes(self._receive(4, deadline), "little")
             data = json.loads(self._receive(length, deadline))
             arrays = []
@@ -173,10 +194,15 @@ class _Worker:
             raise _Lost(f"it was not read within {seconds:g} seconds") from None
         except (BrokenPipeError, EOFError):
             code = self.end()
-            raise _Lost(f"it crashed the process that read it (exit code {code})") from None
+            raise _Crashed(f"it crashed the process that read it (exit code {code})") from None
         except BaseException:
             self.end()  # an answer left half read would be taken for the next one
             raise
+
+    def kill(self) -> None:
+        """Kill the process, maybe while another thread waits for its answer."""
+        if self._process is not None:
+            self._process.kill()
 
     def end(self) -> int | None:
         """End the process and return its exit code."""
@@ -190,13 +216,16 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "medvae.readers._worker", str(self._memory)],
+            # -P: nothing may be imported from the folder that the user happens to stand in.
+            [sys.executable, "-P", "-m", "medvae.readers._worker", str(self._memory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
+            cwd=os.sep,
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(sys.path),
+                "PYTHONPATH": os.pathsep.join(_import_paths()),
                 "OPENBLAS_NUM_THREADS": "1",
                 "OMP_NUM_THREADS": "1",
             },
@@ -204,6 +233,11 @@ class _Worker:
             pipesize=_PIPE_BYTES,
         )
         return self._process
+
+    def _send(self, process: subprocess.Popen[bytes], line: bytes) -> None:
+        assert process.stdin is not None
+        while line:
+            line = line[os.write(process.stdin.fileno(), line) :]
 
     def _receive(self, length: int, deadline: float) -> bytes:
         data = bytearray(length)
@@ -223,3 +257,22 @@ class _Worker:
             if not count:
                 raise EOFError
             view = view[count:]
+
+
+def _import_paths() -> list[str]:
+    """Return where a worker finds what is imported here, but for the current folder."""
+    here = Path.cwd()
+    package = str(Path(__file__).resolve().parents[2])
+    return [
+        package,
+        *(path for path in sys.path if Path(path).is_absolute() and Path(path) != here),
+    ]
+
+
+def _identity(path: str) -> tuple[object, ...]:
+    """Return what changes when a file is replaced by another."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return (path,)
+    return (path, status.st_mtime_ns, status.st_size)

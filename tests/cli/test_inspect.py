@@ -90,6 +90,13 @@ class TestReport:
         assert ct["flags"] == []
         assert ct["format"] == "dicom"
 
+    def test_names_of_files_cannot_break_lines_or_command_a_terminal(self, tmp_path: Path) -> None:
+        save(dicom_slice(), tmp_path / "image")
+        (tmp_path / "a\nb\x1b[31m.txt").write_text("hello")
+        out = medvae("inspect", tmp_path).stdout
+        assert "/a\\nb\\x1b[31m.txt: it is in none of the formats" in out
+        assert "\x1b" not in out
+
     def test_long_lists_of_one_reason_are_told_in_one_line(self, tmp_path: Path) -> None:
         save(dicom_slice(), tmp_path / "image")
         for i in range(30):
@@ -187,6 +194,19 @@ class TestErrors:
         assert result.stderr.startswith("Error: RuntimeError: out of cheese (")
         debug = medvae("--debug", "inspect", studies)
         assert isinstance(debug.exception, RuntimeError)
+
+
+def test_a_slice_that_is_lost_leaves_a_gap(tmp_path: Path) -> None:
+    for i in range(6):
+        dataset = dicom_slice(i, pixels=np.arange(64 * 64, dtype="u2").reshape(64, 64) + i)
+        dataset.compress(uids.JPEG2000Lossless, generate_instance_uid=False)
+        save(dataset, tmp_path / f"{i}")
+    data = bytearray((tmp_path / "3").read_bytes())
+    start = data.rindex(b"\xff\x4f\xff\x51")
+    data[start : start + 40] = bytes(40)
+    (tmp_path / "3").write_bytes(data)
+    ((series,),) = (study["series"] for study in inspect_json(tmp_path, "--decode")["studies"])
+    assert series["flags"] == ["gaps: 1 slices missing at 1 places"]
 
 
 def test_damaged_pixels_are_found_by_decoding(tmp_path: Path) -> None:

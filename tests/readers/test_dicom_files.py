@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmwrite
 from pydicom import uid as uids
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.tag import Tag
 
 from medvae.readers import open_studies
 from medvae.records import Pixels, Slice
@@ -106,6 +108,61 @@ class TestValues:
         dataset = dicom_slice(9)
         dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
         np.testing.assert_array_equal(pixels_of(dataset, tmp_path).stored, indexed(9))
+
+
+class TestLenience:
+    """Files that break a rule which reading them does not need."""
+
+    def test_implicit_elements_under_an_explicit_syntax(self, tmp_path: Path) -> None:
+        parts = []
+        for syntax in (uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian):
+            dataset = dicom_slice(6)
+            dataset.file_meta.TransferSyntaxUID = syntax
+            data = save(dataset, tmp_path / "image").read_bytes()
+            end = 144 + int.from_bytes(data[140:144], "little")
+            parts.append((data[:end], data[end:]))
+        (explicit_head, _), (_, implicit_body) = parts
+        (tmp_path / "image").write_bytes(explicit_head + implicit_body)
+        (item,) = open_studies([tmp_path]).slices
+        np.testing.assert_array_equal(item.pixels().stored, indexed(6))
+
+    def test_big_endian_without_preamble(self, tmp_path: Path) -> None:
+        dataset = dicom_slice(pixels=indexed(0))
+        dataset.PixelData = indexed(0).astype(">u2").tobytes()
+        dataset.file_meta = FileMetaDataset()
+        dcmwrite(
+            tmp_path / "bare",
+            dataset,
+            enforce_file_format=False,
+            implicit_vr=False,
+            little_endian=False,
+        )
+        (item,) = open_studies([tmp_path]).slices
+        np.testing.assert_array_equal(item.pixels().stored, indexed(0))
+
+    def test_deflated_without_the_length_of_its_header(self, tmp_path: Path) -> None:
+        dataset = dicom_slice(9)
+        dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
+        data = save(dataset, tmp_path / "image").read_bytes()
+        (tmp_path / "image").write_bytes(data[:132] + data[144:])
+        (item,) = open_studies([tmp_path]).slices
+        np.testing.assert_array_equal(item.pixels().stored, indexed(9))
+
+    @pytest.mark.filterwarnings("ignore:Invalid value for VR")
+    def test_numbers_that_can_be_done_without(self, tmp_path: Path) -> None:
+        dataset = dicom_slice(3)
+        for keyword, text in (("WindowCenter", b"40,5"), ("SliceThickness", b"thin")):
+            dataset.add(RawDataElement(Tag(keyword), "DS", len(text), text, 0, False, True))
+        save(dataset, tmp_path / "image")
+        (item,) = open_studies([tmp_path]).slices
+        assert item.window is None
+        assert item.geometry.thickness is None
+
+    def test_frames_of_a_class_without_groups(self, tmp_path: Path) -> None:
+        frames = np.stack([indexed(i) for i in range(4)])
+        save(dicom_slice(pixels=frames, NumberOfFrames=4), tmp_path / "image")
+        slices = list(open_studies([tmp_path]).slices)
+        assert [int(item.pixels().stored[0, 0]) for item in slices] == [0, 1, 2, 3]
 
 
 class TestPadding:

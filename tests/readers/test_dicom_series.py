@@ -79,6 +79,42 @@ class TestOrder:
         assert order(series) == sorted(numbers)
         assert series.gap is None
 
+    def test_is_told_where_no_position_decides(self, tmp_path: Path) -> None:
+        save_series(tmp_path, (dicom_slice(n, ImagePositionPatient=None) for n in range(3)))
+        flags = only_series(open_studies([tmp_path])).flags
+        assert flags == ("no position: in order of InstanceNumber and names",)
+
+    @pytest.mark.parametrize("turn", [0.004, 0.009])
+    def test_slices_that_are_turned_to_and_fro(self, tmp_path: Path, turn: float) -> None:
+        save_series(
+            tmp_path,
+            (
+                dicom_slice(
+                    i,
+                    ImageOrientationPatient=[np.cos(a), 0, np.sin(a), 0, 1, 0],
+                    ImagePositionPatient=[-250, -250, i],
+                )
+                for i, a in enumerate(np.tile([-turn / 2, turn / 2], 4))
+            ),
+        )
+        series = only_series(open_studies([tmp_path]))
+        assert order(series) == list(range(8))
+        assert series.flags == ()
+
+    @pytest.mark.parametrize("step", [1, -1])
+    def test_slices_that_turn_slowly_stay_together(self, tmp_path: Path, step: int) -> None:
+        angles = np.linspace(0, 0.03, 8)
+        slices = [
+            dicom_slice(
+                i,
+                ImageOrientationPatient=[np.cos(a), 0, np.sin(a), 0, 1, 0],
+                ImagePositionPatient=[0, 0, 3 * i],
+            )
+            for i, a in enumerate(angles)
+        ]
+        save_series(tmp_path, slices[::step])
+        assert order(only_series(open_studies([tmp_path]))) == list(range(8))
+
     def test_noise_in_the_orientation_does_not_part_a_series(self, tmp_path: Path) -> None:
         noise = random.Random(1)
         save_series(
@@ -123,6 +159,12 @@ class TestDuplicates:
             "up to 2 different slices lie at the same place, and neither time nor acquisition "
             "tells them apart"
         }
+
+    def test_one_name_at_different_places_refuses_the_series(self, tmp_path: Path) -> None:
+        slices = [dicom_slice(i, pixels=indexed(0), SOPInstanceUID="1.2.7") for i in range(4)]
+        scan = open_studies([save_series(tmp_path, slices)])
+        assert scan.studies == ()
+        assert all("different places" in reason for reason in reasons(scan).values())
 
     def test_two_images_of_one_name_refuse_the_series(self, tmp_path: Path) -> None:
         twin = dicom_slice(1, pixels=indexed(50))
@@ -215,6 +257,13 @@ class TestGrouping:
         assert len({study.group for study in scan.studies}) == 2
         assert [order(series) for series in series_of(scan)] == [[0, 1, 2]] * 4
 
+    def test_files_without_a_patient_take_that_of_their_study(self, tmp_path: Path) -> None:
+        slices = [dicom_slice(i, PatientID="" if i % 2 else "one") for i in range(4)]
+        slices[2].IssuerOfPatientID = "hospital"
+        scan = open_studies([save_series(tmp_path, slices)])
+        assert len({study.group for study in scan.studies}) == 1
+        assert order(only_series(scan)) == [0, 1, 2, 3]
+
     def test_patients_without_an_id_are_told_apart_by_study(self, tmp_path: Path) -> None:
         save(dicom_slice(0, PatientID=""), tmp_path / "a")
         scan = open_studies([tmp_path])
@@ -275,6 +324,39 @@ class TestTime:
         series = series_of(open_studies([tmp_path]))
         assert [order(s) for s in series] == [[10 * t + i for i in range(4)] for t in range(3)]
 
+    def test_repeats_within_time_points_have_keys_of_their_own(self, tmp_path: Path) -> None:
+        save_series(
+            tmp_path,
+            (
+                dicom_slice(
+                    100 * b + 10 * turn + i,
+                    ImagePositionPatient=[0, 0, 2 * i],
+                    DiffusionBValue=500.0 * (b + 1),
+                )
+                for b in range(2)
+                for turn in range(3)
+                for i in range(4)
+            ),
+        )
+        series = series_of(open_studies([tmp_path]))
+        assert len(series) == 6
+        assert len({s.key for s in series}) == 6
+
+    def test_empty_slices_that_are_equal_at_all_times(self, tmp_path: Path) -> None:
+        save_series(
+            tmp_path,
+            (
+                dicom_slice(
+                    10 * time + i,
+                    pixels=indexed(0) * 0 if i == 3 else indexed(10 * time + i),
+                    ImagePositionPatient=[0, 0, 2 * i],
+                )
+                for time in range(3)
+                for i in range(4)
+            ),
+        )
+        assert [len(s.slices) for s in series_of(open_studies([tmp_path]))] == [4, 4, 4]
+
     def test_an_incomplete_last_time_point_is_kept(self, tmp_path: Path) -> None:
         save_series(
             tmp_path,
@@ -333,6 +415,22 @@ class TestEnhanced:
         )
         save(dataset, tmp_path / "enhanced")
         found = [order(series) for series in series_of(open_studies([tmp_path]))]
+        assert found == [[0, 1, 2], [10, 11, 12]]
+
+    def test_stacks_become_series(self, tmp_path: Path) -> None:
+        frames = [(stack, place) for place in range(3) for stack in range(2)]
+        dataset = enhanced(
+            [indexed(10 * stack + place) for stack, place in frames],
+            (
+                {
+                    "PlanePositionSequence": {"ImagePositionPatient": [0, 0, 2 * place + stack]},
+                    "FrameContentSequence": {"StackID": str(stack + 1)},
+                }
+                for stack, place in frames
+            ),
+        )
+        save(dataset, tmp_path / "enhanced")
+        found = sorted(order(series) for series in series_of(open_studies([tmp_path])))
         assert found == [[0, 1, 2], [10, 11, 12]]
 
     def test_files_of_one_series_are_series_of_their_own(self, tmp_path: Path) -> None:

@@ -139,9 +139,74 @@ def test_what_may_not_be_read(good: Path) -> None:
     assert done.stdout.count(" read ") == 3
 
 
+def test_nothing_is_imported_from_the_current_folder(good: Path) -> None:
+    for name in ("numpy", "json", "pydicom"):
+        (good / f"{name}.py").write_text(f"open({str(good / 'touched')!r}, 'w')")
+    command = [str(Path(sys.executable).with_name("medvae")), "inspect", "."]
+    done = subprocess.run(command, cwd=good, capture_output=True, text=True, check=True)
+    assert "files: 3 read, 3 skipped, 0 refused" in done.stdout
+    assert not (good / "touched").exists()
+
+
+def test_names_that_are_too_long(good: Path) -> None:
+    home = Path.cwd()
+    os.chdir(good)
+    try:
+        for _ in range(25):
+            Path("x" * 200).mkdir()
+            os.chdir("x" * 200)
+    finally:
+        os.chdir(home)
+    scan = open_studies([good])
+    assert len(list(scan.slices)) == 3
+    (report,) = (r for r in scan.files if r.path.parent.name != "good")
+    assert (report.outcome, report.reason) == ("refused", "File name too long")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"ImagePositionPatient": [0, 0, -1.7e308]}, "its position lies more than a kilometre"),
+        ({"PixelSpacing": [1e-300, 1e-300]}, "its pixels are no possible size"),
+        ({"PixelSpacing": [1e300, 1e300]}, "its pixels are no possible size"),
+        ({"RescaleSlope": "nan"}, "its RescaleSlope is nan, which is no usable number"),
+        ({"RescaleIntercept": "1e300"}, "its RescaleIntercept is "),
+        ({"PixelRepresentation": None}, "its header has no usable PixelRepresentation"),
+        ({"BitsAllocated": 12}, "its pixels take 12 bits each"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+def test_absurd_numbers(good: Path, attributes: dict[str, object], reason: str) -> None:
+    with disable_value_validation():
+        save(dicom_slice(series="1.9", **attributes), good / "absurd")
+    scan = open_studies([good])
+    assert reasons(scan)["absurd"].startswith(reason)
+    assert len(list(scan.slices)) == 3
+
+
 class TestWorkers:
     def ask(self, workers: Workers, path: Path) -> dict[str, object]:
         return workers.ask({"task": "header", "path": str(path)}).data
+
+    def kill_always(self, workers: Workers, enough: threading.Event) -> None:
+        while not enough.wait(0.3):
+            workers._workers[0].kill()
+
+    def test_a_worker_that_is_ended_from_outside_is_replaced(self, good: Path) -> None:
+        with Workers(1) as workers:
+            paths = sorted((good / "good").iterdir())
+            assert "header" in self.ask(workers, paths[0])
+            workers._workers[0].kill()
+            time.sleep(0.2)
+            assert "header" in self.ask(workers, paths[1])
+
+    def test_a_file_that_is_replaced_is_read_again(self, good: Path) -> None:
+        os.mkfifo(good / "file")
+        with Workers(1, seconds=1.5) as workers:
+            assert self.ask(workers, good / "file")["outcome"] == "refused"
+            (good / "file").unlink()
+            save(dicom_slice(series="1.9"), good / "file")
+            assert "header" in self.ask(workers, good / "file")
 
     def test_a_hang_costs_one_file(self, good: Path) -> None:
         os.mkfifo(good / "pipe")  # opening it waits for a writer who never comes
@@ -159,13 +224,15 @@ class TestWorkers:
         os.mkfifo(good / "pipe")
         with Workers(1) as workers:
             assert "header" in self.ask(workers, next((good / "good").iterdir()))
-            process = workers._idle.queue[0]._process
-            assert process is not None
-            threading.Timer(0.3, process.kill).start()
+            asked = threading.Event()
+            killer = threading.Thread(target=self.kill_always, args=(workers, asked))
+            killer.start()
             assert self.ask(workers, good / "pipe") == {
                 "outcome": "refused",
                 "reason": "it crashed the process that read it (exit code -9)",
             }
+            asked.set()
+            killer.join()
             assert "header" in self.ask(workers, next((good / "good").iterdir()))
 
     def test_a_file_that_takes_too_much_memory_costs_itself(self, good: Path) -> None:
