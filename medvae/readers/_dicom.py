@@ -68,8 +68,9 @@ _TAGS = [
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header and check that pixels follow it, without reading them."""
-    _check_inflated(path)
     with path.open("rb") as file:
+        _check_inflated(file)
+        file.seek(0)
         try:
             dataset = dcmread(
                 file,
@@ -96,9 +97,10 @@ def describe(path: Path, head: bytes) -> FileHeader:
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     """Open the file for decoding, a frame at a time."""
-    _check_inflated(path)
     with path.open("rb") as file:
         bare = file.read(132)[128:] != b"DICM"
+        file.seek(0)
+        _check_inflated(file)
     dataset = dcmread(path, force=bare)
     if not getattr(dataset, "file_meta", {}).get("TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
@@ -113,23 +115,22 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     return decode
 
 
-def _check_inflated(path: Path) -> None:
+def _check_inflated(file: BinaryIO) -> None:
     """Refuse a deflated file that would inflate beyond the limit; pydicom inflates it whole."""
-    with path.open("rb") as file:
-        if not _is_deflated(file):
-            return
-        inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while piece := file.read(2**16):
-            while piece:
-                try:
-                    size += len(inflate.decompress(piece, 2**24))
-                except zlib.error as error:
-                    raise Refused(f"it is deflated and damaged: {error}") from error
-                piece = inflate.unconsumed_tail
-                if size > _MAX_INFLATED:
-                    raise Refused(
-                        f"it is deflated and inflates to more than {_MAX_INFLATED // 2**20} MiB"
-                    )
+    if not _is_deflated(file):
+        return
+    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while piece := file.read(2**16):
+        while piece:
+            try:
+                size += len(inflate.decompress(piece, 2**24))
+            except zlib.error as error:
+                raise Refused(f"it is deflated and damaged: {error}") from error
+            piece = inflate.unconsumed_tail
+            if size > _MAX_INFLATED:
+                raise Refused(
+                    f"it is deflated and inflates to more than {_MAX_INFLATED // 2**20} MiB"
+                )
 
 
 def _is_deflated(file: BinaryIO) -> bool:
@@ -153,7 +154,8 @@ def _attributes(dataset: Dataset) -> dict[str, Any]:
     found = {}
     for tag in dataset.keys():  # iterating a dataset converts its values
         try:
-            found[dataset[tag].keyword] = dataset[tag].value
+            element = dataset[tag]
+            found[element.keyword] = element.value
         except Exception:
             # pydicom raises many kinds for a value that it cannot convert. What needs this one
             # finds it missing; a window or a thickness can be done without.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from medvae.readers._volume import cut, in_plane_axes, slice_axis, slice_frames
 __all__ = ["describe", "open_frames"]
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_MAGICS_OF_SECOND = (b"n+2\0", b"ni2\0")
 
 
 def describe(path: Path, head: bytes) -> FileHeader:
@@ -38,9 +40,10 @@ def describe(path: Path, head: bytes) -> FileHeader:
         shape = shape[:-1]
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise Refused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
-    size = int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
+    size = math.prod(shape) * header.get_data_dtype().itemsize
     check_volume(size)
-    _check_whole(path, head, int(header["vox_offset"]) + size)
+    # nibabel sets the offset in the header itself back to 0.
+    _check_whole(path, head, int(image.dataobj.offset) + size)
     affine = _TO_LPS @ image.affine
     axis = slice_axis(shape, affine, header.get_dim_info()[2])
     across, down = in_plane_axes(affine, axis)
@@ -75,17 +78,18 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
 
 def _open(path: Path) -> Any:
     # nibabel goes by the name of a file; its content says better what it is.
-    for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image):
-        try:
-            with path.open("rb") as file:
-                compressed = file.read(2) == GZIP
-            opened = gzip.open(path) if compressed else path.open("rb")
-            return kind.from_file_map({"image": nibabel.FileHolder(str(path), opened)})
-        except (HeaderDataError, WrapStructError, nibabel.filebasedimages.ImageFileError) as error:
-            problem = error
-        except (OSError, EOFError, zlib.error) as error:
-            raise Refused(f"it is truncated or damaged: {error}") from error
-    raise Refused(f"its NIfTI header is broken: {problem}")
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == GZIP
+        opened = gzip.open(path) if compressed else path.open("rb")
+        second = opened.read(8)[4:] in _MAGICS_OF_SECOND
+        opened.seek(0)
+        kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
+        return kind.from_file_map({"image": nibabel.FileHolder(str(path), opened)})
+    except (HeaderDataError, WrapStructError, nibabel.filebasedimages.ImageFileError) as error:
+        raise Refused(f"its NIfTI header is broken: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise Refused(f"it is truncated or damaged: {error}") from error
 
 
 def _check_kind(header: Any) -> None:

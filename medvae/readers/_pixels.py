@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvae.errors import DecodeError
-from medvae.readers._workers import Workers, shared_workers, workers_for
+from medvae.readers._workers import Reply, Workers, shared_workers, workers_for
 from medvae.records import Pixels, Slice, Source
 
 __all__ = ["PixelLoader", "read_pixels", "request_for"]
+
+
+_PIXELS_AT_ONCE = 2**20
+_SLICES_AT_ONCE = 8
 
 
 class PixelLoader:
@@ -34,7 +38,14 @@ class PixelLoader:
         Raises:
             DecodeError: they could not, or the slice holds NaN.
         """
-        reply = workers.ask(request_for(source))
+        return self.pixels(source, workers.ask(request_for(source)))
+
+    def pixels(self, source: Source, reply: Reply) -> Pixels:
+        """Turn what a worker answered into pixels.
+
+        Raises:
+            DecodeError: it could not decode them, or the slice holds NaN.
+        """
         if reply.failed:
             raise DecodeError(f"{source.path}: {reply.data['reason']}")
         stored = reply.arrays[0]
@@ -70,15 +81,37 @@ def read_pixels(
     """
     with workers_for(workers) as pool:
 
-        def decode(item: Slice) -> tuple[Slice, Pixels | DecodeError]:
-            try:
-                if isinstance(item.load, PixelLoader):
-                    return item, item.load.using(pool, item.source)
-                return item, item.pixels()
-            except DecodeError as error:
-                return item, error
+        def decode(batch: Sequence[Slice]) -> list[tuple[Slice, Pixels | DecodeError]]:
+            ours = [item for item in batch if isinstance(item.load, PixelLoader)]
+            replies = iter(pool.ask_many([request_for(item.source) for item in ours]))
+            return [(item, _decoded(item, replies)) for item in batch]
 
-        yield from pool.map(decode, slices)
+        for decoded in pool.map(decode, _batches(slices)):
+            yield from decoded
+
+
+def _batches(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
+    """Group slices so that a worker always has one to go on with, and few are in memory."""
+    batch: list[Slice] = []
+    size = 0
+    for item in slices:
+        batch.append(item)
+        size += item.shape[0] * item.shape[1]
+        if size >= _PIXELS_AT_ONCE or len(batch) >= _SLICES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _decoded(item: Slice, replies: Iterator[Reply]) -> Pixels | DecodeError:
+    """Give the pixels of a slice from the next reply, or from its own loader."""
+    try:
+        if isinstance(item.load, PixelLoader):
+            return item.load.pixels(item.source, next(replies))
+        return item.pixels()
+    except DecodeError as error:
+        return error
 
 
 def _rescale(

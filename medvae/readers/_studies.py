@@ -21,6 +21,9 @@ __all__ = ["Scan", "open_studies", "verify_pixels"]
 Progress = Callable[[int, int], None]
 """Called with how many files are done and how many there are."""
 
+_AT_ONCE = 16
+"""Headers that a worker is asked for in one go."""
+
 _MASK_FOLDERS = {"mask", "masks", "label", "labels", "labelstr", "labelsts", "segmentations"}
 _MASK_NAME = re.compile(r"[-_.](seg|segmentation|gt|mask|labels?)(\.[a-z]+)+$", re.IGNORECASE)
 
@@ -112,10 +115,13 @@ def _scan(
     headers: list[tuple[Found, FileHeader]] = []
     reports: list[FileReport] = []
 
-    def ask(file: Found) -> tuple[Found, Reply]:
-        return file, pool.ask({"task": "header", "path": str(file.path)})
+    def ask(files: Sequence[Found]) -> list[tuple[Found, Reply]]:
+        requests = [{"task": "header", "path": str(file.path)} for file in files]
+        return list(zip(files, pool.ask_many(requests), strict=True))
 
-    for done, (file, reply) in enumerate(pool.map(ask, found), 1):
+    batches = (found[i : i + _AT_ONCE] for i in range(0, len(found), _AT_ONCE))
+    replies = (pair for pairs in pool.map(ask, batches) for pair in pairs)
+    for done, (file, reply) in enumerate(replies, 1):
         if reply.failed:
             reports.append(FileReport(file.path, reply.data["outcome"], reply.data["reason"]))
         elif not file.named and _looks_like_mask(file, reply.data["header"]["format"]):

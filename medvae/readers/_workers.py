@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,9 @@ from numpy.typing import NDArray
 from medvae.readers._limits import MEMORY_PER_WORKER, SECONDS_PER_ANSWER
 
 __all__ = ["Reply", "Workers", "shared_workers", "workers_for"]
+
+Request = dict[str, Any]
+"""A task, the path of a file, and what else the task needs; see ``_worker``."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -74,31 +77,42 @@ class Workers:
         self._broken: dict[tuple[object, ...], Reply] = {}
         self._closed = False
 
-    def ask(self, request: dict[str, Any]) -> Reply:
+    def ask(self, request: Request) -> Reply:
         """Have one request answered by the first worker that is free."""
-        file = _identity(request["path"])
-        known = self._broken.get(file)
-        if known is not None:
-            return known
+        return self.ask_many([request])[0]
+
+    def ask_many(self, requests: Sequence[Request]) -> list[Reply]:
+        """Have requests answered by one worker, which is never left waiting for the next."""
+        replies: list[Reply] = []
         worker = self._idle.get()
         try:
-            return self._ask(worker, request)
-        except _Lost as lost:
-            # A file that has cost workers is not given to others, unless it has changed since.
-            reply = Reply({"outcome": "refused", "reason": str(lost)})
-            self._broken[file] = reply
-            return reply
+            while len(replies) < len(requests):
+                request = requests[len(replies)]
+                known = self._broken.get(_identity(request["path"]))
+                if known is not None:
+                    replies.append(known)
+                    continue
+                try:
+                    for reply in worker.ask(requests[len(replies) :], self.seconds):
+                        replies.append(reply)
+                except _Lost as lost:
+                    replies.append(self._again(worker, requests[len(replies)], lost))
         finally:
             self._idle.put(worker)
+        return replies
 
-    def _ask(self, worker: _Worker, request: dict[str, Any]) -> Reply:
-        try:
-            return worker.ask(request, self.seconds)
-        except _Crashed:
-            if self._closed:
-                raise
-            # A worker may have been ended from outside: only a second crash is the file's doing.
-            return worker.ask(request, self.seconds)
+    def _again(self, worker: _Worker, request: Request, lost: _Lost) -> Reply:
+        """Ask once more what a worker was lost over, unless it took too long."""
+        if isinstance(lost, _Crashed) and not self._closed:
+            # The worker may have been ended from outside: only a second crash is the file's doing.
+            try:
+                return next(worker.ask([request], self.seconds))
+            except _Lost as twice:
+                lost = twice
+        # A file that has cost workers is not given to others, unless it has changed since.
+        reply = Reply({"outcome": "refused", "reason": str(lost)})
+        self._broken[_identity(request["path"])] = reply
+        return reply
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Call a function that asks, in as many threads as there are workers.
@@ -109,7 +123,7 @@ class Workers:
         try:
             for item in items:
                 waiting.append(self._threads.submit(function, item))
-                if len(waiting) > 2 * self.count:
+                if len(waiting) > self.count + 1:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -176,19 +190,13 @@ class _Worker:
         self._memory = memory
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: dict[str, Any], seconds: float) -> Reply:
+    def ask(self, requests: Sequence[Request], seconds: float) -> Iterator[Reply]:
+        """Send all requests at once, and give the answers as they come."""
         process = self._process or self._start()
-        deadline = time.monotonic() + seconds
         try:
-            self._send(process, json.dumps(request).encode() + b"\n")
-            length = int.from_bytes(self._receive(4, deadline), "little")
-            data = json.loads(self._receive(length, deadline))
-            arrays = []
-            for dtype, shape in data.get("arrays", ()):
-                array: NDArray[Any] = np.empty(shape, np.dtype(dtype))
-                self._receive_into(array.data.cast("B"), deadline)
-                arrays.append(array)
-            return Reply(data, arrays)
+            self._send(process, b"".join(json.dumps(r).encode() + b"\n" for r in requests))
+            for _ in requests:
+                yield self._answer(time.monotonic() + seconds)
         except TimeoutError:
             self.end()
             raise _Lost(f"it was not read within {seconds:g} seconds") from None
@@ -198,6 +206,16 @@ class _Worker:
         except BaseException:
             self.end()  # an answer left half read would be taken for the next one
             raise
+
+    def _answer(self, deadline: float) -> Reply:
+        length = int.from_bytes(self._receive(4, deadline), "little")
+        data = json.loads(self._receive(length, deadline))
+        arrays = []
+        for dtype, shape in data.get("arrays", ()):
+            array: NDArray[Any] = np.empty(shape, np.dtype(dtype))
+            self._receive_into(array.data.cast("B"), deadline)
+            arrays.append(array)
+        return Reply(data, arrays)
 
     def kill(self) -> None:
         """Kill the process, maybe while another thread waits for its answer."""
