@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medvae_cli.printing import printable
 from medvae_cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def inspect(
         click.echo(json.dumps(inspection.to_json(), indent=2, allow_nan=False))
     else:
         for line in _lines(inspection):
-            click.echo(_printable(line))
+            click.echo(printable(line))
     if not inspection.studies:
         click.echo(f"Error: {_names(paths)}: none of the files could be read", err=True)
         ctx.exit(1)
@@ -183,11 +184,6 @@ def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
             yield f"  skipped {len(paths)} files below {os.path.commonpath(paths)}: {reason}"
         else:
             yield from (f"  skipped {path}: {reason}" for path in paths)
-
-
-def _printable(line: str) -> str:
-    """Show what a terminal would obey or break the line at, which names of files can hold."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _names(paths: tuple[Path, ...]) -> str:

@@ -8,6 +8,7 @@ import click
 
 from medvae.errors import MedvaeError, UsageProblem
 from medvae_cli.inspect import inspect
+from medvae_cli.printing import printable
 
 __all__ = ["cli", "main"]
 
@@ -24,17 +25,17 @@ class Door(click.Group):
         except UsageProblem as error:
             if ctx.params["debug"]:
                 raise
-            raise click.UsageError(str(error), ctx) from error
+            raise click.UsageError(printable(str(error)), ctx) from error
         except MedvaeError as error:
             if ctx.params["debug"]:
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
         except BrokenPipeError:
             raise  # whoever read the output has seen enough; click ends quietly
         except Exception as error:
             if ctx.params["debug"]:
                 raise
-            what = " ".join(f"{type(error).__name__}: {error}".split())
+            what = printable(" ".join(f"{type(error).__name__}: {error}".split()))
             raise click.ClickException(
                 f"{what} (this should not happen: run 'medvae --debug ...' and report it)"
             ) from error

@@ -13,7 +13,6 @@ from medvae.labels._coco import is_coco, read_coco
 from medvae.labels._datalist import is_datalist, read_datalist
 from medvae.labels._json import load_json
 from medvae.labels._ledger import Ledger
-from medvae.labels._masks import is_mask_name
 from medvae.labels._pictures import PICTURES, read_mask_pictures
 from medvae.labels._problem import Problem
 from medvae.labels._regroup import labelled_studies
@@ -21,6 +20,7 @@ from medvae.labels._seg import is_segmentation, read_segmentations
 from medvae.labels._tables import read_table, table_format
 from medvae.labels._volumes import VOLUMES, read_nifti_masks
 from medvae.labels._yolo import CLASS_FILES, is_yolo_line, read_yolo
+from medvae.mask_names import is_mask_name
 from medvae.records import Study
 
 __all__ = ["Labelled", "attach_labels", "label_format"]
@@ -51,7 +51,8 @@ def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
     """Attach the labels of a file or folder to the slices that they speak of.
 
     A slice that the file names and has nothing on becomes known to be empty; one that it does not
-    name stays as it was. Labels that slices have already are kept.
+    name stays as it was, and so does one that may have what the file has on no known slice.
+    Labels that slices have already are kept.
 
     Args:
         studies: the studies.
@@ -66,6 +67,7 @@ def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
         name = _reader(path)(path, ledger)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+    ledger.say_what_is_in_doubt(path.name)
     rebuilt = labelled_studies(studies, ledger)
     return Labelled(rebuilt, name, tuple(ledger.problems), tuple(ledger.files))
 
@@ -135,7 +137,7 @@ def label_format(path: Path) -> str | None:
         return None
     if name.endswith((*VOLUMES, *PICTURES)):
         kind = "NIfTI masks" if name.endswith(VOLUMES) else "mask pictures"
-        return kind if is_mask_name(path) else None
+        return kind if is_mask_name(name) else None
     if is_segmentation(path):
         return "DICOM SEG"
     if path.name in CLASS_FILES:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medvae.errors import LabelError
 from medvae.labels._image import LabelledImage
-from medvae.labels._json import numbers, objects, optional_index, text, write_json
+from medvae.labels._json import (
+    numbers,
+    objects,
+    optional_index,
+    optional_length,
+    shown,
+    text,
+    whole,
+    write_json,
+)
 from medvae.labels._ledger import Ledger
-from medvae.labels._problem import UnusableError
+from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._rle import decode, encode, reaches_over
 from medvae.records import Category, Finding, Mask, Slice
 
 __all__ = ["is_coco", "read_coco", "write_coco"]
+
+_WRITTEN_ID = re.compile(r"0|-?[1-9][0-9]{0,18}")
+
+Id = int | str
 
 
 def is_coco(document: object) -> bool:
@@ -24,6 +38,9 @@ def is_coco(document: object) -> bool:
 
 def read_coco(path: Path, document: Mapping[str, Any], ledger: Ledger) -> str:
     """Read a COCO document.
+
+    An annotation whose image cannot be told may be of any of the images, so none of them is then
+    known to be empty.
 
     Raises:
         LabelError: when its lists are not lists of objects.
@@ -36,7 +53,7 @@ def read_coco(path: Path, document: Mapping[str, Any], ledger: Ledger) -> str:
         categories = _categories(objects(document.get("categories", []), "`categories`"))
     except (LabelError, UnusableError) as error:
         raise LabelError(f"{path}: {error}") from None
-    slices: dict[object, Slice | None] = {}
+    slices: dict[Id, Slice | None] = {}
     for record in images:
         _read_image(f"{name}, image {record.get('id')}", record, path.parent, slices, ledger)
     for record in annotations:
@@ -46,33 +63,49 @@ def read_coco(path: Path, document: Mapping[str, Any], ledger: Ledger) -> str:
     return "COCO"
 
 
-def _categories(records: Sequence[Mapping[str, Any]]) -> dict[object, Category]:
-    categories: dict[object, Category] = {}
+def _categories(records: Sequence[Mapping[str, Any]]) -> dict[Id, Category]:
+    categories: dict[Id, Category] = {}
     for record in records:
-        identity = _id(record.get("id"), "id")
+        identity = _id(record.get("id"))
         if identity in categories:
-            raise LabelError(f"category {identity} is there twice")
+            raise LabelError(f"category {identity!r} is there twice")
         above = record.get("supercategory") or ""
         categories[identity] = Category(text(record.get("name"), "name"), str(above))
     return categories
 
 
-def _id(value: object, field: str) -> int | str:
-    if not isinstance(value, int | str):
-        raise UnusableError(f"`{field}` must be a number or text: not used")
-    return value
+def _id(value: object) -> Id:
+    """Return the id of a record."""
+    identity = value if isinstance(value, str) else whole(value)
+    if identity is None:
+        raise UnusableError(f"`id` must be a whole number or text but is {shown(value)}: not used")
+    return identity
+
+
+def _known(value: object, ids: Mapping[Id, object]) -> Id | None:
+    """Return which of the ids is meant: 2 by ``"2"`` too, and ``"2"`` by 2; None where none is."""
+    identity = value if isinstance(value, str) else whole(value)
+    if identity is None or identity in ids:
+        return identity
+    if isinstance(identity, int):
+        other: Id = str(identity)
+    elif _WRITTEN_ID.fullmatch(identity):
+        other = int(identity)
+    else:
+        return None
+    return other if other in ids else None
 
 
 def _read_image(
     where: str,
     record: Mapping[str, Any],
     folder: Path,
-    slices: dict[object, Slice | None],
+    slices: dict[Id, Slice | None],
     ledger: Ledger,
 ) -> None:
     """Find the slice of an image record; None in ``slices`` where it has none."""
     with ledger.record(where):
-        identity = _id(record.get("id"), "id")
+        identity = _id(record.get("id"))
         if identity in slices:
             raise UnusableError("its id is there twice: not used")
         slices[identity] = None
@@ -82,28 +115,33 @@ def _read_image(
             key=str(record.get("medvae_key") or ""),
             frame=optional_index(record.get("frame"), "frame"),
         )
-        rows, columns = slice_.shape
-        height, width = record.get("height") or rows, record.get("width") or columns
-        if (height, width) != (rows, columns):
-            raise UnusableError(
-                f"is {height}x{width} there, the slice is {rows}x{columns}: not used"
-            )
-        slices[identity] = slice_
-        ledger.mention(slice_)
-        ledger.add_patient(where, slice_, record)
+        with ledger.record(where, on=[slice_]):
+            _check_size(record, slice_.shape)
+            slices[identity] = slice_
+            ledger.mention(slice_)
+            ledger.add_patient(where, slice_, record)
+
+
+def _check_size(record: Mapping[str, Any], shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    height = optional_length(record.get("height"), "height") or rows
+    width = optional_length(record.get("width"), "width") or columns
+    if (height, width) != shape:
+        raise UnusableError(f"is {height}x{width} there, the slice is {rows}x{columns}: not used")
 
 
 def _read_annotation(
     where: str,
     record: Mapping[str, Any],
-    slices: Mapping[object, Slice | None],
-    categories: Mapping[object, Category],
+    slices: Mapping[Id, Slice | None],
+    categories: Mapping[Id, Category],
     ledger: Ledger,
 ) -> None:
     with ledger.record(where):
-        image = _id(record.get("image_id"), "image_id")
-        if image not in slices:
-            raise UnusableError(f"its image {image} is not in `images`: left out")
+        image = _known(record.get("image_id"), slices)
+        if image is None:
+            named = shown(record.get("image_id"))
+            raise UnplacedError(f"its image {named} is not in `images`: left out")
         slice_ = slices[image]
         if slice_ is None:
             return
@@ -115,14 +153,16 @@ def _add(
     where: str,
     record: Mapping[str, Any],
     slice_: Slice,
-    categories: Mapping[object, Category],
+    categories: Mapping[Id, Category],
     ledger: Ledger,
 ) -> None:
     if record.get("iscrowd"):
         raise UnusableError("stands for a crowd (`iscrowd`), not for one thing: left out")
-    category = categories.get(_id(record.get("category_id"), "category_id"))
-    if category is None:
-        raise UnusableError(f"its category {record['category_id']} is not described: left out")
+    identity = _known(record.get("category_id"), categories)
+    if identity is None:
+        named = shown(record.get("category_id"))
+        raise UnusableError(f"its category {named} is not described: left out")
+    category = categories[identity]
     mask = _mask(where, record.get("segmentation"), slice_, ledger)
     if mask is not None:
         ledger.add_mask(slice_, category, mask)

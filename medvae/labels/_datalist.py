@@ -59,15 +59,16 @@ def _read_item(
     slices = _slices(item, folder, ledger)
     for slice_ in slices:
         ledger.add_patient(where, slice_, item)
-    if not isinstance(records, list):
-        raise UnusableError("has no list `box`: not used")
-    if not isinstance(labels, list) or len(labels) != len(records):
-        raise UnusableError(f"has {len(records)} boxes and not as many in `label`: not used")
-    ledger.mention(*slices)
-    for number, (box, label) in enumerate(zip(records, labels, strict=True)):
-        with ledger.record(f"{where}, box {number}", on=slices):
-            category = _category(label, document)
-            _add(f"{where}, box {number}", box, category, slices, document, ledger)
+    with ledger.record(where, on=slices):
+        if not isinstance(records, list):
+            raise UnusableError("has no list `box`: not used")
+        if not isinstance(labels, list) or len(labels) != len(records):
+            raise UnusableError(f"has {len(records)} boxes and not as many in `label`: not used")
+        ledger.mention(*slices)
+        for number, (box, label) in enumerate(zip(records, labels, strict=True)):
+            with ledger.record(f"{where}, box {number}", on=slices):
+                category = _category(label, document)
+                _add(f"{where}, box {number}", box, category, slices, document, ledger)
 
 
 def _slices(item: Mapping[str, Any], folder: Path, ledger: Ledger) -> Sequence[Slice]:

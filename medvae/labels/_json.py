@@ -10,7 +10,17 @@ from medvae.atomic import write_text
 from medvae.errors import LabelError
 from medvae.labels._problem import UnusableError
 
-__all__ = ["load_json", "numbers", "objects", "optional_index", "text", "write_json"]
+__all__ = [
+    "load_json",
+    "numbers",
+    "objects",
+    "optional_index",
+    "optional_length",
+    "shown",
+    "text",
+    "whole",
+    "write_json",
+]
 
 _LARGEST_FILE = 512 * 2**20
 
@@ -57,14 +67,14 @@ def objects(value: object, what: str) -> list[dict[str, Any]]:
 def text(value: object, what: str) -> str:
     """Return ``value`` if it is text that says something."""
     if not isinstance(value, str) or not value.strip():
-        raise UnusableError(f"`{what}` must be text but is {_shown(value)}: not used")
+        raise UnusableError(f"`{what}` must be text but is {shown(value)}: not used")
     return value
 
 
 def optional_index(value: object, what: str) -> int | None:
     """Return ``value`` if it is an index or None."""
     if value is not None and (type(value) is not int or value < 0):
-        raise UnusableError(f"`{what}` must be 0 or more but is {_shown(value)}: not used")
+        raise UnusableError(f"`{what}` must be 0 or more but is {shown(value)}: not used")
     return value
 
 
@@ -80,9 +90,28 @@ def numbers(value: object, what: str, counts: tuple[int, ...]) -> tuple[float, .
     except OverflowError:
         pass
     wanted = " or ".join(map(str, counts))
-    raise UnusableError(f"`{what}` must be {wanted} numbers but is {_shown(value)}: left out")
+    raise UnusableError(f"`{what}` must be {wanted} numbers but is {shown(value)}: left out")
 
 
-def _shown(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."
+def whole(value: object) -> int | None:
+    """Return ``value`` as an integer if it is a whole number, written as 2 or 2.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def optional_length(value: object, what: str) -> int | None:
+    """Return ``value`` if it is how many pixels there are; None where it says nothing."""
+    if value in (None, "", 0):
+        return None
+    written = isinstance(value, str) and value.isdecimal() and len(value) < 10
+    length = int(str(value)) if written else whole(value)
+    if length is None:
+        raise UnusableError(f"`{what}` must be a whole number but is {shown(value)}: not used")
+    return length
+
+
+def shown(value: object) -> str:
+    """Return what a message shows of ``value``: not much of it, if it is long."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

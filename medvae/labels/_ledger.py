@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.labels._match import SliceIndex
-from medvae.labels._problem import Problem, UnusableError
+from medvae.labels._problem import Problem, UnplacedError, UnusableError
 from medvae.records import Box, Category, Finding, Labels, Mask, Slice, Study, pseudonym
 
 __all__ = ["Ledger", "Patient"]
@@ -46,6 +46,7 @@ class Ledger:
         self.patients: dict[Slice, Patient] = {}
         self._findings: dict[Slice, list[Finding]] = {}
         self._doubtful: set[Slice] = set()
+        self._all_doubtful = False
 
     @contextmanager
     def record(self, where: str, on: Sequence[Slice] = ()) -> Iterator[None]:
@@ -60,6 +61,9 @@ class Ledger:
         except UnusableError as error:
             self.problem(where, str(error))
             self._doubtful.update(on)
+            if isinstance(error, UnplacedError):
+                self._doubtful.update(error.among or ())
+                self._all_doubtful |= error.among is None
 
     def problem(self, where: str, what: str) -> None:
         """Note something that could not be used as it stands."""
@@ -115,9 +119,19 @@ class Ledger:
         """Return the labels of a slice: those that it had, and what the file adds."""
         before = slice_.labels
         found = self._findings.get(slice_)
-        if found is None or (not found and slice_ in self._doubtful):
+        if found is None or (not found and (self._all_doubtful or slice_ in self._doubtful)):
             return before
         return Labels((*(before or ()), *found))
+
+    def say_what_is_in_doubt(self, where: str) -> None:
+        """Note how many slices could be empty but for records that may be of any slice."""
+        empty = sum(not found for found in self._findings.values())
+        if self._all_doubtful and empty:
+            self.problem(
+                where,
+                "it is not known which slices some of its records are of: "
+                f"the {empty} on which it has nothing are not taken for empty",
+            )
 
 
 def _fit(box: Box, shape: tuple[int, int]) -> Box:

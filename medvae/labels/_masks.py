@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,18 @@ from scipy import ndimage
 
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnusableError
+from medvae.mask_names import is_mask_name, without_mask_word
 from medvae.records import Category, Mask
 
-__all__ = ["image_stem", "is_mask_name", "mask_files", "masks_in"]
+__all__ = ["image_stem", "mask_files", "masks_in"]
 
-_MASK_NAME = re.compile(r"[_.-](seg|segmentation|gt|mask|masks|label|labels)$", re.IGNORECASE)
 _TOUCHING = np.ones((3, 3), dtype=np.int8)
 _MOST_PIECES = 1000
 
 
-def is_mask_name(path: Path) -> bool:
-    """Tell whether a file's name says that it is a mask, such as ``scan_seg.nii.gz``."""
-    return bool(_MASK_NAME.search(stem(path.name)))
-
-
 def image_stem(name: str) -> str:
     """Return the name of a mask without its suffix and the word that makes it a mask."""
-    return _MASK_NAME.sub("", stem(name))
+    return without_mask_word(name) if is_mask_name(name) else stem(name)
 
 
 def mask_files(path: Path, suffixes: tuple[str, ...], index: SliceIndex) -> list[Path]:
@@ -41,7 +35,7 @@ def mask_files(path: Path, suffixes: tuple[str, ...], index: SliceIndex) -> list
     if path.is_file():
         return [path]
     files = sorted(p for p in path.rglob("*") if p.name.lower().endswith(suffixes) and p.is_file())
-    named = [p for p in files if is_mask_name(p)]
+    named = [p for p in files if is_mask_name(p.name)]
     return named or [p for p in files if not index.has_file(p)] or files
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from medvae.labels._problem import UnusableError
+from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.records import Slice
 
 __all__ = ["SliceIndex", "stem"]
@@ -124,7 +124,8 @@ class SliceIndex:
         if not files:
             raise UnusableError(f"{name!r} matches no slice: not used")
         if len(files) > 1:
-            raise UnusableError(f"{name!r} matches {len(files)} files alike: not used")
+            among = [slice_ for file in files for slice_ in self.of_file(file)]
+            raise UnplacedError(f"{name!r} matches {len(files)} files alike: not used", among)
         return files[0]
 
     def series(self, name: str, base: Path) -> Sequence[Slice]:
@@ -168,10 +169,12 @@ def _run(wanted: Sequence[str], parts: Sequence[str]) -> int:
 
 def _pick_frame(slices: Sequence[Slice], frame: int | None) -> Slice:
     if frame is None and len(slices) > 1:
-        raise UnusableError(f"means a file of {len(slices)} slices without `frame`: not used")
+        what = f"means a file of {len(slices)} slices without `frame`: not used"
+        raise UnplacedError(what, slices)
     chosen = [s for s in slices if frame is None or s.source.frame == frame]
     if not chosen:
         raise UnusableError(f"frame {frame} is none of the slices of its file: not used")
     if len(chosen) > 1:
-        raise UnusableError(f"frame {frame} is {len(chosen)} slices of its file: not used")
+        what = f"frame {frame} is {len(chosen)} slices of its file: not used"
+        raise UnplacedError(what, chosen)
     return chosen[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ __all__ = ["PICTURES", "read_mask_pictures"]
 
 PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
+_FEW_BITS = re.compile(r"L;([24])")
 _NUMBERS = ("1", "L", "P", "I", "F", "I;16", "I;16B")
 
 
@@ -64,9 +67,24 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
     if (picture.height, picture.width) != (rows, columns):
         size = f"{picture.height}x{picture.width}"
         raise UnusableError(f"is {size}, its slice is {rows}x{columns}: not used")
-    values = np.asarray(picture)
+    raw_mode = _raw_mode(picture)
+    if picture.mode in ("RGB", "RGBA") and ";1" in raw_mode:
+        # Pillow brings 15 and 16 bits to 8, and says nothing.
+        raise UnusableError("has colours or alpha of 16 bits, read as other numbers: not used")
+    values: NDArray[Any] = np.asarray(picture)
+    if picture.mode == "L" and (bits := _FEW_BITS.match(raw_mode)):
+        # Pillow spreads the few values over those from 0 to 255.
+        values = values // (255 // (2 ** int(bits[1]) - 1))
     if picture.mode in _NUMBERS:
         return values
     if picture.mode == "RGB" and (values == values[..., :1]).all():
         return values[..., 0]
     raise UnusableError(f"is a picture in {picture.mode}, not of numbers: not used")
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """Return how the pixels lie in the file, such as ``L;4``; empty once they are loaded."""
+    tiles = getattr(picture, "tile", ())
+    arguments = tiles[0].args if tiles else ""
+    raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]
+    return str(raw_mode)

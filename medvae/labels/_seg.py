@@ -17,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import masks_in
 from medvae.labels._match import SliceIndex
-from medvae.labels._problem import UnusableError
+from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import Grid
 from medvae.records import Category, Slice
 
@@ -191,7 +191,8 @@ def _slice(frame: _Frame, index: SliceIndex, series: Sequence[Slice]) -> Slice:
         raise UnusableError("its source image is none of the slices: not used")
     in_place = [s for s in named or series if frame.grid is not None and _fits(frame.grid, s)]
     if len(in_place) != 1:
-        raise UnusableError(f"{len(in_place)} slices of its series lie in its place: not used")
+        what = f"{len(in_place)} slices of its series lie in its place: not used"
+        raise UnplacedError(what, named or series)
     return in_place[0]
 
 

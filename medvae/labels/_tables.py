@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medvae.errors import LabelError
 from medvae.labels._ledger import Ledger
-from medvae.labels._problem import UnusableError
+from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import sphere_on
 from medvae.records import Category, Slice
 
@@ -21,6 +21,7 @@ _LARGEST_FILE = 512 * 2**20
 _OPACITY = Category("lung opacity", "lesion")
 _NODULE = Category("nodule", "lesion")
 _FINDING = Category("finding")
+_CATEGORY_COLUMNS = ("category", "class", "class_name", "label")
 
 Row = Mapping[str, str]
 
@@ -37,11 +38,12 @@ class _Form:
 def _read_rsna(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
     """Read a row of RSNA's pneumonia detection; ``Target`` 0 means that there is nothing."""
     slice_ = _slice(where, row, "patientId", folder, ledger)
-    if row["Target"] not in ("0", "1"):
-        raise UnusableError(f"`Target` must be 0 or 1 but is {row['Target']!r}: not used")
-    ledger.mention(slice_)
-    if row["Target"] == "1":
-        _add_sized(where, row, ("x", "y", "width", "height"), slice_, _OPACITY, ledger)
+    with ledger.record(where, on=[slice_]):
+        if row["Target"] not in ("0", "1"):
+            raise UnusableError(f"`Target` must be 0 or 1 but is {row['Target']!r}: not used")
+        ledger.mention(slice_)
+        if row["Target"] == "1":
+            _add_sized(where, row, ("x", "y", "width", "height"), slice_, _OPACITY, ledger)
 
 
 def _read_vindr(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
@@ -73,7 +75,8 @@ def _read_plain(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
     ledger.mention(slice_)
     columns = ("x", "y", "w", "h")
     if any(row[column] for column in columns):
-        category = Category(row["category"]) if row.get("category") else _FINDING
+        named = next((row[column] for column in _CATEGORY_COLUMNS if row.get(column)), None)
+        category = _FINDING if named is None else Category(named)
         _add_sized(where, row, columns, slice_, category, ledger)
 
 
@@ -111,6 +114,11 @@ def _form(columns: Iterable[str]) -> _Form | None:
 def read_table(path: Path, ledger: Ledger) -> str:
     """Read a CSV file.
 
+    In a plain table of boxes, whose columns are ``file,x,y,w,h``, the category is what a row has
+    in ``category``, ``class``, ``class_name`` or ``label``, the first of them that is there;
+    without any it is ``finding``. A row that names no image, or has too few or too many values,
+    may be of any image, so none is then known to be empty.
+
     Raises:
         LabelError: when it cannot be read, or its columns are none of the known.
     """
@@ -140,17 +148,18 @@ def read_table(path: Path, ledger: Ledger) -> str:
 def _checked(row: Mapping[str | None, str | None], form: _Form) -> Row:
     """Return a row without the blanks around its values."""
     if None in row or any(row[column] is None for column in form.columns):
-        raise UnusableError("does not have as many values as there are columns: not used")
+        raise UnplacedError("does not have as many values as there are columns: not used")
     return {name: (value or "").strip() for name, value in row.items() if name is not None}
 
 
 def _slice(where: str, row: Row, column: str, folder: Path, ledger: Ledger) -> Slice:
     """Find the slice of a row, and note its patient."""
     if not row[column]:
-        raise UnusableError(f"has no `{column}`: not used")
+        raise UnplacedError(f"has no `{column}`: not used")
     frame = row.get("frame") or None
     if frame is not None and not (frame.isdecimal() and len(frame) < 10):
-        raise UnusableError(f"`frame` must be 0 or more but is {frame!r}: not used")
+        what = f"`frame` must be 0 or more but is {frame!r}: not used"
+        raise UnplacedError(what, ledger.index.series(row[column], folder))
     slice_ = ledger.index.slice(
         row[column], folder, row.get("medvae_key", ""), None if frame is None else int(frame)
     )

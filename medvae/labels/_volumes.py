@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import image_stem, mask_files, masks_in
 from medvae.labels._match import SliceIndex, stem
-from medvae.labels._problem import UnusableError
+from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import Grid, Placed
 from medvae.records import Slice
 
@@ -91,9 +91,10 @@ def _named(where: Path, grid: Grid, folder: Path, index: SliceIndex) -> Sequence
         if index.files(path, folder):
             return index.of_file(index.file(path, folder))
     files = index.files_beginning(beginning)
-    if len({file.parent for file in files}) > 1:
-        raise UnusableError(f"images named {beginning!r} lie in several folders: not used")
     slices = [slice_ for file in files for slice_ in index.of_file(file)]
+    if len({file.parent for file in files}) > 1:
+        what = f"images named {beginning!r} lie in several folders: not used"
+        raise UnplacedError(what, slices)
     return list(_places(grid, slices)) or slices
 
 
@@ -104,14 +105,16 @@ def _lay_by_grid(nameless: Sequence[_Volume], index: SliceIndex, ledger: Ledger)
     for volume, owners in zip(nameless, fitting, strict=True):
         with ledger.record(volume.where):
             if len(owners) != 1:
-                raise UnusableError(
-                    f"no image is named like it, and {len(owners)} have its grid: not used"
+                raise UnplacedError(
+                    f"no image is named like it, and {len(owners)} have its grid: not used",
+                    [slice_ for slices in owners.values() for slice_ in slices],
                 )
             ((owner, slices),) = owners.items()
             if claims[owner] > 1:
-                raise UnusableError(
+                raise UnplacedError(
                     f"no image is named like it, and {claims[owner]} masks fit the one with its "
-                    "grid: not used"
+                    "grid: not used",
+                    slices,
                 )
             _lay(volume, slices, ledger)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvae.errors import DecodeError
+from medvae.mask_names import is_mask_folder, is_mask_name
 from medvae.readers._assembly import Assembly
 from medvae.readers._files import FileReport, Found, find_files, natural_key
 from medvae.readers._flags import geometry_flags, without_geometry_flags
@@ -23,9 +23,6 @@ Progress = Callable[[int, int], None]
 
 _AT_ONCE = 16
 """Headers that a worker is asked for in one go."""
-
-_MASK_FOLDERS = {"mask", "masks", "label", "labels", "labelstr", "labelsts", "segmentations"}
-_MASK_NAME = re.compile(r"[-_.](seg|segmentation|gt|mask|labels?)(\.[a-z]+)+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -144,5 +141,5 @@ def _scan(
 def _looks_like_mask(file: Found, format_name: str) -> bool:
     if format_name == "dicom":
         return False
-    folders = {part.lower() for part in file.inside.parent.parts}
-    return bool(folders & _MASK_FOLDERS) or _MASK_NAME.search(file.path.name) is not None
+    folders = file.inside.parent.parts
+    return any(map(is_mask_folder, folders)) or is_mask_name(file.path.name)

@@ -164,7 +164,8 @@ def test_a_segmentation_that_cannot_be_used_leaves_the_box(
         ({"bbox": None}, "`bbox` must be 4 numbers but is None: left out"),
         ({"iscrowd": 1}, "stands for a crowd (`iscrowd`), not for one thing: left out"),
         ({"category_id": 9}, "its category 9 is not described: left out"),
-        ({"category_id": [3]}, "`category_id` must be a number or text: not used"),
+        ({"category_id": [3]}, "its category [3] is not described: left out"),
+        ({"category_id": 2.5}, "its category 2.5 is not described: left out"),
     ],
 )
 def test_an_annotation_that_is_left_out_makes_no_negative_of_its_slice(
@@ -193,7 +194,7 @@ def test_a_box_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
         ),
         (
             with_annotation(image_id={}),
-            "coco.json, annotation 7: `image_id` must be a number or text: not used",
+            "coco.json, annotation 7: its image {} is not in `images`: left out",
         ),
         (
             with_image(file_name="z.png"),
@@ -223,6 +224,109 @@ def test_an_image_record_that_cannot_be_used_labels_nothing(
     labelled = attached(tmp_path, document)
     assert problem in said(labelled)
     assert labels_of(labelled)["a.png"] in (None, Labels())
+
+
+@pytest.mark.parametrize(
+    ("image_id", "annotation_id"),
+    [(0, 0.0), (0.0, 0), (1, "1"), ("1", 1), (-1, "-1"), ("x", "x"), ("01", "01")],
+)
+def test_ids_of_images_are_the_same_however_they_are_written(
+    tmp_path: Path, image_id: object, annotation_id: object
+) -> None:
+    document = with_annotation(image_id=annotation_id)
+    document["images"][0]["id"] = image_id
+    labelled = attached(tmp_path, document)
+    assert labelled.problems == ()
+    assert labels_of(labelled) == {
+        "a.png": Labels((boxed((2, 3, 6, 8)),)),
+        "b.png": Labels(),
+        "c.png": None,
+    }
+
+
+@pytest.mark.parametrize("identity", ["3", 3.0])
+def test_ids_of_categories_are_the_same_however_they_are_written(
+    tmp_path: Path, identity: object
+) -> None:
+    labelled = attached(tmp_path, with_annotation(category_id=identity))
+    assert labels_of(labelled)["a.png"] == Labels((boxed((2, 3, 6, 8)),))
+
+
+def test_ids_that_differ_in_their_type_alone_stay_apart(tmp_path: Path) -> None:
+    document = with_annotation(image_id="1")
+    document["images"][1]["id"] = "1"
+    labels = labels_of(attached(tmp_path, document))
+    assert (len(labels["a.png"]), len(labels["b.png"])) == (0, 1)
+
+
+@pytest.mark.parametrize("image_id", [99, "01", "1.0", 1.5, True, None, {}, float("nan")])
+def test_an_annotation_of_an_unknown_image_leaves_no_image_known_to_be_empty(
+    tmp_path: Path, image_id: object
+) -> None:
+    document = with_annotation()
+    document["annotations"].append({**document["annotations"][0], "id": 8, "image_id": image_id})
+    labelled = attached(tmp_path, document)
+    assert labels_of(labelled) == {
+        "a.png": Labels((boxed((2, 3, 6, 8)),)),
+        "b.png": None,
+        "c.png": None,
+    }
+    found, summary = said(labelled)
+    assert found.startswith("coco.json, annotation 8: its image ")
+    assert found.endswith(" is not in `images`: left out")
+    assert summary == (
+        "coco.json: it is not known which slices some of its records are of: "
+        "the 1 on which it has nothing are not taken for empty"
+    )
+
+
+def test_what_is_in_doubt_keeps_the_labels_that_it_had(tmp_path: Path) -> None:
+    before = attached(tmp_path, DOCUMENT)
+    (tmp_path / "coco.json").write_text(json.dumps(with_annotation(image_id=99)))
+    labelled = attach_labels(before.studies, tmp_path / "coco.json")
+    assert labels_of(labelled) == labels_of(before)
+
+
+def test_an_image_that_may_be_either_of_two_leaves_neither_known_to_be_empty(
+    tmp_path: Path,
+) -> None:
+    study = pictures(tmp_path, ["p1/a.png", "p2/a.png", "b.png"])
+    document = copy.deepcopy(DOCUMENT)
+    document["images"].append({"id": 3, "file_name": "p2/a.png"})
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(document))
+    labelled = attach_labels([study], path)
+    assert said(labelled) == ["coco.json, image 1: 'a.png' matches 2 files alike: not used"]
+    assert [s.labels for s in labelled.studies[0].slices] == [None, None, Labels()]
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [("20", "30"), (20.0, 30.0), (20, "30"), (None, ""), (0, 0)],
+)
+def test_the_size_of_an_image_is_a_number_however_it_is_written(
+    tmp_path: Path, height: object, width: object
+) -> None:
+    labelled = attached(tmp_path, with_image(height=height, width=width))
+    assert labelled.problems == ()
+    assert len(labels_of(labelled)["a.png"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"height": "30", "width": "20"}, "is 30x20 there, the slice is 20x30: not used"),
+        ({"height": "20 px"}, "`height` must be a whole number but is '20 px': not used"),
+        ({"width": [30]}, "`width` must be a whole number but is [30]: not used"),
+        ({"width": 30.5}, "`width` must be a whole number but is 30.5: not used"),
+    ],
+)
+def test_a_size_that_is_wrong_or_no_number_is_said(
+    tmp_path: Path, fields: dict[str, object], what: str
+) -> None:
+    labelled = attached(tmp_path, with_image(**fields))
+    assert said(labelled) == [f"coco.json, image 1: {what}"]
+    assert labels_of(labelled)["a.png"] is None
 
 
 def test_an_image_id_that_is_there_twice_is_said(tmp_path: Path) -> None:

@@ -159,6 +159,21 @@ def test_what_cannot_be_used_is_said_and_makes_no_negative(
     assert set(all_labels(labelled)) == {None}
 
 
+@pytest.mark.parametrize("fields", [{"image": "a.png"}, {"image": "p2/a.png", "label": []}])
+def test_an_item_that_cannot_be_used_leaves_no_slice_of_its_known_to_be_empty(
+    tmp_path: Path, fields: dict[str, object]
+) -> None:
+    labelled = attached(
+        tmp_path,
+        pictures(tmp_path, ["p1/a.png", "p2/a.png", "b.png"]),
+        {"image": "p2/a.png", "box": [], "label": []},
+        {"image": "b.png", "box": [], "label": []},
+        {"box": [[1, 2, 3, 4]], "label": [0], **fields},
+    )
+    assert len(labelled.problems) == 1
+    assert all_labels(labelled) == [None, None, Labels()]
+
+
 def test_a_box_mode_that_is_not_known_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="`box_mode` must be 'cccwhd' or 'xyzxyz' but is 'xxyy'"):
         attached(tmp_path, pictures(tmp_path, ["a.png"]), {"image": "a.png"}, box_mode="xxyy")

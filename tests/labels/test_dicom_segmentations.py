@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,17 @@ def test_a_frame_that_cannot_be_used_makes_no_negative(
     labelled = attach_labels([opened(series)], changed(seg, change))
     assert f"seg.dcm, frame 2: {problem}" in said(labelled)
     assert all_labels(labelled)[0] is None
+
+
+def test_a_frame_of_a_multi_frame_image_leaves_no_frame_known_to_be_empty(
+    series: list[Path], seg: Path
+) -> None:
+    first, second, *rest = opened(series).slices
+    second = replace(second, source=replace(first.source, frame=1))
+    labelled = attach_labels([a_study(first, second, *rest)], changed(seg, moved))
+    what = "0 slices of its series lie in its place: not used"
+    assert f"seg.dcm, frame 2: {what}" in said(labelled)
+    assert all_labels(labelled)[:2] == [None, None]
 
 
 def unsaid(dataset: pydicom.Dataset) -> None:

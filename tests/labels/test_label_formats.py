@@ -14,6 +14,7 @@ import medvae.labels
 from medvae.errors import LabelError
 from medvae.labels import (
     LabelledImage,
+    Problem,
     attach_labels,
     label_format,
     write_coco,
@@ -122,6 +123,15 @@ def test_a_file_too_large_to_be_labels_is_refused(tmp_path: Path, name: str, sta
         file.truncate(513 * 2**20)
     with pytest.raises(LabelError, match="512 MB"):
         attach_labels([], tmp_path / name)
+
+
+def test_problems_are_one_line_of_printable_text(tmp_path: Path) -> None:
+    table = "file,x,y,w,h\n" + '"a\x1b[2J\u202e.png",1,2,3,4\n'
+    (tmp_path / "t\n.csv").write_text(table)
+    (problem,) = attach_labels([], tmp_path / "t\n.csv").problems
+    assert problem.where == r"t\n.csv, line 2"
+    assert problem.what == r"'a\x1b[2J\u202e.png' matches no slice: not used"
+    assert Problem("é x", "a\r\nb\x07\ud800 ü") == Problem("é x", r"a\r\nb\x07\ud800 ü")
 
 
 COCO: dict[str, Any] = {

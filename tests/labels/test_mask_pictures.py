@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +155,87 @@ def test_a_mask_of_no_picture_is_said(tmp_path: Path) -> None:
     saved(tmp_path / "masks/z.png", squares())
     labelled = attach_labels([pictures(tmp_path, ["a.png"])], tmp_path / "masks")
     assert said(labelled) == ["z.png: 'z' matches no slice: not used"]
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(path: Path, lines: np.ndarray, bits: int, colour: int) -> Path:
+    """Write a PNG of SHAPE with these bytes as its lines; Pillow writes no such kinds."""
+    data = b"".join(b"\0" + line.tobytes() for line in lines)
+    header = struct.pack(">IIBBBBB", SHAPE[1], SHAPE[0], bits, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
+
+
+def packed(values: np.ndarray, bits: int) -> np.ndarray:
+    """The lines of a picture of a few bits, ``[rows, bytes]``."""
+    spread = np.unpackbits(values[..., None], axis=2)[..., -bits:]
+    return np.packbits(spread.reshape(len(values), -1), axis=1)
+
+
+def tiff(path: Path, lines: np.ndarray, bits: int, photometric: int, samples: int) -> Path:
+    """Write a TIFF of SHAPE with these bytes as its one strip."""
+    data, size = lines.tobytes(), 8 + 2 + 9 * 12 + 4
+    depth = (258, 3, 1, bits) if samples == 1 else (258, 3, samples, size)
+    entries = [
+        (256, 3, 1, SHAPE[1]),
+        (257, 3, 1, SHAPE[0]),
+        depth,
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+        (273, 4, 1, size + 8),
+        (277, 3, 1, samples),
+        (278, 3, 1, SHAPE[0]),
+        (279, 4, 1, len(data)),
+    ]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    path.write_bytes(head + directory + struct.pack("<4H", *[bits] * 4) + data)
+    return path
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_the_numbers_of_a_mask_of_few_bits_are_those_in_the_file(
+    tmp_path: Path, bits: int, kind: str
+) -> None:
+    values = np.zeros(SHAPE, dtype=np.uint8)
+    values[2:5, 3:7], values[9:12, 3:7], values[15, 20:] = 1, 2, 2**bits - 1
+    mask = tmp_path / f"a_mask.{kind}"
+    lines = packed(values, bits)
+    png(mask, lines, bits, 0) if kind == "png" else tiff(mask, lines, bits, 1, 1)
+    labelled = attach_labels([pictures(tmp_path, ["a.png"])], mask)
+    assert said(labelled) == []
+    assert labels_of(labelled)["a.png"] == Labels(
+        tuple(masked(values == n, Category(f"label_{n}")) for n in (1, 2, 2**bits - 1))
+    )
+
+
+def test_a_palette_of_few_bits_is_read_by_its_numbers(tmp_path: Path) -> None:
+    picture = Image.fromarray(squares() % 15, "L")
+    picture.putpalette([0, 0, 0, 9, 9, 9])
+    picture.save(tmp_path / "a_mask.png", bits=4)
+    labelled = attach_labels([pictures(tmp_path, ["a.png"])], tmp_path / "a_mask.png")
+    assert {f.category.name for f in labels_of(labelled)["a.png"]} == {"label_1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "colour", "samples"), [("png", 2, 3), ("png", 4, 2), ("png", 6, 4), ("tif", 2, 3)]
+)
+def test_colours_of_16_bits_are_refused_rather_than_cut(
+    tmp_path: Path, kind: str, colour: int, samples: int
+) -> None:
+    values = np.repeat(squares()[..., None].astype(np.uint16), samples, axis=2) * 256 + 1
+    mask = tmp_path / f"a_mask.{kind}"
+    if kind == "png":
+        png(mask, values.byteswap().reshape(len(values), -1), 16, colour)
+    else:
+        tiff(mask, values, 16, colour, samples)
+    labelled = attach_labels([pictures(tmp_path, ["a.png"])], mask)
+    assert said(labelled) == [
+        f"a_mask.{kind}: has colours or alpha of 16 bits, read as other numbers: not used"
+    ]
+    assert labels_of(labelled)["a.png"] is None

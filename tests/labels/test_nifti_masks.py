@@ -161,6 +161,19 @@ def test_masks_that_may_be_of_one_series_are_not_used(tmp_path: Path) -> None:
     assert said(labelled) == [f"y.nii: {what}", f"z.nii: {what}"]
 
 
+@pytest.mark.parametrize("name", ["z_seg.nii", "v_seg.nii"])
+def test_images_that_an_unplaced_mask_may_be_of_are_not_known_to_be_empty(
+    tmp_path: Path, name: str
+) -> None:
+    folders = ("site1", "site2")
+    studies = [a_study(*volume(tmp_path / f / "v_t1.nii"), key=f) for f in folders]
+    saved(tmp_path / "masks" / name, a_mask())
+    saved(tmp_path / "masks" / "site1" / "v_t1_seg.nii", a_mask() * 0)
+    labelled = attach_labels(studies, tmp_path / "masks")
+    assert len(labelled.problems) == 1
+    assert set(all_labels(labelled)) == {None}
+
+
 def test_images_of_the_same_name_in_two_folders_are_not_guessed(tmp_path: Path) -> None:
     studies = [
         a_study(*volume(tmp_path / name / "v_t1.nii"), key=name) for name in ("site1", "site2")

@@ -198,3 +198,58 @@ def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path) -
     path.write_bytes(b"\xef\xbb\xbffile, x, y, w, h\r\na.png, 1, 2, 3, 4\r\n")
     labelled = attach_labels([pictures(tmp_path, ["a.png"])], path)
     assert len(labels_of(labelled)["a.png"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "name"),
+    [
+        ("class", "cyst", "cyst"),
+        ("class_name", "cyst", "cyst"),
+        ("label", "cyst", "cyst"),
+        ("label,class_name,class", "a,b,c", "c"),
+        ("label,category", "a,b", "b"),
+        ("category,label", ",a", "a"),
+        ("label", "", "finding"),
+    ],
+)
+def test_the_category_of_a_plain_box_is_in_the_first_column_that_is_there(
+    tmp_path: Path, columns: str, values: str, name: str
+) -> None:
+    labelled = attached(
+        tmp_path,
+        pictures(tmp_path, ["a.png"]),
+        f"file,x,y,w,h,{columns}",
+        f"a.png,1,2,3,4,{values}",
+    )
+    assert labels_of(labelled)["a.png"] == Labels((boxed((1, 2, 4, 6), Category(name)),))
+
+
+@pytest.mark.parametrize(
+    ("row", "known"),
+    [
+        ("z.png,,1,2,3,4", ["b.png", "p1/a.png", "v 0"]),
+        (",,1,2,3,4", []),
+        ("p1/a.png,,1,2,3", []),
+        ("a.png,,1,2,3,4", ["b.png", "v 0"]),
+        ("v.dcm,,1,2,3,4", ["b.png", "p1/a.png"]),
+        ("v.dcm,x,1,2,3,4", ["b.png", "p1/a.png"]),
+    ],
+)
+def test_a_row_without_a_slice_leaves_none_that_it_may_mean_known_to_be_empty(
+    tmp_path: Path, row: str, known: list[str]
+) -> None:
+    slices = {name: a_slice(tmp_path / name) for name in ("p1/a.png", "p2/a.png", "b.png")}
+    frames = {f"v {n}": a_slice(tmp_path / "v.dcm", format="dicom", frame=n) for n in range(2)}
+    study = a_study(*slices.values(), *frames.values())
+    empty = [f"{name},," for name in ("p1/a.png,", "b.png,", "v.dcm,0")]
+    labelled = attached(tmp_path, study, "file,frame,x,y,w,h", *(f"{e},," for e in empty), row)
+    found = dict(zip((*slices, *frames), all_labels(labelled), strict=True))
+    assert sorted(name for name, labels in found.items() if labels == Labels()) == known
+    assert said(labelled)[0].startswith("table.csv, line 5: ")
+
+
+def test_a_target_that_cannot_be_read_leaves_its_slice_not_known_to_be_empty(
+    tmp_path: Path,
+) -> None:
+    labelled = attached(tmp_path, pictures(tmp_path, ["a.png"]), RSNA, "a,,,,,0", "a,1,2,3,4,1.0")
+    assert labels_of(labelled) == {"a.png": None}
