@@ -40,6 +40,9 @@ SIZE = 224
 
 Padding = NDArray[np.bool_] | None
 
+_LARGEST_RATIO = 1000.0
+"""Of the sides of a pixel: a file that says more is not believed."""
+
 WINDOWS = {
     "soft-tissue": (40.0, 400.0),
     "lung": (-600.0, 1500.0),
@@ -226,6 +229,13 @@ def standard_flips(geometry: Geometry) -> tuple[bool, bool]:
     return _runs_backwards(geometry.along_column), _runs_backwards(geometry.along_row)
 
 
+def _height_of_a_pixel(spacing: tuple[float, float] | None) -> float:
+    """Return it in widths of a pixel; 1 where the spacing is unknown or cannot be true."""
+    rows, columns = spacing or (1.0, 1.0)
+    ratio = rows / columns if columns else 0.0
+    return ratio if 1 / _LARGEST_RATIO <= ratio <= _LARGEST_RATIO else 1.0
+
+
 def _runs_backwards(direction: tuple[float, float, float] | None) -> bool:
     if direction is None:
         return False
@@ -257,8 +267,7 @@ class Canvas:
     @classmethod
     def fit(cls, shape: tuple[int, int], geometry: Geometry, size: int = SIZE) -> Canvas:
         """Fit a slice of this shape as large as it can be, in its physical proportions."""
-        row_spacing, column_spacing = geometry.spacing or (1.0, 1.0)
-        height, width = shape[0] * row_spacing, shape[1] * column_spacing
+        height, width = shape[0] * _height_of_a_pixel(geometry.spacing), shape[1]
         scale = size / max(height, width)
         extent = (max(1, round(height * scale)), max(1, round(width * scale)))
         return cls(shape, extent, size, *standard_flips(geometry))

@@ -85,6 +85,19 @@ class TestFit:
     def test_pixels_are_square_where_the_spacing_is_unknown(self) -> None:
         assert Canvas.fit((256, 128), Geometry(), size=224).extent == (224, 112)
 
+    @pytest.mark.parametrize(
+        "spacing", [(1e308, 1.0), (1.0, 1e308), (1e-308, 1.0), (1.0, 1e-308), (1.0, 0.0)]
+    )
+    def test_a_spacing_that_cannot_be_true_is_not_believed(
+        self, spacing: tuple[float, float]
+    ) -> None:
+        assert Canvas.fit((256, 128), Geometry(spacing=spacing), size=224).extent == (224, 112)
+
+    @pytest.mark.parametrize("side", [1e308, 1e-308])
+    def test_the_proportions_of_any_spacing_are_kept(self, side: float) -> None:
+        geometry = Geometry(spacing=(side, side / 2))
+        assert Canvas.fit((100, 100), geometry, size=224).extent == (224, 112)
+
     def test_a_sliver_does_not_vanish(self) -> None:
         canvas = Canvas.fit((1, 4000), Geometry())
         assert canvas.extent == (1, 224)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +24,56 @@ __all__ = ["describe", "open_frames"]
 
 _IMAGE_IO = {b"NRRD": "NrrdImageIO"}
 
+_LONGEST_HEADER = 2**20
+
+_END_OF_NRRD = re.compile(rb"\n\r?\n")
+_END_OF_META = b"ElementDataFile"
+
+
+@dataclass
+class _Layout:
+    """Where the voxels are, by the text of the header.
+
+    Attributes:
+        header: how many bytes the header takes.
+        target: the file that holds the voxels; empty where the header's own does.
+        start: how many bytes in that file come before them, at least.
+        packed: how many bytes they take, at least, where they are not stored as they are.
+        deflated: whether those are the bytes of a zlib stream.
+    """
+
+    header: int
+    target: str
+    start: int
+    packed: int | None
+    deflated: bool = False
+
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header."""
-    beside = _detached(path, head)
+    layout = _layout(path, head)
+    beside = _beside(path, layout.target)
     reader = _reader(path, head)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise Refused(f"its header cannot be read: {_last_line(error)}") from error
+        why = _why(error, "a field of it is missing or wrong")
+        raise Refused(f"its header cannot be read: {why}") from error
     if reader.GetNumberOfComponents() != 1:
         raise Refused(f"its voxels hold {reader.GetNumberOfComponents()} numbers each, not one")
     shape, affine = _geometry(reader)
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise Refused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
-    size = int(np.prod(shape, dtype=np.int64)) * _bytes_per_voxel(reader.GetPixelID())
+    size = math.prod(shape) * _bytes_per_voxel(reader.GetPixelID())
     check_volume(size)
+    _check_whole(path, layout, size)
     axis = slice_axis(shape, affine)
     across, down = in_plane_axes(affine, axis)
     return FileHeader(
         format="itk",
         rows=shape[down],
         columns=shape[across],
-        uid=fingerprint(path),
+        uid=fingerprint(path) + (fingerprint(path.parent / beside) if beside else ""),
         frames=slice_frames(shape, affine, axis),
         beside=beside,
     )
@@ -51,12 +82,17 @@ def describe(path: Path, head: bytes) -> FileHeader:
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     """Read the file, for decoding a slice at a time."""
     with path.open("rb") as file:
-        reader = _reader(path, file.read(4))
+        head = file.read(4)
+    layout = _layout(path, head)
+    reader = _reader(path, head)
     try:
         image = reader.Execute()
     except RuntimeError as error:
-        raise Refused(f"its voxels cannot be read: {_last_line(error)}") from error
+        why = _why(error, "they are damaged, or not as its header says")
+        raise Refused(f"its voxels cannot be read: {why}") from error
     voxels: NDArray[Any] = sitk.GetArrayViewFromImage(image).T
+    if layout.deflated:
+        _check_inflates(path, layout, voxels.nbytes)
     if voxels.ndim == 2:
         voxels = voxels[..., None]
     _, affine = _geometry(reader)
@@ -75,23 +111,112 @@ def _reader(path: Path, head: bytes) -> sitk.ImageFileReader:
     return reader
 
 
-def _detached(path: Path, head: bytes) -> str:
+def _layout(path: Path, head: bytes) -> _Layout:
+    """Search the whole of the header, however long its comments are."""
+    with path.open("rb") as file:
+        data = file.read(_LONGEST_HEADER + 1)
+    layout = _layout_of_nrrd(data) if head.startswith(b"NRRD") else _layout_of_meta(data)
+    if layout.header > _LONGEST_HEADER:
+        raise Refused(f"its header is longer than {_LONGEST_HEADER // 2**20} MiB")
+    return layout
+
+
+def _layout_of_nrrd(data: bytes) -> _Layout:
+    """Read lines of ``field: value`` as far as the blank one; ``key:=value`` has no meaning."""
+    end = _END_OF_NRRD.search(data)
+    size = end.end() if end else len(data)
+    fields: dict[str, str] = {}
+    for line in re.split(rb"\r\n?|\n", data[:size]):
+        name, separator, value = line.partition(b": ")
+        field = _text(name).replace(" ", "").lower()
+        if field == "datafile" and field in fields:
+            raise Refused("its header names the file of its voxels twice")
+        if separator:
+            fields[field] = _text(value)
+    target = fields.get("datafile", "")
+    if fields.get("encoding", "").lower() != "raw":
+        return _Layout(size, target, 0, 0)
+    return _Layout(size, target, _count(fields.get("byteskip")) + (0 if target else size), None)
+
+
+def _layout_of_meta(data: bytes) -> _Layout:
+    """Read lines of ``field = value``, of which the one that names the voxels is the last."""
+    found = data.find(_END_OF_META)
+    if found < 0:
+        return _Layout(len(data), "", 0, 0)
+    size = data.find(b"\n", found) + 1 or len(data)
+    # The library takes a colon for the sign of equality.
+    text = data[:size].removesuffix(b"\n")
+    lines = [re.split(rb"[=:]", line, maxsplit=1) for line in text.split(b"\n")]
+    fields = {_text(line[0]): _text(line[-1]) for line in lines}
+    if lines[-1][0].strip() != _END_OF_META:
+        raise Refused("its header names ElementDataFile within another field")
+    target = fields["ElementDataFile"]
+    if target.upper() == "LOCAL":
+        target = ""
+    packed = None if _is_true(fields.get("BinaryData", "True")) else 0
+    deflated = _is_true(fields.get("CompressedData", "False"))
+    if deflated:
+        packed = _count(fields.get("CompressedDataSize"))
+        if not packed:
+            raise Refused("its voxels are compressed, but its header gives no CompressedDataSize")
+    start = _count(fields.get("HeaderSize")) or (0 if target else size)
+    return _Layout(size, target, start, packed, deflated)
+
+
+def _text(data: bytes) -> str:
+    return data.strip().decode("utf-8", "replace")
+
+
+def _count(text: str | None) -> int:
+    """Return a number of bytes; 0 where the header gives none, or has them counted from the end."""
+    return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else 0
+
+
+def _is_true(text: str) -> bool:
+    return text[:1] in ("T", "t", "1")
+
+
+def _beside(path: Path, target: str) -> str:
     """Return the name of the file beside it that holds the voxels; empty where it does itself.
 
     A header can name any file there is: only one in its own folder is followed.
     """
-    for line in head.split(b"\n"):
-        name, _, value = line.replace(b"=", b":", 1).partition(b":")
-        if name.strip().lower() in (b"elementdatafile", b"data file", b"datafile"):
-            target = value.strip().decode("utf-8", "replace")
-            if target.upper() == "LOCAL":
-                return ""
-            if Path(target).name != target or target.upper().startswith("LIST") or "%" in target:
-                raise Refused("its voxels are not in one file beside it: write them into one file")
-            if not (path.parent / target).is_file():
-                raise Refused(f"the file of its voxels, {target}, is not beside it")
-            return target
-    return ""
+    if not target:
+        return ""
+    if Path(target).name != target or target.upper().startswith("LIST") or "%" in target:
+        raise Refused("its voxels are not in one file beside it: write them into one file")
+    if not (path.parent / target).is_file():
+        raise Refused(f"the file of its voxels, {target}, is not beside it")
+    return target
+
+
+def _check_whole(path: Path, layout: _Layout, size: int) -> None:
+    """Refuse a file that ends before its voxels do, as far as the header tells."""
+    need = layout.start + (size if layout.packed is None else layout.packed)
+    have = _file_of_voxels(path, layout).stat().st_size
+    if have < need:
+        raise Refused(f"it is truncated: {have} of {need} bytes are there")
+
+
+def _check_inflates(path: Path, layout: _Layout, size: int) -> None:
+    """Refuse damaged voxels: MetaImage gives zeros for them, without a word."""
+    left, inflated = layout.packed or 0, 0
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib or gzip
+    with _file_of_voxels(path, layout).open("rb") as file:
+        file.seek(layout.start)
+        try:
+            while inflated <= size and (piece := file.read(min(left, 2**16))):
+                left -= len(piece)
+                inflated += len(stream.decompress(piece))
+        except zlib.error as error:
+            raise Refused(f"it is truncated or damaged: {error}") from error
+    if inflated != size or not stream.eof:
+        raise Refused(f"it is truncated or damaged: {inflated} of {size} bytes can be inflated")
+
+
+def _file_of_voxels(path: Path, layout: _Layout) -> Path:
+    return path.parent / layout.target if layout.target else path
 
 
 def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], NDArray[np.float64]]:
@@ -109,5 +234,7 @@ def _bytes_per_voxel(pixel_id: int) -> int:
     return sitk.GetArrayViewFromImage(sitk.Image([1, 1], pixel_id)).itemsize
 
 
-def _last_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1][:200]
+def _why(error: RuntimeError, otherwise: str) -> str:
+    """Return the line in which a library says what is wrong, or ``otherwise`` where none does."""
+    line = str(error).strip().splitlines()[-1][:200]
+    return otherwise if line == "Reason: Success" else line

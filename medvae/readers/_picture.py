@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from medvae.readers._decoded import Decoded
 from medvae.readers._fingerprint import fingerprint
@@ -24,9 +27,18 @@ _FORMATS = ("PNG", "JPEG", "TIFF")
 _GRAY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
 _ORIENTATION = 0x0112
 
+# Tags of TIFF.
+_BITS, _COMPRESSION = 258, 259
+_STRIPS, _TILES = (273, 279), (324, 325)
+_UNCOMPRESSED = 1
+_PRIVATE = 32768
+_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+"""Bytes that a number takes, by the code of its type."""
+
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header; a picture in colour is decoded to see whether it is gray all the same."""
+    _check_whole(path, head)
     with _open(path) as picture:
         columns, rows = picture.size
         check_frame(rows, columns)
@@ -36,7 +48,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
             picture.seek(page)
             if picture.size != (columns, rows):
                 raise Refused(f"its page {page + 1} differs in size from its first one")
-            if picture.mode not in _GRAY:
+            if not _is_there(picture, path.stat().st_size) or picture.mode not in _GRAY:
                 _stored(picture)
     return FileHeader(
         format="picture",
@@ -59,7 +71,7 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     return decode
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> ImageFile.ImageFile:
     try:
         return Image.open(path, formats=_FORMATS)
     except (OSError, SyntaxError, ValueError) as error:
@@ -68,11 +80,18 @@ def _open(path: Path) -> Image.Image:
         ) from error
 
 
-def _stored(picture: Image.Image) -> NDArray[Any]:
+def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
     """Decode a page, ``[rows, columns]``; a picture in colour must be gray in fact."""
+    bits = _bits(picture)
+    if picture.mode not in _GRAY and bits > 8:
+        raise Refused(
+            f"it has {bits} bits for each colour, which would be cut to 8: save it as 16-bit gray"
+        )
     try:
         if picture.mode in _GRAY:
             stored = np.array(picture)
+            if picture.mode == "L" and bits < 8:
+                stored //= 255 // (2**bits - 1)  # Pillow spreads them over 0 to 255
             return stored.astype(np.uint8 if stored.dtype == bool else stored.dtype, copy=False)
         colours = np.array(picture.convert("RGBA"))
     except (OSError, SyntaxError, ValueError) as error:
@@ -81,3 +100,98 @@ def _stored(picture: Image.Image) -> NDArray[Any]:
     if (colours[..., 1:3] != gray).any() or (colours[..., 3] != 255).any():
         raise Refused(f"it is in colour ({picture.mode}): only grayscale images are read")
     return colours[..., 0].copy()
+
+
+def _bits(picture: ImageFile.ImageFile) -> int:
+    """Return how many bits a number of the page takes in the file: its mode may hide it."""
+    if isinstance(picture, TiffImageFile):
+        return int(max(picture.tag_v2.get(_BITS, (1,))))
+    if picture.format != "PNG":
+        return 8
+    with Path(os.fsdecode(picture.filename)).open("rb") as file:
+        head = file.read(25)
+    if head[12:16] != b"IHDR":
+        raise Refused("it cannot be read as a picture: its first chunk is not IHDR")
+    return head[24]
+
+
+def _check_whole(path: Path, head: bytes) -> None:
+    """Refuse a file that ends too early; of one damaged otherwise Pillow will say so."""
+    ends = _png_ends if head[:1] == b"\x89" else _jpeg_ends if head[:1] == b"\xff" else _tiff_ends
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        if not ends(data):
+            raise Refused("it is truncated: the end of the file is missing")
+
+
+def _png_ends(data: mmap.mmap) -> bool:
+    """Say whether the chunks lead to the last one."""
+    at = 8
+    while (end := at + 12 + int.from_bytes(data[at : at + 4])) <= len(data):
+        kind = data[at + 4 : at + 8]
+        if kind == b"IEND" or not kind.isalpha():
+            return True
+        at = end
+    return False
+
+
+def _jpeg_ends(data: mmap.mmap) -> bool:
+    """Say whether the end is marked: not in a thumbnail, but after the image has begun."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
+        # A marker can have 0xFF before it, to fill up.
+        filled = data[at + 1 : at + 2] == b"\xff"
+        at += 1 if filled else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return at < len(data) and data.rfind(b"\xff\xd9", at) >= 0
+
+
+def _tiff_ends(data: mmap.mmap) -> bool:
+    """Say whether the directories of all pages are there, with what their tags point to."""
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    big = int.from_bytes(data[2:4], order) == 43
+    count, entry, offset = (8, 20, 8) if big else (2, 12, 4)
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    def end_of_value(tag: int) -> int:
+        size = _BYTES.get(number(tag + 2, 2), 0) * number(tag + 4, offset)
+        # A private tag may point to where there was something once.
+        if size <= offset or number(tag, 2) >= _PRIVATE:
+            return tag + entry
+        return number(tag + 4 + offset, offset) + size
+
+    seen: set[int] = set()
+    at = offset  # where the offset of the next directory is
+    while at + offset <= len(data):
+        directory = number(at, offset)
+        if not directory or directory in seen:
+            return True
+        seen.add(directory)
+        first = directory + count
+        at = first + entry * number(directory, count)
+        tags = range(first, min(at, len(data)), entry)
+        if any(end_of_value(tag) > len(data) for tag in tags):
+            return False
+    return False
+
+
+def _is_there(picture: ImageFile.ImageFile, size: int) -> bool:
+    """Say whether the pixels of a page surely lie within the file, of this size.
+
+    Where that is doubtful they have to be decoded: the last strip of an uncompressed TIFF may be
+    announced longer than it is.
+    """
+    if not isinstance(picture, TiffImageFile):
+        return True
+    tags = picture.tag_v2
+    offsets, counts = (tags.get(a, tags.get(b, ())) for a, b in zip(_STRIPS, _TILES, strict=True))
+    try:
+        there = max(int(at) + int(n) for at, n in zip(offsets, counts, strict=True)) <= size
+    except (TypeError, ValueError):
+        there = False
+    if not there and tags.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED:
+        raise Refused("it is truncated: not all of its pixels are in the file")
+    return there

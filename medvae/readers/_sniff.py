@@ -13,12 +13,17 @@ HEAD = 8192
 
 GZIP = b"\x1f\x8b"
 
-_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
+_PICTURES = (
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",
+    *(b"II*\0", b"MM\0*", b"II+\0"),  # TIFF and BigTIFF
+)
 _OTHERS = {
     GZIP: "it is gzip-compressed but not NIfTI: unpack it first",
     b"PK\x03\x04": "it is a zip archive: unpack it first",
     b"%PDF": "it is a PDF document",
     b"GIF8": "it is a GIF picture: convert it to PNG",
+    b"MM\0+": "it is a big-endian BigTIFF: convert it to TIFF",
     b"BM": "it is a BMP picture: convert it to PNG",
 }
 

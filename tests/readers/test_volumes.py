@@ -188,6 +188,45 @@ class TestNifti:
         assert outcomes(scan) == {name: "refused"}
         assert "truncated" in reasons(scan)[name]
 
+    @pytest.mark.parametrize("lost", [1, 300, 352])
+    def test_a_few_lost_bytes_are_noticed(self, tmp_path: Path, lost: int) -> None:
+        save_nifti(tmp_path / "a.nii", volume())
+        data = (tmp_path / "a.nii").read_bytes()
+        (tmp_path / "a.nii").write_bytes(data[:-lost])
+        assert reasons(open_studies([tmp_path])) == {
+            "a.nii": f"it is truncated: {len(data) - lost} of {len(data)} bytes are there"
+        }
+
+    def test_an_extension_is_not_taken_for_voxels(self, tmp_path: Path) -> None:
+        image = nibabel.Nifti1Image(volume(), np.diag([*SIZES, 1]))
+        image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"x" * 5000))
+        nibabel.save(image, tmp_path / "a.nii")
+        data = (tmp_path / "a.nii").read_bytes()
+        assert outcomes(open_studies([tmp_path])) == {"a.nii": "read"}
+        (tmp_path / "a.nii").write_bytes(data[: 1 - volume().nbytes])
+        assert reasons(open_studies([tmp_path]))["a.nii"].startswith("it is truncated")
+
+    def test_a_scan_does_not_inflate_the_voxels(self, tmp_path: Path) -> None:
+        save_nifti(tmp_path / "a.nii.gz", volume((40, 40, 40)))
+        data = (tmp_path / "a.nii.gz").read_bytes()
+        # What is lost from the middle is noticed by nobody who reads the header and the end.
+        (tmp_path / "a.nii.gz").write_bytes(data[:20000] + data[21000:])
+        scan = open_studies([tmp_path])
+        assert outcomes(scan) == {"a.nii.gz": "read"}
+        assert outcomes(verify_pixels(scan)) == {"a.nii.gz": "refused"}
+
+    @pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+    def test_a_broken_header_is_told_by_what_is_broken(self, tmp_path: Path, kind: Any) -> None:
+        image = kind(volume(), np.diag([*SIZES, 1]))
+        nibabel.save(image, tmp_path / "a.nii")
+        data = bytearray((tmp_path / "a.nii").read_bytes())
+        at = 70 if kind is nibabel.Nifti1Image else 12
+        data[at : at + 2] = (999).to_bytes(2, "little")
+        (tmp_path / "a.nii").write_bytes(data)
+        assert reasons(open_studies([tmp_path])) == {
+            "a.nii": "its NIfTI header is broken: data code 999 not recognized"
+        }
+
     def test_a_file_of_several_gzip_members_is_whole(self, tmp_path: Path) -> None:
         save_nifti(tmp_path / "a.nii", volume())
         data = (tmp_path / "a.nii").read_bytes()
@@ -248,6 +287,151 @@ def test_a_detached_header_reaches_no_other_folder(tmp_path: Path) -> None:
     scan = open_studies([inside])
     assert outcomes(scan) == {"a.mhd": "refused", "b.mhd": "refused"}
     assert all("not in one file beside it" in reason for reason in reasons(scan).values())
+
+
+NRRD = (
+    "NRRD0004\ntype: short\ndimension: 3\nsizes: 6 7 5\nencoding: raw\nendian: little\n"
+    "space: left-posterior-superior\nspace origin: (0,0,0)\n"
+    "space directions: (1,0,0) (0,1,0) (0,0,1)\n"
+)
+META = "ObjectType = Image\nNDims = 3\nDimSize = 6 7 5\nElementType = MET_SHORT\n"
+
+
+class TestHeadersOfText:
+    @pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.mhd", "a.nhdr"])
+    @pytest.mark.parametrize("lost", [1, 100])
+    def test_lost_voxels_are_noticed(self, tmp_path: Path, name: str, lost: int) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(volume()), str(tmp_path / name))
+        voxels = tmp_path / (name if len(list(tmp_path.iterdir())) == 1 else "a.raw")
+        data = voxels.read_bytes()
+        voxels.write_bytes(data[:-lost])
+        reason = reasons(open_studies([tmp_path]))[name]
+        assert reason == f"it is truncated: {len(data) - lost} of {len(data)} bytes are there"
+
+    def test_lost_bytes_of_compressed_voxels_are_noticed(self, tmp_path: Path) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(volume()), str(tmp_path / "a.mha"), True)
+        data = (tmp_path / "a.mha").read_bytes()
+        (tmp_path / "a.mha").write_bytes(data[:-1])
+        assert reasons(open_studies([tmp_path]))["a.mha"].startswith("it is truncated")
+
+    @pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd"])
+    def test_damaged_voxels_are_not_taken_for_zeros(self, tmp_path: Path, name: str) -> None:
+        for folder, outcome in (("whole", "read"), ("damaged", "refused")):
+            (tmp_path / folder).mkdir()
+            image = sitk.GetImageFromArray(volume().T)
+            sitk.WriteImage(image, str(tmp_path / folder / name), True)
+            voxels = tmp_path / folder / ("a.zraw" if name == "a.mhd" else name)
+            data = voxels.read_bytes()
+            if folder == "damaged":
+                voxels.write_bytes(data[:-200] + b"?" * 100 + data[-100:])
+            scan = open_studies([tmp_path / folder])
+            assert outcomes(verify_pixels(scan))[name] == outcome
+            if folder == "whole":
+                stored = scan.studies[0].series[0].slices[2].pixels().stored
+                np.testing.assert_array_equal(stored, volume()[..., 2].T)
+
+    def test_compressed_voxels_of_unknown_size_are_refused(self, tmp_path: Path) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(volume()), str(tmp_path / "a.mha"), True)
+        data = (tmp_path / "a.mha").read_bytes()
+        (tmp_path / "a.mha").write_bytes(data.replace(b"CompressedDataSize", b"AnotherSize"))
+        assert "no CompressedDataSize" in reasons(open_studies([tmp_path]))["a.mha"]
+
+    def test_a_failed_decode_of_meta_image_has_a_reason(self, tmp_path: Path) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(volume()), str(tmp_path / "a.mha"))
+        scan = open_studies([tmp_path])
+        (tmp_path / "a.mha").write_bytes((tmp_path / "a.mha").read_bytes()[:-1])
+        assert reasons(verify_pixels(scan)) == {
+            "a.mha": "its voxels cannot be read: they are damaged, or not as its header says"
+        }
+
+    @pytest.mark.parametrize(
+        ("name", "header"),
+        [
+            ("long.nrrd", NRRD + "# " + "x" * 9000 + "\ndata file: ../secret\n"),
+            ("twice.nrrd", NRRD + "data file: ../secret\ndata file: a.raw\n"),
+            ("key.nrrd", NRRD + "data file: ../secret\ndata file:a.raw:=x\n"),
+            ("returns.nrrd", NRRD.replace("\n", "\r") + "data file: ../secret\r"),
+            ("long.mhd", META + f"Comment = {'x' * 400}\n" * 30 + "ElementDataFile = ../secret\n"),
+            ("colon.mhd", META + "ElementDataFile : ../secret\n"),
+            (
+                "within.mhd",
+                META + "Name = x\rElementDataFile = a.raw\nElementDataFile = ../secret\n",
+            ),
+            ("small.mhd", META + "elementdatafile = a.raw\nElementDataFile = ../secret\n"),
+            ("endless.nrrd", NRRD + ("#" + "x" * 99 + "\n") * 11000 + "data file: ../secret\n"),
+        ],
+    )
+    def test_no_header_reaches_another_folder(self, tmp_path: Path, name: str, header: str) -> None:
+        (tmp_path / "secret").write_bytes(volume().tobytes())
+        (tmp_path / "inside").mkdir()
+        (tmp_path / "inside" / "a.raw").write_bytes(volume().tobytes())
+        (tmp_path / "inside" / name).write_bytes(header.encode())
+        scan = open_studies([tmp_path / "inside" / name])
+        assert outcomes(scan) == {name: "refused"}
+        says = {
+            "twice.nrrd": "its header names the file of its voxels twice",
+            "within.mhd": "its header names ElementDataFile within another field",
+            "endless.nrrd": "its header is longer than 1 MiB",
+        }
+        beside = "its voxels are not in one file beside it: write them into one file"
+        assert reasons(scan)[name] == says.get(name, beside)
+
+    @pytest.mark.parametrize(
+        ("header", "target"),
+        [
+            (NRRD + "data file: a=b.raw\n", "a=b.raw"),
+            (NRRD + "data file: ab:c.raw\n", "ab:c.raw"),
+            (NRRD + "key:=data file: x\ndata file: a.raw\n", "a.raw"),
+            (META + "ElementDataFile = a=b.raw\n", "a=b.raw"),
+            (META + "ElementDataFile = ab:c.raw\n", "ab:c.raw"),
+            (META + "HeaderSize = -1\nElementDataFile = a.raw\r\n", "a.raw"),
+        ],
+    )
+    def test_a_file_beside_is_found_by_its_name(
+        self, tmp_path: Path, header: str, target: str
+    ) -> None:
+        (tmp_path / target).write_bytes(volume().tobytes(order="F"))
+        (tmp_path / "header").write_bytes(header.encode())
+        scan = open_studies([tmp_path])
+        assert outcomes(scan) == {"header": "read", target: "read"}
+        for index, item in enumerate(scan.slices):
+            np.testing.assert_array_equal(item.pixels().stored, volume()[..., index].T)
+
+    def test_voxels_after_a_stated_number_of_bytes(self, tmp_path: Path) -> None:
+        voxels = volume().tobytes(order="F")
+        local = f"{META}HeaderSize = 200\nElementDataFile = LOCAL\n".encode().ljust(200)
+        (tmp_path / "a.mha").write_bytes(local + voxels)
+        (tmp_path / "a.nrrd").write_bytes(f"{NRRD}byte skip: 4\n\n1234".encode() + voxels)
+        scan = open_studies([tmp_path])
+        assert set(outcomes(scan).values()) == {"read"}
+        for name in ("a.mha", "a.nrrd"):
+            items = [item for item in scan.slices if item.source.path.name == name]
+            np.testing.assert_array_equal(items[0].pixels().stored, volume()[..., 0].T)
+
+
+@pytest.mark.parametrize("size", ["1e200", "1e5", "1e-5"])
+def test_absurd_voxel_sizes_are_refused(tmp_path: Path, size: str) -> None:
+    header, _ = NRRD.split("space:")
+    header += f"spacings: 1 {size} 1\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header.encode() + volume().tobytes())
+    assert "no possible size in millimetres" in reasons(open_studies([tmp_path]))["a.nrrd"]
+
+
+@pytest.mark.parametrize(
+    ("first", "size", "reason"),
+    [
+        (-2e6, 4, "its position lies more than a kilometre away"),
+        (0.99e6, 9000, "its position lies more than a kilometre away"),
+        (np.nan, 4, "its header gives no usable voxel size or orientation"),
+    ],
+)
+def test_absurd_positions_are_refused(
+    tmp_path: Path, first: float, size: float, reason: str
+) -> None:
+    affine = np.diag([1.0, 1, size, 1])
+    affine[2, 3] = first
+    save_nifti(tmp_path / "a.nii", volume(), affine)
+    assert reasons(open_studies([tmp_path]))["a.nii"].startswith(reason)
 
 
 def test_pixels_come_in_order_from_several_workers(tmp_path: Path) -> None:
