@@ -1,0 +1,90 @@
+"""Decoders: convolutional mirrors of the encoders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import nn
+
+from medvae.errors import UsageProblem
+from medvae.networks._encoders import ResidualBlock
+from medvae.networks._parts import Decoder, DecoderPart
+
+
+@dataclass(frozen=True)
+class ConvDecoder(DecoderPart):
+    """Doublings of the sides, each followed by two 3x3 convolutions.
+
+    Args:
+        channels: where the decoder starts and after each doubling.
+    """
+
+    channels: tuple[int, ...] = (256, 192, 128, 64, 48, 24)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+
+    def build(self, image_size: int, out_channels: int) -> Decoder:
+        side = _start(image_size, len(self.channels) - 1)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(self.channels):
+            layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            layers += _convolution(inputs, outputs, kernel_size=3)
+            layers += _convolution(outputs, outputs, kernel_size=3)
+        out = nn.Conv2d(self.channels[-1], out_channels, 3, padding=1)
+        return Decoder(nn.Sequential(*layers), out, (self.channels[0], side, side))
+
+
+@dataclass(frozen=True)
+class ResidualDecoder(DecoderPart):
+    """Mirror of `ResidualEncoder`: residual blocks, doublings, and a 7x7 convolution.
+
+    Args:
+        channels: of the blocks, and after each doubling behind them.
+        blocks: residual blocks.
+        doublings: doublings before the blocks, of unchanged width.
+    """
+
+    channels: tuple[int, ...] = (128, 64, 32)
+    blocks: int = 4
+    doublings: int = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+
+    def build(self, image_size: int, out_channels: int) -> Decoder:
+        side = _start(image_size, self.doublings + len(self.channels) - 1)
+        first = self.channels[0]
+        layers: list[nn.Module] = []
+        for _ in range(self.doublings):
+            layers += _doubling(first, first)
+        layers += [ResidualBlock(first) for _ in range(self.blocks)]
+        for inputs, outputs in pairwise(self.channels):
+            layers += _doubling(inputs, outputs)
+        out = nn.Conv2d(self.channels[-1], out_channels, 7, padding=3)
+        return Decoder(nn.Sequential(*layers), out, (first, side, side))
+
+
+def _start(image_size: int, doublings: int) -> int:
+    """Return the side that becomes `image_size` after so many doublings."""
+    growth = 1 << doublings
+    if image_size % growth:
+        raise UsageProblem(
+            f"image_size must be a multiple of {growth} for a decoder with {doublings} "
+            f"doublings, but is {image_size}"
+        )
+    return image_size // growth
+
+
+def _doubling(inputs: int, outputs: int) -> list[nn.Module]:
+    """Return a doubling of the sides and a 5x5 convolution behind it."""
+    upsample = nn.Upsample(scale_factor=2, mode="nearest")
+    return [upsample, *_convolution(inputs, outputs, kernel_size=5)]
+
+
+def _convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
+    """Return a convolution that keeps the sides, batch norm and activation."""
+    padding = kernel_size // 2
+    convolution = nn.Conv2d(inputs, outputs, kernel_size, padding=padding, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]

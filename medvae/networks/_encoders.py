@@ -1,0 +1,158 @@
+"""Encoders other than EfficientNet: ResNet-152, VGG-11-BN, residual and plain ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from monai.networks.nets.resnet import ResNetFeatures
+from torch import Tensor, nn
+
+from medvae.networks._parts import EncoderPart, Features
+from medvae.networks._pretrained import load_pretrained
+
+_RESNET152_WEIGHTS = "https://download.pytorch.org/models/resnet152-394f9c45.pth"
+_VGG11BN_WEIGHTS = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
+
+
+class _ResNetFeatures(Features):
+    """MONAI's ResNet-152 in two dimensions, its last feature map only."""
+
+    def __init__(self) -> None:
+        super().__init__(out_channels=2048, stride=32)
+        self.backbone = ResNetFeatures("resnet152", False, spatial_dims=2, in_channels=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        last: Tensor = self.backbone(x)[-1]
+        return last
+
+
+class _SequentialFeatures(Features):
+    """Layers one after the other."""
+
+    def __init__(self, features: nn.Sequential, out_channels: int, stride: int) -> None:
+        super().__init__(out_channels, stride)
+        self.features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.features(x)
+        return y
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, `[N, channels, H, W]` to the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.layers(x)
+        return y
+
+
+@dataclass(frozen=True)
+class ResNet152(EncoderPart):
+    """ResNet-152 features: 2048 channels, one for 32x32 pixels.
+
+    Args:
+        pretrained: true for ImageNet weights, or the path of a weight file in torchvision's layout.
+    """
+
+    pretrained: bool | str = False
+
+    def build(self) -> Features:
+        features = _ResNetFeatures()
+        load_pretrained(features.backbone, self.pretrained, _RESNET152_WEIGHTS)
+        return features
+
+
+@dataclass(frozen=True)
+class VGG11BN(EncoderPart):
+    """VGG-11 features with batch norm: 512 channels, one for 32x32 pixels.
+
+    Args:
+        pretrained: true for ImageNet weights, or the path of a weight file in torchvision's layout.
+    """
+
+    pretrained: bool | str = False
+
+    def build(self) -> Features:
+        layers: list[nn.Module] = []
+        channels = 3
+        for stage in ((64,), (128,), (256, 256), (512, 512), (512, 512)):
+            for width in stage:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width)]
+                layers += [nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        features = _SequentialFeatures(nn.Sequential(*layers), channels, stride=32)
+        load_pretrained(features, self.pretrained, _VGG11BN_WEIGHTS)
+        return features
+
+
+@dataclass(frozen=True)
+class ResidualEncoder(EncoderPart):
+    """The encoder of the UNIT kind: 7x7, then 4x4 of stride 2, then residual blocks.
+
+    With a `SpatialLatent` of 16, 32 or 64 channels a picture of 256x256 has the published hidden
+    sizes of 4096, 8192 and 16384. Batch norm takes the place of UNIT's instance norm, which
+    would take the brightness of a slice out of its latent.
+
+    Args:
+        channels: of the 7x7 convolution and of each 4x4 one of stride 2 behind it.
+        blocks: residual blocks behind them.
+        halvings: further 4x4 convolutions of stride 2 behind the blocks, of unchanged width.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 4
+    halvings: int = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+
+    def build(self) -> Features:
+        first, last = self.channels[0], self.channels[-1]
+        layers = _convolution(3, first, kernel_size=7, stride=1)
+        for inputs, outputs in pairwise(self.channels):
+            layers += _convolution(inputs, outputs, kernel_size=4, stride=2)
+        layers += [ResidualBlock(last) for _ in range(self.blocks)]
+        for _ in range(self.halvings):
+            layers += _convolution(last, last, kernel_size=4, stride=2)
+        stride = 2 ** (len(self.channels) - 1 + self.halvings)
+        return _SequentialFeatures(nn.Sequential(*layers), last, stride)
+
+
+@dataclass(frozen=True)
+class PlainEncoder(EncoderPart):
+    """A small encoder of 3x3 convolutions of stride 2, for pictures such as 28x28.
+
+    Args:
+        channels: of each convolution.
+    """
+
+    channels: tuple[int, ...] = (32, 64)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+
+    def build(self) -> Features:
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise((3, *self.channels)):
+            layers += _convolution(inputs, outputs, kernel_size=3, stride=2)
+        stride = 2 ** len(self.channels)
+        return _SequentialFeatures(nn.Sequential(*layers), self.channels[-1], stride)
+
+
+def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int) -> list[nn.Module]:
+    """Return a convolution that keeps or halves the sides, batch norm and activation."""
+    padding = (kernel_size - 1) // 2
+    convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]

@@ -1,0 +1,158 @@
+"""What a network is made of, as a config names it: kinds and arguments, no weights yet.
+
+A part is a frozen dataclass, so that a MONAI config can name it by ``_target_``, two of them can
+be compared, and :meth:`Part.describe` writes it as plain JSON from which it is made again without
+running code from a file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from medvae.errors import UsageProblem
+
+Shape = tuple[int, int, int]
+"""(channels, rows, columns) of a feature map."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a network: what it is called and with which arguments."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the part as plain JSON: its name under ``part`` and its arguments.
+
+        Where weights were first taken from is left out: it is no property of the network.
+        """
+        arguments = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if name != "pretrained"
+        }
+        return {"part": type(self).__name__, **arguments}
+
+
+class Features(nn.Module):
+    """Module that maps pictures `[N, 3, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
+
+    def __init__(self, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.stride = stride
+
+
+class LatentHead(nn.Module):
+    """Module between feature maps and latents: the posterior one way, the expansion the other.
+
+    Args:
+        inward: maps features to `mu`, or to `mu` and `logvar` side by side along dimension 1.
+        outward: maps latents to what the decoder takes.
+        shape: shape of one latent, `(size,)` or `(channels, rows, columns)`.
+        unit_variance: the posterior's variance is 1 and only `mu` comes from `inward`.
+    """
+
+    def __init__(
+        self,
+        inward: nn.Sequential,
+        outward: nn.Sequential,
+        shape: tuple[int, ...],
+        unit_variance: bool,
+    ) -> None:
+        super().__init__()
+        self.inward = inward
+        self.outward = outward
+        self.shape = shape
+        self.unit_variance = unit_variance
+
+    def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `mu` and `logvar`, both `[N, *shape]` in float32, for feature maps."""
+        # Float32 whatever the encoder ran in: neighbours are told apart by small distances.
+        values = self.inward(features.float()).float()
+        if self.unit_variance:
+            return values, values.new_zeros(values.shape)
+        mu, logvar = values.chunk(2, dim=1)
+        # A variance far above the prior's means nothing, and its exponential would overflow.
+        return mu, logvar.clamp(-10.0, 4.0)
+
+    def expand(self, z: Tensor) -> Tensor:
+        """Return the feature maps that the decoder takes for latents `[N, *shape]`."""
+        expanded: Tensor = self.outward(z)
+        return expanded
+
+
+class Decoder(nn.Module):
+    """Module that maps `[N, *in_shape]` to pictures `[N, out_channels, H, W]` in 0 to 1.
+
+    Args:
+        body: all but the last convolution.
+        out: the last convolution.
+        in_shape: what the body takes.
+    """
+
+    def __init__(self, body: nn.Sequential, out: nn.Conv2d, in_shape: Shape) -> None:
+        super().__init__()
+        self.body = body
+        self.out = out
+        self.in_shape = in_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        pictures: Tensor = self.out(self.body(x.to(self.out.weight.dtype)))
+        return pictures.float().sigmoid()
+
+
+class EncoderPart(Part, ABC):
+    """Part that makes features of pictures."""
+
+    @abstractmethod
+    def build(self) -> Features:
+        """Return the module, with random or pretrained weights."""
+
+
+class LatentPart(Part, ABC):
+    """Part that makes latents of features, and takes them back to feature maps."""
+
+    @abstractmethod
+    def build(self, features: Shape, decoder: Shape) -> LatentHead:
+        """Return the module for the encoder's feature maps and for what the decoder takes."""
+
+
+class DecoderPart(Part, ABC):
+    """Part that makes pictures of feature maps."""
+
+    @abstractmethod
+    def build(self, image_size: int, out_channels: int) -> Decoder:
+        """Return the module that ends at `[N, out_channels, image_size, image_size]`."""
+
+
+@dataclass(frozen=True)
+class GrayToColor(Part):
+    """The stem: one convolution from 1 channel to the 3 that an ImageNet encoder expects.
+
+    It starts as the normalisation of a grey picture in 0 to 1 by ImageNet's mean and deviation.
+
+    Args:
+        kernel_size: odd size of the convolution.
+    """
+
+    kernel_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise UsageProblem(f"kernel_size of GrayToColor must be odd, but is {self.kernel_size}")
+
+    def build(self) -> nn.Conv2d:
+        """Return the convolution, `[N, 1, H, W]` to `[N, 3, H, W]`."""
+        stem = nn.Conv2d(1, 3, self.kernel_size, padding=self.kernel_size // 2)
+        middle = self.kernel_size // 2
+        nn.init.zeros_(stem.weight)
+        bias = cast(Tensor, stem.bias)
+        for channel, (mean, deviation) in enumerate(
+            zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+        ):
+            nn.init.constant_(stem.weight[channel, :, middle, middle], 1 / deviation)
+            nn.init.constant_(bias[channel], -mean / deviation)
+        return stem

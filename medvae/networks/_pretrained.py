@@ -1,0 +1,107 @@
+"""Weights that an encoder starts from: ImageNet's, or a file of one's own."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from urllib.parse import urlparse
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from medvae.errors import ReadError
+
+_EFFICIENTNET_STAGE = re.compile(r"^_blocks\.\d+\.(?=\d+\.)")
+_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.", "classifier.", "fc.")
+_HASH = re.compile(r"-([0-9a-f]{8,})\.")
+
+
+def load_pretrained(module: nn.Module, pretrained: bool | str, url: str) -> None:
+    """Fill an encoder with pretrained weights, if any are asked for.
+
+    Args:
+        module: encoder whose parameters have the names of the ImageNet weights.
+        pretrained: false for none, true for ImageNet's, or the path of a weight file:
+            safetensors, or a state dict that `torch.save` wrote.
+        url: where the ImageNet weights are. They are kept in torch's hub folder.
+
+    Raises:
+        ReadError: the weights cannot be fetched or read, or do not fit.
+    """
+    if pretrained is False:
+        return
+    path = _imagenet_file(url) if pretrained is True else Path(pretrained)
+    weights = {
+        _EFFICIENTNET_STAGE.sub("_blocks.", name): value
+        for name, value in read_weights(path).items()
+        if not name.startswith(_CLASSIFIER)
+    }
+    fit_weights(module, weights, path)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a weight file by name, without running code from it.
+
+    Raises:
+        ReadError: the file is not there, or is no weight file.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ReadError(f"{path}: there is no such weight file") from error
+    except (OSError, RuntimeError, SafetensorError, EOFError, pickle.UnpicklingError) as error:
+        raise ReadError(f"{path}: not a weight file that can be read safely") from error
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items()
+    ):
+        raise ReadError(f"{path}: not a state dict, which maps names to tensors")
+    return weights
+
+
+def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    """Put weights into a module, which must have the same names and shapes.
+
+    The module may be on the meta device: it takes the tensors themselves.
+
+    Raises:
+        ReadError: the weights do not fit.
+    """
+    wanted = module.state_dict()
+    # Old ImageNet files were written before batch norm counted its batches.
+    counters = {n: torch.tensor(0) for n in wanted if n.endswith("num_batches_tracked")}
+    weights = counters | weights
+    for name, value in wanted.items():
+        if name not in weights:
+            raise ReadError(f"{path}: does not fit the network: {name} is missing")
+        if weights[name].shape != value.shape:
+            shapes = f"must be {list(value.shape)} but is {list(weights[name].shape)}"
+            raise ReadError(f"{path}: does not fit the network: {name} {shapes}")
+    if surplus := sorted(weights.keys() - wanted.keys()):
+        raise ReadError(f"{path}: does not fit the network, which has no {surplus[0]}")
+    # Copies, because a file's tensors lie at any address, and sums are rounded by alignment.
+    typed = {n: weights[n].to(value.dtype, copy=True) for n, value in wanted.items()}
+    module.load_state_dict(typed, assign=True)
+
+
+def _imagenet_file(url: str) -> Path:
+    """Return the ImageNet weights' file, fetched if it is not there yet."""
+    name = Path(urlparse(url).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.exists():
+        return path
+    found = _HASH.search(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(
+            url, str(path), hash_prefix=found.group(1) if found else None, progress=False
+        )
+    except (OSError, RuntimeError) as error:
+        raise ReadError(
+            f"cannot fetch {url}: put the file at {path}, or give its path as 'pretrained'"
+        ) from error
+    return path

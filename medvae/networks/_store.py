@@ -1,0 +1,143 @@
+"""Networks from plain JSON, and models in a folder: `model.json` beside `model.safetensors`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from medvae.errors import ReadError, UsageProblem, WriteError
+from medvae.networks._decoders import ConvDecoder, ResidualDecoder
+from medvae.networks._efficientnet import EfficientNet
+from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
+from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, VectorLatent
+from medvae.networks._parts import DecoderPart, EncoderPart, GrayToColor, LatentPart, Part
+from medvae.networks._pretrained import fit_weights, read_weights
+from medvae.networks._vae import SliceVAE
+
+_PartT = TypeVar("_PartT", bound=Part)
+
+_STEMS = {"GrayToColor": GrayToColor}
+_ENCODERS: dict[str, Callable[..., EncoderPart]] = {
+    "EfficientNet": EfficientNet,
+    "ResNet152": ResNet152,
+    "VGG11BN": VGG11BN,
+    "ResidualEncoder": ResidualEncoder,
+    "PlainEncoder": PlainEncoder,
+}
+_LATENTS: dict[str, Callable[..., LatentPart]] = {
+    "VectorLatent": VectorLatent,
+    "FullyConnectedLatent": FullyConnectedLatent,
+    "SpatialLatent": SpatialLatent,
+}
+_DECODERS: dict[str, Callable[..., DecoderPart]] = {
+    "ConvDecoder": ConvDecoder,
+    "ResidualDecoder": ResidualDecoder,
+}
+
+_FORMAT = 1
+
+
+def build(description: Mapping[str, Any]) -> SliceVAE:
+    """Return the network that :meth:`SliceVAE.describe` described, with random weights.
+
+    Args:
+        description: plain JSON. Names in it stand for the parts of this package only.
+
+    Raises:
+        UsageProblem: the description is none of a network.
+    """
+    try:
+        return SliceVAE(
+            stem=_part(description.get("stem"), _STEMS),
+            encoder=_part(description.get("encoder"), _ENCODERS),
+            latent=_part(description.get("latent"), _LATENTS),
+            decoder=_part(description.get("decoder"), _DECODERS),
+            image_size=description["image_size"],
+            out_channels=description["out_channels"],
+        )
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageProblem(f"the description of the network cannot be used: {reason}") from error
+
+
+def save_model(model: SliceVAE, folder: Path) -> None:
+    """Write a model as `model.json` and `model.safetensors`, which hold no code.
+
+    They appear once both are whole: a failure leaves an older model as it was.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    description = {"format": _FORMAT, "network": model.describe()}
+    text = json.dumps(description, indent=2) + "\n"
+    _write(
+        {
+            folder / "model.safetensors": lambda path: safetensors.torch.save_file(weights, path),
+            folder / "model.json": lambda path: path.write_text(text, encoding="utf-8"),
+        }
+    )
+
+
+def load_model(folder: Path) -> SliceVAE:
+    """Return the model that :func:`save_model` wrote, in eval mode, on the CPU.
+
+    Raises:
+        ReadError: a file is missing or damaged, or the weights do not fit the network.
+    """
+    path = folder / "model.json"
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ReadError(f"{folder}: no model here, model.json is missing") from error
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(saved, dict) or not isinstance(saved.get("network"), dict):
+        raise ReadError(f"{path}: does not describe a network")
+    if saved.get("format") != _FORMAT:
+        raise ReadError(f"{path}: format must be {_FORMAT}, but is {saved.get('format')!r}")
+    try:
+        # Nothing is allocated before the weights are there and fit.
+        with torch.device("meta"):
+            model = build(saved["network"])
+    except UsageProblem as error:
+        raise ReadError(f"{path}: {error}") from error
+    weights_path = folder / "model.safetensors"
+    fit_weights(model, read_weights(weights_path), weights_path)
+    return model.eval()
+
+
+def _part(description: object, choices: Mapping[str, Callable[..., _PartT]]) -> _PartT:
+    """Return the part, one of `choices` by name, that :meth:`Part.describe` described."""
+    arguments = dict(description) if isinstance(description, Mapping) else {}
+    name = arguments.pop("part", None)
+    if name not in choices:
+        raise UsageProblem(f"part must be one of {', '.join(choices)}, but is {name!r}")
+    # A description that came with a file must not make the loader fetch or read others.
+    arguments.pop("pretrained", None)
+    return choices[name](**arguments)
+
+
+def _write(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Let each function fill a file beside its path, and put all in place once they are whole."""
+    unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in writers}
+    path = Path()
+    try:
+        for path, write in writers.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(unfinished[path])
+            with unfinished[path].open("rb") as file:
+                os.fsync(file.fileno())
+        for path in writers:
+            unfinished[path].replace(path)
+    except (OSError, SafetensorError) as error:
+        for remains in unfinished.values():
+            remains.unlink(missing_ok=True)
+        raise WriteError(f"{path}: cannot be written: {error}") from error

@@ -1,0 +1,98 @@
+"""The variational autoencoder of slices, made of parts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from medvae.errors import UsageProblem
+from medvae.networks._parts import DecoderPart, EncoderPart, GrayToColor, LatentPart
+
+
+class Reconstruction(NamedTuple):
+    """What the loss needs: pictures `[N, C, H, W]`, and their posterior `[N, *latent_shape]`."""
+
+    image: Tensor
+    mu: Tensor
+    logvar: Tensor
+
+
+class SliceVAE(nn.Module):
+    """Variational autoencoder of square slices `[N, 1, H, W]` in 0 to 1.
+
+    Called, it returns one tensor, the reconstruction `[N, out_channels, H, W]`. In eval mode the
+    latent is the posterior's mean, so that the same slice always gives the same reconstruction.
+
+    Args:
+        stem: makes three channels of one.
+        encoder: makes features of these.
+        latent: makes the posterior of the features.
+        decoder: makes pictures of latents.
+        image_size: side of the pictures.
+        out_channels: channels of the reconstruction, 1 or 3.
+
+    Attributes:
+        latent_shape: shape of one latent, `(size,)` or `(channels, rows, columns)`.
+
+    Raises:
+        UsageProblem: the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        stem: GrayToColor,
+        encoder: EncoderPart,
+        latent: LatentPart,
+        decoder: DecoderPart,
+        image_size: int = 224,
+        out_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        if out_channels not in (1, 3):
+            raise UsageProblem(f"out_channels must be 1 or 3, but is {out_channels}")
+        self._parts = {"stem": stem, "encoder": encoder, "latent": latent, "decoder": decoder}
+        self.image_size = image_size
+        self.out_channels = out_channels
+        self.stem = stem.build()
+        self.encoder = encoder.build()
+        if image_size < 1 or image_size % self.encoder.stride:
+            raise UsageProblem(
+                f"image_size must be a multiple of {self.encoder.stride} for "
+                f"{type(encoder).__name__}, but is {image_size}"
+            )
+        side = image_size // self.encoder.stride
+        self.decoder = decoder.build(image_size, out_channels)
+        features = (self.encoder.out_channels, side, side)
+        self.latent = latent.build(features, self.decoder.in_shape)
+        self.latent_shape = self.latent.shape
+
+    def describe(self) -> dict[str, Any]:
+        """Return the network as plain JSON, from which `build` makes it again."""
+        parts = {role: part.describe() for role, part in self._parts.items()}
+        return {"image_size": self.image_size, "out_channels": self.out_channels, **parts}
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `mu` and `logvar`, both `[N, *latent_shape]`, for slices `[N, 1, H, W]`."""
+        return self.latent.posterior(self.encoder(self.stem(x.to(self.stem.weight.dtype))))
+
+    def sample(self, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Return latents `[N, *latent_shape]`: drawn in training, `mu` itself in eval mode."""
+        if self.training:
+            return mu + torch.randn_like(mu) * (0.5 * logvar).exp()
+        return mu
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return pictures `[N, out_channels, H, W]` in 0 to 1 for latents `[N, *latent_shape]`."""
+        pictures: Tensor = self.decoder(self.latent.expand(z))
+        return pictures
+
+    def forward(self, x: Tensor) -> Tensor:
+        mu, logvar = self.encode(x)
+        return self.decode(self.sample(mu, logvar))
+
+    def reconstruct(self, x: Tensor) -> Reconstruction:
+        """Return the reconstruction of slices `[N, 1, H, W]` together with their posterior."""
+        mu, logvar = self.encode(x)
+        return Reconstruction(self.decode(self.sample(mu, logvar)), mu, logvar)
