@@ -1,0 +1,323 @@
+"""Corruptions for denoising training: the input loses information, the target stays clean.
+
+A dictionary transform corrupts its keys where they are, as MONAI's do: copy the target first,
+with ``CopyItemsd(keys="image", names="target")``. Pictures are in 0 to 1; noise may leave that
+range.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.data.meta_obj import get_track_meta
+from monai.transforms.transform import MapTransform, RandomizableTransform
+from monai.utils.enums import TransformBackends
+from monai.utils.type_conversion import convert_to_tensor
+from numpy.typing import NDArray
+
+from medvae.errors import UsageProblem
+
+__all__ = [
+    "RandGaussianCorruption",
+    "RandGaussianCorruptionD",
+    "RandGaussianCorruptionDict",
+    "RandGaussianCorruptiond",
+    "RandMaskCorruption",
+    "RandMaskCorruptionD",
+    "RandMaskCorruptionDict",
+    "RandMaskCorruptiond",
+    "RandPoissonGaussianCorruption",
+    "RandPoissonGaussianCorruptionD",
+    "RandPoissonGaussianCorruptionDict",
+    "RandPoissonGaussianCorruptiond",
+    "RandRicianCorruption",
+    "RandRicianCorruptionD",
+    "RandRicianCorruptionDict",
+    "RandRicianCorruptiond",
+]
+
+Range = float | tuple[float, float]
+"""One value, or the two between which each picture's own is drawn."""
+
+
+class _RandCorruption(RandomizableTransform):
+    """A corruption of one picture `[C, H, W]`: `randomize` draws it, calling applies it."""
+
+    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
+        """Return the corrupted picture, float32, of the same shape and metadata.
+
+        Args:
+            img: picture `[C, H, W]`.
+            randomize: draw anew; otherwise the last draw is applied again.
+        """
+        track_meta = get_track_meta()
+        picture: torch.Tensor = convert_to_tensor(img, dtype=torch.float32, track_meta=track_meta)
+        if randomize:
+            self.randomize(picture)
+        if not self._do_transform:
+            return picture
+        return self._apply(picture)
+
+    def randomize(self, data: torch.Tensor) -> None:
+        """Draw whether to corrupt this picture `[C, H, W]`, and with what."""
+        super().randomize(None)
+        if self._do_transform:
+            self._draw(data)
+
+    @abstractmethod
+    def _draw(self, picture: torch.Tensor) -> None: ...
+
+    @abstractmethod
+    def _apply(self, picture: torch.Tensor) -> torch.Tensor: ...
+
+    def _normal(self, picture: torch.Tensor, std: float) -> torch.Tensor:
+        noise = self.R.standard_normal(tuple(picture.shape)) * std
+        return torch.as_tensor(noise, dtype=torch.float32, device=picture.device)
+
+
+class RandMaskCorruption(_RandCorruption):
+    """Leave a given share of a picture's information and set the rest to 0.
+
+    Exactly this share of the blocks remains, rounded, the same ones in every channel.
+
+    Args:
+        share: share that is left, 0 to 1.
+        block: side of the square blocks in pixels; 1 for single pixels.
+        prob: probability of corrupting a picture.
+    """
+
+    def __init__(self, share: Range = 0.4, block: int = 1, prob: float = 1.0) -> None:
+        super().__init__(prob)
+        self.share = _range("share", share, maximum=1.0)
+        if block < 1:
+            raise UsageProblem(f"block must be 1 or more pixels, but is {block}")
+        self.block = block
+        self._left = torch.empty(0)
+
+    def _draw(self, picture: torch.Tensor) -> None:
+        rows, columns = picture.shape[-2:]
+        grid = (-(-rows // self.block), -(-columns // self.block))
+        left: NDArray[np.float32] = np.zeros(grid, dtype=np.float32)
+        count = round(self.R.uniform(*self.share) * left.size)
+        left.flat[self.R.permutation(left.size)[:count]] = 1.0
+        pixels = left.repeat(self.block, axis=0).repeat(self.block, axis=1)[:rows, :columns]
+        self._left = torch.as_tensor(pixels, device=picture.device)
+
+    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture * self._left
+
+
+class RandGaussianCorruption(_RandCorruption):
+    """Add Gaussian noise.
+
+    Args:
+        std: standard deviation of the noise.
+        prob: probability of corrupting a picture.
+    """
+
+    def __init__(self, std: Range = (0.0, 0.1), prob: float = 1.0) -> None:
+        super().__init__(prob)
+        self.std = _range("std", std)
+        self._noise = torch.empty(0)
+
+    def _draw(self, picture: torch.Tensor) -> None:
+        self._noise = self._normal(picture, self.R.uniform(*self.std))
+
+    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture + self._noise
+
+
+class RandRicianCorruption(_RandCorruption):
+    """Take the magnitude of the picture after complex Gaussian noise, as an MR scanner does.
+
+    Args:
+        std: standard deviation of the noise in each of the two channels of the receiver.
+        prob: probability of corrupting a picture.
+    """
+
+    def __init__(self, std: Range = (0.0, 0.1), prob: float = 1.0) -> None:
+        super().__init__(prob)
+        self.std = _range("std", std)
+        self._real = self._imaginary = torch.empty(0)
+
+    def _draw(self, picture: torch.Tensor) -> None:
+        std = self.R.uniform(*self.std)
+        self._real = self._normal(picture, std)
+        self._imaginary = self._normal(picture, std)
+
+    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
+        return torch.hypot(picture + self._real, self._imaginary)
+
+
+class RandPoissonGaussianCorruption(_RandCorruption):
+    """Count photons and add the electronics' Gaussian noise, as for CT and X-ray.
+
+    Args:
+        photons: mean count where the picture is 1; the fewer, the noisier.
+        std: standard deviation of the Gaussian noise.
+        prob: probability of corrupting a picture.
+    """
+
+    def __init__(
+        self, photons: Range = (50.0, 500.0), std: Range = (0.0, 0.03), prob: float = 1.0
+    ) -> None:
+        super().__init__(prob)
+        self.photons = _range("photons", photons)
+        if self.photons[0] <= 0:
+            raise UsageProblem(f"photons must be above 0, but is {photons}")
+        self.std = _range("std", std)
+        self._noise = torch.empty(0)
+
+    def _draw(self, picture: torch.Tensor) -> None:
+        photons = self.R.uniform(*self.photons)
+        clean = picture.detach().cpu().numpy().clip(min=0.0)
+        noise = self.R.poisson(clean * photons) / photons - clean
+        electronic = self._normal(picture, self.R.uniform(*self.std))
+        self._noise = electronic + torch.as_tensor(noise, dtype=torch.float32).to(picture.device)
+
+    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture + self._noise
+
+
+class _RandCorruptiond(RandomizableTransform, MapTransform):
+    """A corruption of pictures in a dictionary: all or none of the keys, each by its own draw."""
+
+    backend = _RandCorruption.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        corruption: _RandCorruption,
+        prob: float,
+        allow_missing_keys: bool,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        self.corruption = corruption
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> _RandCorruptiond:
+        """Seed the draws, those of the corruption included."""
+        super().set_random_state(seed, state)
+        # One stream for both: two of the same seed would repeat each other's numbers.
+        self.corruption.set_random_state(state=self.R)
+        return self
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the dictionary with its keys' pictures `[C, H, W]` corrupted."""
+        corrupted = dict(data)
+        self.randomize(None)
+        if self._do_transform:
+            for key in self.key_iterator(corrupted):
+                corrupted[key] = self.corruption(corrupted[key])
+        return corrupted
+
+
+class RandMaskCorruptiond(_RandCorruptiond):
+    """Dictionary form of :class:`RandMaskCorruption`.
+
+    Args:
+        keys: pictures to corrupt.
+        share: share that is left, 0 to 1.
+        block: side of the square blocks in pixels; 1 for single pixels.
+        prob: probability of corrupting the pictures.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        share: Range = 0.4,
+        block: int = 1,
+        prob: float = 1.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, RandMaskCorruption(share, block), prob, allow_missing_keys)
+
+
+class RandGaussianCorruptiond(_RandCorruptiond):
+    """Dictionary form of :class:`RandGaussianCorruption`.
+
+    Args:
+        keys: pictures to corrupt.
+        std: standard deviation of the noise.
+        prob: probability of corrupting the pictures.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        std: Range = (0.0, 0.1),
+        prob: float = 1.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, RandGaussianCorruption(std), prob, allow_missing_keys)
+
+
+class RandRicianCorruptiond(_RandCorruptiond):
+    """Dictionary form of :class:`RandRicianCorruption`.
+
+    Args:
+        keys: pictures to corrupt.
+        std: standard deviation of the noise in each of the two channels of the receiver.
+        prob: probability of corrupting the pictures.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        std: Range = (0.0, 0.1),
+        prob: float = 1.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, RandRicianCorruption(std), prob, allow_missing_keys)
+
+
+class RandPoissonGaussianCorruptiond(_RandCorruptiond):
+    """Dictionary form of :class:`RandPoissonGaussianCorruption`.
+
+    Args:
+        keys: pictures to corrupt.
+        photons: mean count where the picture is 1; the fewer, the noisier.
+        std: standard deviation of the Gaussian noise.
+        prob: probability of corrupting the pictures.
+        allow_missing_keys: do not raise where a key is missing.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        photons: Range = (50.0, 500.0),
+        std: Range = (0.0, 0.03),
+        prob: float = 1.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        corruption = RandPoissonGaussianCorruption(photons, std)
+        super().__init__(keys, corruption, prob, allow_missing_keys)
+
+
+def _range(name: str, value: Range, maximum: float = np.inf) -> tuple[float, float]:
+    """Return the two ends of a range, checked."""
+    low, high = value if isinstance(value, tuple | list) else (value, value)
+    if not 0.0 <= low <= high <= maximum:
+        raise UsageProblem(
+            f"{name} must be one value, or two with the smaller first, "
+            f"from 0 to {maximum}, but is {value}"
+        )
+    return float(low), float(high)
+
+
+RandMaskCorruptionD = RandMaskCorruptionDict = RandMaskCorruptiond
+RandGaussianCorruptionD = RandGaussianCorruptionDict = RandGaussianCorruptiond
+RandRicianCorruptionD = RandRicianCorruptionDict = RandRicianCorruptiond
+RandPoissonGaussianCorruptionD = RandPoissonGaussianCorruptionDict = RandPoissonGaussianCorruptiond
