@@ -1,0 +1,202 @@
+"""Statistics of the latents of a training set, and their two files in a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from medvae.atomic import write_bytes, write_text
+from medvae.errors import ReadError
+
+_FORMAT = 1
+_TENSORS = ("mu", "posterior_scale", "mean", "factor")
+_TENSOR_FILE = "latents.safetensors"
+_NAME_FILE = "latents.json"
+
+
+@dataclass(frozen=True, eq=False)
+class LatentStatistics:
+    """Where the N slices of a training set lie in the latent space, and how they spread there.
+
+    A spatial latent counts as the vector of its D values, channel by channel and row by row. All
+    tensors are float32 on the CPU.
+
+    Attributes:
+        keys: of the slices.
+        groups: their patients, so that a sampler can leave out a patient's own slices.
+        mu: posterior means `[N, D]`.
+        posterior_scale: root of each unit's mean posterior variance `[D]`.
+        mean: of `mu` over the slices `[D]`.
+        factor: of the covariance, `[D, r]` with r < N and r <= D: `factor @ factor.T` is the
+            sample covariance of `mu`, so that `mean + factor @ normal` is spread as the slices are.
+
+    Raises:
+        ValueError: the parts do not belong together, or a value is not finite.
+    """
+
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    mu: Tensor
+    posterior_scale: Tensor
+    mean: Tensor
+    factor: Tensor
+
+    def __post_init__(self) -> None:
+        _check_latents(self.keys, self.groups, self.mu)
+        units = self.mu.shape[1]
+        _require(self.factor.dim() == 2, f"factor must be [D, r], but is {list(self.factor.shape)}")
+        rank = self.factor.shape[1]
+        _require(rank <= min(len(self.keys) - 1, units), f"factor has {rank} directions, too many")
+        shapes = {"posterior_scale": (units,), "mean": (units,), "factor": (units, rank)}
+        for name, shape in shapes.items():
+            found = tuple(getattr(self, name).shape)
+            _require(found == shape, f"{name} must be {list(shape)}, but is {list(found)}")
+        for name in _TENSORS:
+            tensor = getattr(self, name)
+            _require(
+                tensor.dtype == torch.float32, f"{name} must be float32, but is {tensor.dtype}"
+            )
+            _require(bool(tensor.isfinite().all()), f"{name} must be finite, but is not")
+
+    @classmethod
+    def of(
+        cls, keys: Iterable[str], groups: Iterable[str], mu: Tensor, logvar: Tensor
+    ) -> LatentStatistics:
+        """Take the statistics of the posteriors of slices.
+
+        Args:
+            keys: of the N slices, in the order of the latents.
+            groups: patient group of each.
+            mu: posterior means `[N, *latent_shape]`.
+            logvar: logarithms of the posterior variances, of the same shape.
+
+        Raises:
+            ValueError: the arguments do not belong together, or a latent is not finite.
+        """
+        _require(
+            mu.shape == logvar.shape and mu.dim() > 1,
+            f"mu and logvar must be [N, *latent_shape], but are {list(mu.shape)} and "
+            f"{list(logvar.shape)}",
+        )
+        keys, groups = tuple(keys), tuple(groups)
+        mu, logvar = (_as_vectors(latents) for latents in (mu, logvar))
+        _check_latents(keys, groups, mu)
+        mean = mu.double().mean(0)
+        scale = logvar.double().exp().mean(0).sqrt()
+        factor = _covariance_factor(mu.double() - mean)
+        return cls(keys, groups, mu, scale.float(), mean.float(), factor.float())
+
+    def save(self, folder: Path) -> None:
+        """Write `latents.safetensors` and `latents.json`; the same statistics give the same bytes.
+
+        Raises:
+            WriteError: a file cannot be written.
+        """
+        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        data = safetensors.torch.save(tensors)
+        said = {
+            "format": _FORMAT,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "keys": self.keys,
+            "groups": self.groups,
+        }
+        write_bytes(folder / _TENSOR_FILE, data)
+        write_text(folder / _NAME_FILE, json.dumps(said, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> LatentStatistics:
+        """Read what :meth:`save` wrote, and nothing else: no code in the files is run.
+
+        Raises:
+            ReadError: a file is missing or damaged, or the two do not belong together.
+        """
+        said = _read_names(folder)
+        path = folder / _TENSOR_FILE
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise ReadError(
+                f"{folder}: no latent statistics here, {path.name} is missing"
+            ) from error
+        except OSError as error:
+            raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+        # Not against forgery: a run that was killed between the two files, or one of them copied
+        # alone, would give every latent the name of another slice.
+        if hashlib.sha256(data).hexdigest() != said.get("sha256"):
+            raise ReadError(f"{path}: is damaged, or was not written together with {_NAME_FILE}")
+        try:
+            tensors = safetensors.torch.load(data)
+            _require(tensors.keys() == set(_TENSORS), f"it must hold {', '.join(_TENSORS)}")
+            return cls(tuple(said["keys"]), tuple(said["groups"]), **tensors)
+        except (SafetensorError, ValueError) as error:
+            raise ReadError(f"{path}: does not hold latent statistics: {error}") from error
+
+
+def _read_names(folder: Path) -> dict[str, Any]:
+    """Return what `latents.json` says, with `keys` and `groups` that are lists of names."""
+    path = folder / _NAME_FILE
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ReadError(f"{folder}: no latent statistics here, {path.name} is missing") from error
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+        raise ReadError(f"{path}: must describe latent statistics of format {_FORMAT}")
+    for part in ("keys", "groups"):
+        names = said.get(part)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ReadError(f"{path}: {part} must be a list of names")
+    return said
+
+
+def _as_vectors(latents: Tensor) -> Tensor:
+    """Return latents `[N, *latent_shape]` as `[N, D]`, with storage of their own."""
+    return latents.detach().flatten(1).to("cpu", torch.float32, copy=True)
+
+
+def _covariance_factor(centred: Tensor) -> Tensor:
+    """Return `factor`, `[D, r]`, for latents `[N, D]` of mean 0, widest direction first."""
+    count, units = centred.shape
+    # Both products have the same eigenvalues; the smaller one has them many times as fast as a
+    # singular value decomposition of the latents has their roots.
+    if units <= count:
+        values, directions = torch.linalg.eigh(centred.T @ centred)
+        factor: Tensor = directions * values.clamp(min=0).sqrt()
+    else:
+        values, mixtures = torch.linalg.eigh(centred @ centred.T)
+        factor = centred.T @ mixtures
+    # Beyond the rank there is nothing but rounding, and its directions are arbitrary.
+    smallest = values.max() * max(count, units) * torch.finfo(values.dtype).eps
+    rank = min(int((values > smallest).sum()), count - 1)
+    factor = factor.flip(1)[:, :rank]
+    # A direction and its opposite are equally right: fixed, so that equal latents give equal files.
+    largest = factor.abs().argmax(0, keepdim=True)
+    return factor * factor.gather(0, largest).sign() / math.sqrt(max(count - 1, 1))
+
+
+def _check_latents(keys: tuple[str, ...], groups: tuple[str, ...], mu: Tensor) -> None:
+    """Raise ValueError unless there is a key and a group for each of the latents `[N, D]`."""
+    _require(mu.dim() == 2 and mu.numel() > 0, f"mu must be [N, D], but is {list(mu.shape)}")
+    for name, found in (("keys", keys), ("groups", groups)):
+        _require(
+            len(found) == len(mu), f"{name} must be {len(mu)}, one a latent, but are {len(found)}"
+        )
+    _require(bool(mu.isfinite().all()), "mu must be finite, but is not")
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)

@@ -1,0 +1,233 @@
+"""What a reconstruction is worth: figures on pictures `[N, 1, H, W]` in 0 to 1."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from monai.metrics.regression import compute_ssim_and_cs
+from torch import Tensor
+
+from medvae.networks import SliceVAE, active_units
+from medvae.transforms import RandGaussianCorruption, RandMaskCorruption
+
+__all__ = [
+    "NOISE",
+    "Degraded",
+    "degrade",
+    "held_out_figures",
+    "pooled_variance_explained",
+    "psnr",
+    "restore",
+    "ssim",
+    "variance_explained",
+]
+
+NOISE = 0.05
+"""Standard deviation of the mild Gaussian noise of a degraded picture."""
+
+_SHARE_LEFT = 0.4
+_BLOCKS = (1, 8)
+_BATCH_SIZE = 16
+_SMALLEST_ERROR = 1e-10
+
+
+class Degraded(NamedTuple):
+    """Pictures `[N, 1, H, W]` with noise and missing pixels, which are 0, and where `left` is."""
+
+    image: Tensor
+    left: Tensor
+
+
+def psnr(pictures: Tensor, clean: Tensor) -> Tensor:
+    """Return the peak signal-to-noise ratio of each picture in dB, `[N]`.
+
+    It ends at 100 dB, so that a perfect picture does not make a mean infinite.
+
+    Args:
+        pictures: `[N, 1, H, W]`.
+        clean: what they should be, of the same shape.
+    """
+    mean_error = _square_error(pictures, clean) / clean[0].numel()
+    return -10 * mean_error.clamp(min=_SMALLEST_ERROR).log10()
+
+
+def ssim(pictures: Tensor, clean: Tensor) -> Tensor:
+    """Return the structural similarity of each picture, `[N]`, in Wang's Gaussian window (2004).
+
+    Args:
+        pictures: `[N, 1, H, W]` of at least 11x11 pixels.
+        clean: what they should be, of the same shape.
+    """
+    similarity, _ = compute_ssim_and_cs(
+        pictures, clean, spatial_dims=2, kernel_size=(11, 11), kernel_sigma=(1.5, 1.5)
+    )
+    return similarity.flatten(1).double().mean(1)
+
+
+def variance_explained(pictures: Tensor, clean: Tensor) -> Tensor:
+    """Return the share of each clean picture's variance that is explained, `[N]`.
+
+    It is 1 - sum (clean - picture)^2 / sum (clean - mean of clean)^2 over the pixels: 1 for a
+    perfect picture, 0 for the clean one's mean everywhere, and below 0 for what is worse. A
+    constant clean picture has no variance: 1 where it is met exactly, and 0 otherwise.
+
+    Args:
+        pictures: `[N, 1, H, W]`.
+        clean: what they should be, of the same shape.
+    """
+    return _share_explained(_square_error(pictures, clean), _spread(clean))
+
+
+def pooled_variance_explained(pictures: Tensor, clean: Tensor) -> float:
+    """Return the share of the variance of all clean pictures that is explained.
+
+    Both sums of :func:`variance_explained` run over all slices, each about its own mean. A mean
+    of the slices' shares would hang on the nearly empty ones at the end of a series, whose
+    variance is close to 0.
+
+    Args:
+        pictures: `[N, 1, H, W]`.
+        clean: what they should be, of the same shape.
+    """
+    error, spread = _square_error(pictures, clean).sum(), _spread(clean).sum()
+    return float(_share_explained(error, spread))
+
+
+def degrade(images: Tensor, share: float, block: int = 1, first: int = 0) -> Degraded:
+    """Add noise to slices and leave a share of their pixels, the same way at every call.
+
+    The draws of a slice depend on its index alone: a smaller share leaves some of the pixels
+    that a greater one leaves, under the same noise.
+
+    Args:
+        images: `[N, 1, H, W]`.
+        share: share of the pixels that is left, 0 to 1.
+        block: side of the square blocks that are left or missing; 1 for single pixels.
+        first: index of the first slice; the others follow it.
+    """
+    noise, mask = RandGaussianCorruption(NOISE), RandMaskCorruption(share, block)
+    pictures, masks = [], []
+    for index, image in enumerate(images, first):
+        draws = np.random.RandomState(index)
+        noise.set_random_state(state=draws)
+        mask.set_random_state(state=draws)
+        noisy = noise(image)
+        left = mask(torch.ones_like(image))
+        pictures.append((noisy * left).as_subclass(Tensor))
+        masks.append(left.as_subclass(Tensor) > 0)
+    return Degraded(torch.stack(pictures), torch.stack(masks))
+
+
+def restore(model: SliceVAE, pictures: Tensor, batch_size: int = _BATCH_SIZE) -> Tensor:
+    """Return what the model makes of pictures in eval mode, `[N, 1, H, W]` on the CPU.
+
+    Args:
+        model: stays in the mode it is in.
+        pictures: `[N, 1, H, W]`, degraded or not, 0 where a pixel is missing.
+        batch_size: pictures that are encoded and decoded at once.
+    """
+    with _evaluating(model):
+        return torch.cat(
+            [_autoencode(model, batch)[0] for batch in torch.split(pictures, batch_size)]
+        )
+
+
+def held_out_figures(
+    model: SliceVAE, images: Tensor, batch_size: int = _BATCH_SIZE
+) -> dict[str, float]:
+    """Measure a model on slices that it was not trained on.
+
+    Args:
+        model: on the device it is to be measured on; for the speed that generation has, an
+            `inference_copy`.
+        images: clean slices `[N, 1, H, W]`.
+        batch_size: slices that are encoded and decoded at once.
+
+    Returns:
+        `psnr` and `ssim`, means over the slices; `variance_explained`, pooled; `restoration_40`,
+        pooled share of the clean slices' variance with 40 % left, mean of single pixels and 8x8
+        blocks; `active_units`; `images_per_second`, encoded and decoded. All but the last are
+        the same at every call.
+
+    Raises:
+        ValueError: there are no slices, or they have another shape.
+    """
+    if images.dim() != 4 or images.shape[1] != 1 or not len(images):
+        raise ValueError(f"images must be [N, 1, H, W], but are {list(images.shape)}")
+    images = images.as_subclass(Tensor).cpu()
+    sums, means, seconds = [], [], 0.0
+    with _evaluating(model):
+        _autoencode(model, images[:batch_size])  # The first call also sets things up.
+        for first in range(0, len(images), batch_size):
+            clean = images[first : first + batch_size]
+            start = time.perf_counter()
+            pictures, mu = _autoencode(model, clean)
+            seconds += time.perf_counter() - start
+            means.append(mu)
+            sums.append(_sums(model, clean, pictures, first))
+    quality, similarity, spread, error, *restored = torch.cat(sums, dim=1).sum(1)
+    shares = torch.stack([_share_explained(left, spread) for left in restored])
+    return {
+        "psnr": float(quality) / len(images),
+        "ssim": float(similarity) / len(images),
+        "variance_explained": float(_share_explained(error, spread)),
+        "restoration_40": float(shares.mean()),
+        "active_units": float(active_units(torch.cat(means))),
+        "images_per_second": len(images) / seconds,
+    }
+
+
+def _sums(model: SliceVAE, clean: Tensor, pictures: Tensor, first: int) -> Tensor:
+    """Return PSNR, SSIM, spread, error, and errors after restoration by block, `[4 + 2, N]`."""
+    restored = (
+        _autoencode(model, degrade(clean, _SHARE_LEFT, block, first).image)[0] for block in _BLOCKS
+    )
+    errors = [_square_error(attempt, clean) for attempt in (pictures, *restored)]
+    return torch.stack([psnr(pictures, clean), ssim(pictures, clean), _spread(clean), *errors])
+
+
+@contextmanager
+def _evaluating(model: SliceVAE) -> Iterator[None]:
+    """Put the model in eval mode, without gradients, and back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _autoencode(model: SliceVAE, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Return reconstructions `[N, 1, H, W]` and latent means of pictures, float32 on the CPU."""
+    device = next(model.parameters()).device
+    image, mu, _ = model.reconstruct(pictures.to(device))
+    # A model with three channels makes grey pictures in colour.
+    return image.float().mean(1, keepdim=True).cpu(), mu.float().cpu()
+
+
+def _square_error(pictures: Tensor, clean: Tensor) -> Tensor:
+    """Return each picture's sum of squared errors, `[N]`."""
+    if pictures.shape != clean.shape:
+        raise ValueError(
+            f"pictures must be {list(clean.shape)}, as the clean ones, "
+            f"but are {list(pictures.shape)}"
+        )
+    return (pictures.double() - clean.double()).square().flatten(1).sum(1)
+
+
+def _spread(clean: Tensor) -> Tensor:
+    """Return each picture's sum of squares about its own mean, `[N]`: exactly 0 if constant."""
+    pixels = clean.double().flatten(1)
+    spread = (pixels - pixels.mean(1, keepdim=True)).square().sum(1)
+    return spread * (pixels.amax(1) > pixels.amin(1))
+
+
+def _share_explained(error: Tensor, spread: Tensor) -> Tensor:
+    """Return 1 - error / spread; where there is no spread, whether there is no error."""
+    return torch.where(spread > 0, 1 - error / spread.where(spread > 0, 1.0), (error == 0).double())
