@@ -7,6 +7,7 @@
     ├── ReadError               a file cannot be read or trusted
     │   └── DecodeError         its pixels cannot be decoded, or not in time or memory
     ├── LabelError              a label file as a whole cannot be used
+    ├── TrainingError           a training cannot go on
     └── WriteError              a result cannot be written
 
 A message is one line: the file or option, what is wrong, and what to do about it.
@@ -19,6 +20,7 @@ __all__ = [
     "LabelError",
     "MedvaeError",
     "ReadError",
+    "TrainingError",
     "UsageProblem",
     "WriteError",
 ]
@@ -42,6 +44,10 @@ class DecodeError(ReadError):
 
 class LabelError(MedvaeError):
     """A label file as a whole cannot be used."""
+
+
+class TrainingError(MedvaeError):
+    """A training cannot go on."""
 
 
 class WriteError(MedvaeError):

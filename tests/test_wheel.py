@@ -21,5 +21,6 @@ def test_it_holds_two_packages(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"medvae", "medvae_cli", about}
     assert about.startswith("monai_medvae-")
     assert "medvae/py.typed" in names
+    assert "medvae/bundles/slice_vae/configs/train.json" in names
     assert f"{about}/licenses/LICENSE" in names
     assert "medvae = medvae_cli.main:main" in entries

@@ -1,0 +1,66 @@
+"""Finds bundles, and opens trained ones without running anything that is in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.errors import ReadError, UsageProblem
+from medvae.networks import SliceVAE, load_model
+
+__all__ = ["Run", "find_bundle", "load_run"]
+
+_IN_WHEEL = Path(__file__).parent / "bundles"
+_IN_CHECKOUT = Path(__file__).parents[1] / "bundles"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained bundle, opened for use.
+
+    Attributes:
+        folder: of the bundle.
+        model: in eval mode, on the CPU.
+        intensity: how native values became the model's in training, as in ``intensity_rule``;
+            None where each modality has its own rule.
+        modalities: of the slices that it was trained on; empty where their files did not say.
+    """
+
+    folder: Path
+    model: SliceVAE
+    intensity: str | None
+    modalities: tuple[str, ...]
+
+
+def find_bundle(name: str | Path) -> Path:
+    """Return the folder of a bundle, given by its path or by the name of one that ships.
+
+    Raises:
+        UsageProblem: there is no such bundle.
+    """
+    shipped = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT
+    for folder in (Path(name), shipped / name):
+        if folder.is_dir():
+            if (folder / "configs" / "metadata.json").is_file():
+                return folder
+            raise UsageProblem(f"{folder}: is not a MONAI bundle: it has no configs/metadata.json")
+    names = ", ".join(sorted(path.parents[1].name for path in shipped.glob("*/configs/train.json")))
+    raise UsageProblem(f"{name}: there is no such bundle; give a folder, or one of {names}")
+
+
+def load_run(name: str | Path) -> Run:
+    """Open a trained bundle from plain JSON and safetensors: no expression in it is evaluated.
+
+    Raises:
+        UsageProblem: there is no such bundle.
+        ReadError: it holds no trained model, or one that is damaged.
+    """
+    folder = find_bundle(name)
+    model = load_model(folder / "models")
+    path = folder / "configs" / "metadata.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8")).get("medvae", {})
+    except (OSError, ValueError, AttributeError) as error:
+        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
+    return Run(folder, model, said.get("intensity"), tuple(said.get("modalities", ())))

@@ -1,0 +1,42 @@
+"""Training: what the bundles' configs name by ``_target_``, and the door to a run."""
+
+from __future__ import annotations
+
+from medvae.training._checkpoints import Checkpoints
+from medvae.training._engine import AutocastInferer, TrainingView
+from medvae.training._finish import finish
+from medvae.training._handlers import (
+    EarlyStop,
+    EpochSeed,
+    GradientClip,
+    History,
+    NanGuard,
+    Progress,
+)
+from medvae.training._pictures import TrainingPictures
+from medvae.training._slices import CanvasSlices, SliceDataset, TrainingSlices
+from medvae.training._split import Split, make_split, read_split, write_split
+from medvae.training._train import prepare_run, train
+
+__all__ = [
+    "AutocastInferer",
+    "CanvasSlices",
+    "Checkpoints",
+    "EarlyStop",
+    "EpochSeed",
+    "GradientClip",
+    "History",
+    "NanGuard",
+    "Progress",
+    "SliceDataset",
+    "Split",
+    "TrainingPictures",
+    "TrainingSlices",
+    "TrainingView",
+    "finish",
+    "make_split",
+    "prepare_run",
+    "read_split",
+    "train",
+    "write_split",
+]

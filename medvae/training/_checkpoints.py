@@ -1,0 +1,83 @@
+"""Checkpoints of a training: the last one, from which it goes on, and the best one."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from ignite.engine import Engine, Events
+
+from medvae.atomic import write_bytes
+from medvae.errors import ReadError
+from medvae.training._handlers import History
+
+__all__ = ["Checkpoints"]
+
+
+class _Stateful(Protocol):
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class Checkpoints:
+    """Writes ``last.pt`` after each epoch, and ``best.pt`` when the metric has never been higher.
+
+    A checkpoint takes the place of the one before only when it is written as a whole: a full disk
+    or a kill leaves the old one.
+
+    Args:
+        folder: where they are written.
+        parts: what they hold, by name; the network among them.
+        history: decides which epoch is the best.
+        metric: in the history.
+        resume: take up the last checkpoint where there is one.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        parts: Mapping[str, _Stateful],
+        history: History,
+        metric: str = "validation_psnr",
+        resume: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.parts = {**parts, "history": history}
+        self.history = history
+        self.metric = metric
+        self.resume = resume
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer, after all else that changes in an epoch."""
+        engine.add_event_handler(Events.STARTED, self._load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    def _load(self, engine: Engine) -> None:
+        path = self.folder / "last.pt"
+        if not self.resume or not path.is_file():
+            return
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(saved[name])
+        except (OSError, RuntimeError, LookupError, ValueError) as error:
+            raise ReadError(
+                f"{path}: cannot be taken up: {' '.join(str(error).split())[:200]}"
+            ) from error
+        engine.state.epoch = saved["epoch"]
+        engine.state.iteration = saved["iteration"]
+
+    def _save(self, engine: Engine) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(self.folder / "last.pt", buffer.getvalue())
+        values = [epoch.get(self.metric, -math.inf) for epoch in self.history.epochs]
+        if values[-1] == max(values):
+            write_bytes(self.folder / "best.pt", buffer.getvalue())

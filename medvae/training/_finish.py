@@ -1,0 +1,101 @@
+"""The last step of a training: the best weights become a bundle that others can use."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medvae.atomic import write_text
+from medvae.latent import LatentStatistics
+from medvae.metrics import held_out_figures
+from medvae.networks import SliceVAE, save_model
+from medvae.training._slices import TrainingSlices
+
+__all__ = ["finish"]
+
+_BATCH = 32
+
+
+def finish(
+    network: SliceVAE,
+    slices: TrainingSlices,
+    folder: str | Path,
+    *,
+    intensity: str | None = None,
+    amp: bool = True,
+    rank: int = 0,
+) -> dict[str, float]:
+    """Write the model, the statistics of its latents, and what it reaches on held-out patients.
+
+    Args:
+        network: takes the weights of the best checkpoint.
+        slices: that it was trained and validated on.
+        folder: the bundle that the training ran in.
+        intensity: how native values became the model's.
+        amp: encode in bfloat16.
+        rank: of this process; only the first one writes.
+
+    Returns:
+        The figures, as they stand in ``metadata.json``.
+    """
+    if rank:
+        return {}
+    folder = Path(folder)
+    best = torch.load(folder / "checkpoints" / "best.pt", map_location="cpu", weights_only=True)
+    network.load_state_dict(best["network"])
+    network.eval()
+    save_model(network, folder / "models")
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    _statistics(network, slices, amp).save(folder / "models")
+    figures = held_out_figures(network, slices.validation.images.float())
+    figures = {name: round(float(value), 4) for name, value in figures.items()}
+    _describe(folder / "configs" / "metadata.json", slices, intensity, figures)
+    return figures
+
+
+def _statistics(network: SliceVAE, slices: TrainingSlices, amp: bool) -> LatentStatistics:
+    mu, logvar = _posteriors(network, slices.training.images, amp)
+    return LatentStatistics.of(slices.training.keys, slices.training.groups, mu, logvar)
+
+
+def _posteriors(network: SliceVAE, images: Tensor, amp: bool) -> tuple[Tensor, Tensor]:
+    device = next(network.parameters()).device
+    found: list[tuple[Tensor, Tensor]] = []
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp),
+    ):
+        for batch in images.split(_BATCH):
+            mu, logvar = network.encode(batch.float().to(device))
+            found.append((mu.flatten(1).float().cpu(), logvar.flatten(1).float().cpu()))
+    return torch.cat([mu for mu, _ in found]), torch.cat([logvar for _, logvar in found])
+
+
+def _describe(
+    path: Path, slices: TrainingSlices, intensity: str | None, figures: dict[str, float]
+) -> None:
+    """Write into the bundle's metadata what it was trained on and with, and how good it is."""
+    metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    metadata["eval_metrics"] = figures
+    metadata["medvae"] = {
+        "version": version("monai-medvae"),
+        "intensity": intensity,
+        "modalities": slices.modalities,
+        "patients": {
+            "training": len(set(slices.training.groups)),
+            "validation": len(set(slices.validation.groups)),
+        },
+        "slices": {
+            "training": len(slices.training.keys),
+            "validation": len(slices.validation.keys),
+        },
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    write_text(path, json.dumps(metadata, indent=4) + "\n")

@@ -1,0 +1,234 @@
+"""What happens around the steps of a training: seeds, history, stopping, progress, pictures."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines.utils import IterationEvents
+from torch import nn
+from tqdm import tqdm
+
+from medvae.errors import TrainingError
+from medvae.networks import CalibratedLoss, PublishedLoss
+from medvae.training._slices import SliceDataset
+
+__all__ = ["EarlyStop", "EpochSeed", "GradientClip", "History", "NanGuard", "Progress"]
+
+
+class EpochSeed:
+    """Gives each epoch its own randomness, the same whether or not training was interrupted.
+
+    Args:
+        seed: of the whole training.
+        dataset: whose items are drawn anew in each epoch.
+        sampler: that orders the items, a ``DistributedSampler``.
+        rank: of this process, so that processes draw other noise.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        dataset: SliceDataset,
+        sampler: torch.utils.data.DistributedSampler[Any],
+        rank: int = 0,
+    ) -> None:
+        self.seed = seed
+        self.dataset = dataset
+        self.sampler = sampler
+        self.rank = rank
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        epoch = engine.state.epoch
+        self.dataset.epoch = epoch
+        self.sampler.set_epoch(epoch)
+        torch.manual_seed(hash((self.seed, epoch, self.rank)) % 2**63)
+
+
+class NanGuard:
+    """Stops a training whose loss is no longer a number, before it spoils the checkpoints."""
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        loss = output["loss"].item()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in epoch {engine.state.epoch}: lower the learning rate; "
+                "the last checkpoint is from before that"
+            )
+
+
+class GradientClip:
+    """Shortens gradients that are longer than most, so that one odd batch does little harm.
+
+    Args:
+        parameters: of the network.
+        norm: the longest that a gradient may be.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
+        self.parameters = list(parameters)
+        self.norm = norm
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        nn.utils.clip_grad_norm_(self.parameters, self.norm)
+
+
+class History:
+    """The figures of each epoch: loss and its terms, speed, and those of the validation.
+
+    Args:
+        loss: says what its terms are; they are taken every ``every`` steps.
+        validation: the engine whose metrics are added.
+
+    Attributes:
+        epochs: a mapping of names to numbers for each epoch.
+    """
+
+    def __init__(
+        self, loss: PublishedLoss | CalibratedLoss, validation: Engine, every: int = 10
+    ) -> None:
+        self.loss = loss
+        self.validation = validation
+        self.every = every
+        self.epochs: list[dict[str, float]] = []
+        self._terms: list[Mapping[str, float]] = []
+        self._losses: list[float] = []
+        self._slices = 0
+        self._start = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer; validation must have been registered before."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history, to be kept in a checkpoint."""
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the history of a checkpoint."""
+        self.epochs = list(state["epochs"])
+
+    def _begin(self, engine: Engine) -> None:
+        self._terms, self._losses, self._slices = [], [], 0
+        self._start = time.perf_counter()
+
+    def _step(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        self._losses.append(output["loss"].item())
+        self._slices += len(output["image"])
+        if engine.state.iteration % self.every == 0 or not self._terms:
+            with torch.no_grad():
+                terms = self.loss.terms(output["pred"], output["label"])
+            self._terms.append({name: float(value) for name, value in terms._asdict().items()})
+
+    def _end(self, engine: Engine) -> None:
+        seconds = time.perf_counter() - self._start
+        figures = {
+            name: sum(terms[name] for terms in self._terms) / len(self._terms)
+            for name in ("reconstruction", "kl", "active_units")
+        }
+        figures["loss"] = sum(self._losses) / len(self._losses)
+        figures["images_per_second"] = self._slices / seconds
+        figures["epoch"] = engine.state.epoch
+        validated = self.validation.state.metrics if self.validation.state else {}
+        figures |= {f"validation_{name}": float(value) for name, value in validated.items()}
+        engine.state.metrics.update(figures)
+        self.epochs.append(figures)
+
+
+class EarlyStop:
+    """Ends a training that has not become better for some epochs.
+
+    Args:
+        history: of the training.
+        metric: that should grow.
+        patience: how many epochs without a better one are waited.
+    """
+
+    def __init__(self, history: History, metric: str, patience: int) -> None:
+        self.history = history
+        self.metric = metric
+        self.patience = patience
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer, after the history."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        values = [epoch.get(self.metric, -math.inf) for epoch in self.history.epochs]
+        if len(values) - 1 - values.index(max(values)) >= self.patience:
+            engine.terminate()
+
+
+class Progress:
+    """A bar on standard error for each training, and none where that is no terminal.
+
+    Args:
+        history: whose last figures it shows.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._bar: tqdm[Any] | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer, after the history."""
+        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._tell)
+        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._end)
+
+    def _begin(self, engine: Engine) -> None:
+        total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
+        self._bar = tqdm(
+            total=total,
+            initial=engine.state.iteration,
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+            unit="step",
+            dynamic_ncols=True,
+        )
+
+    def _step(self, engine: Engine) -> None:
+        if self._bar is not None:
+            self._bar.set_description(
+                f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False
+            )
+            self._bar.update()
+
+    def _tell(self, engine: Engine) -> None:
+        if self._bar is not None and self.history.epochs:
+            last = self.history.epochs[-1]
+            self._bar.set_postfix(
+                {
+                    "loss": f"{last['loss']:.1f}",
+                    "PSNR": f"{last.get('validation_psnr', math.nan):.2f}",
+                    "images/s": f"{last['images_per_second']:.1f}",
+                }
+            )
+
+    def _end(self, engine: Engine, *error: BaseException) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if error:
+            raise error[0]

@@ -1,0 +1,193 @@
+"""The slices that a model learns from, as it sees them, held in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Randomizable, Transform
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from medvae.errors import DecodeError, ReadError
+from medvae.intensity import model_image
+from medvae.labels import attach_labels
+from medvae.readers import open_studies, read_pixels
+from medvae.records import Slice, Study
+from medvae.training._split import Split, make_split, read_split, write_split
+
+__all__ = ["CanvasSlices", "SliceDataset", "TrainingSlices"]
+
+
+class TrainingSlices:
+    """The slices of some studies on the model's canvas, split by patient.
+
+    They take ``2 * size ** 2`` bytes each: 100 KB at 224x224.
+
+    Args:
+        paths: files and folders, as ``open_studies`` reads them.
+        size: of the canvas.
+        labels: a label file, for the patients that it names.
+        split: a JSON file with the patients of either side; made from the seed where there is none.
+        validation_share: how much of the patients is then held out.
+        seed: of the split.
+        intensity: how native values become the model's, as in ``intensity_rule``.
+        modality: of files that do not say.
+        record: a file to which the split is written.
+
+    Attributes:
+        training, validation: the items of either side.
+        modalities: of the slices, as far as they are known.
+
+    Raises:
+        ReadError: no slice can be read.
+    """
+
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        size: int,
+        *,
+        labels: str | None = None,
+        split: str | None = None,
+        validation_share: float = 0.2,
+        seed: int = 0,
+        intensity: str | None = None,
+        modality: str | None = None,
+        record: str | None = None,
+    ) -> None:
+        studies = _studies(paths, modality)
+        if labels is not None:
+            studies = attach_labels(studies, Path(labels)).studies
+        slices = [item for study in studies for item in study.slices]
+        sides = (
+            make_split(slices, validation_share, seed)
+            if split is None
+            else read_split(Path(split), slices)
+        )
+        if record is not None:
+            write_split(Path(record), sides)
+        self.modalities = sorted({item.modality for item in slices if item.modality})
+        self.training = CanvasSlices(_of(slices, sides.training), size, intensity)
+        self.validation = CanvasSlices(_of(slices, sides.validation), size, intensity)
+        self.split: Split = sides
+
+
+class CanvasSlices(Sequence[dict[str, Any]]):
+    """Slices on the model's canvas: ``image`` is ``[1, size, size]``, beside ``key`` and ``group``.
+
+    Args:
+        slices: as they were read.
+        size: of the canvas.
+        intensity: how native values become the model's, as in ``intensity_rule``.
+
+    Attributes:
+        images: ``[N, 1, size, size]`` float16.
+        keys, groups: of the slices and of their patients, ``N`` of each.
+        not_decoded: what was wrong with slices that are not among them.
+
+    Raises:
+        ReadError: none of them can be decoded.
+    """
+
+    def __init__(self, slices: Sequence[Slice], size: int, intensity: str | None = None) -> None:
+        images: list[NDArray[np.float16]] = []
+        self.keys: list[str] = []
+        self.groups: list[str] = []
+        self.not_decoded: list[str] = []
+        for item, pixels in read_pixels(slices):
+            if isinstance(pixels, DecodeError):
+                self.not_decoded.append(str(pixels))
+                continue
+            image, _, _ = model_image(item, pixels, size, intensity)
+            images.append(image.astype(np.float16))
+            self.keys.append(item.key)
+            self.groups.append(item.group)
+        if not images:
+            raise ReadError(f"{self.not_decoded[0]} (nor can any other slice of its side)")
+        self.images = torch.from_numpy(np.stack(images)[:, None])
+
+    @classmethod
+    def open(
+        cls,
+        paths: str | Path | Sequence[str | Path],
+        size: int,
+        *,
+        intensity: str | None = None,
+        modality: str | None = None,
+    ) -> CanvasSlices:
+        """Read all slices of files and folders.
+
+        Raises:
+            ReadError: there are none.
+        """
+        return cls(
+            [s for study in _studies(paths, modality) for s in study.slices], size, intensity
+        )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return {
+            "image": MetaTensor(
+                self.images[index].float(), meta={"filename_or_obj": self.keys[index]}
+            ),
+            "key": self.keys[index],
+            "group": self.groups[index],
+        }
+
+
+class SliceDataset(Dataset[Mapping[str, Any]]):
+    """Items with a transform whose every draw has a key: seed, epoch and slice.
+
+    A slice is augmented and corrupted alike whatever the order, the batch size, the number of
+    loader processes, or how often training was taken up again.
+
+    Args:
+        data: the items.
+        transform: is given the random state of an item before it is called.
+        seed: of the whole training.
+
+    Attributes:
+        epoch: counts up from 1; set it before each epoch.
+    """
+
+    def __init__(
+        self, data: Sequence[Mapping[str, Any]], transform: Transform, seed: int = 0
+    ) -> None:
+        self.data = data
+        self.transform = transform
+        self.seed = seed
+        self.epoch = 1
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        item = self.data[index]
+        if isinstance(self.transform, Randomizable):
+            key = f"{self.seed} {self.epoch} {item['key']}".encode()
+            digest = hashlib.blake2b(key, digest_size=4).digest()
+            self.transform.set_random_state(seed=int.from_bytes(digest, "little"))
+        transformed: Mapping[str, Any] = self.transform(item)
+        return transformed
+
+
+def _studies(paths: str | Path | Sequence[str | Path], modality: str | None) -> tuple[Study, ...]:
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    studies = open_studies(paths, modality=modality).studies
+    if not studies:
+        raise ReadError(f"{', '.join(map(str, paths))}: holds no slice that can be read")
+    return studies
+
+
+def _of(slices: Sequence[Slice], groups: frozenset[str]) -> list[Slice]:
+    return [item for item in slices if item.group in groups]

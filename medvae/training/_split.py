@@ -1,0 +1,78 @@
+"""Which patients a model learns from and which it is tested on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.atomic import write_text
+from medvae.errors import ReadError, UsageProblem
+from medvae.records import Slice
+
+__all__ = ["Split", "make_split", "read_split", "write_split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The patient groups of either side; groups on neither side are not used."""
+
+    training: frozenset[str]
+    validation: frozenset[str]
+
+
+def make_split(slices: Iterable[Slice], share: float, seed: int) -> Split:
+    """Split by patient, in an order that the seed gives and that new patients do not change.
+
+    Args:
+        slices: what there is to learn from.
+        share: how much of the patients is for validation, at least one of them.
+        seed: other seeds give other splits.
+
+    Raises:
+        UsageProblem: there is one patient only.
+    """
+    groups = sorted({item.group for item in slices}, key=lambda group: _order(group, seed))
+    if len(groups) < 2:
+        raise UsageProblem(
+            "the slices are of one patient: give those of two at least, or labels that name "
+            "patients, so that one can be held out"
+        )
+    held_out = min(max(round(share * len(groups)), 1), len(groups) - 1)
+    return Split(frozenset(groups[held_out:]), frozenset(groups[:held_out]))
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write a split as JSON."""
+    sides = {"training": sorted(split.training), "validation": sorted(split.validation)}
+    write_text(path, json.dumps(sides, indent=1) + "\n")
+
+
+def read_split(path: Path, slices: Sequence[Slice]) -> Split:
+    """Read a split and check it against the slices that there are.
+
+    Raises:
+        ReadError: the file is not a split, or leaves one of the sides without any slice.
+    """
+    try:
+        sides = json.loads(path.read_text(encoding="utf-8"))
+        split = Split(frozenset(sides["training"]), frozenset(sides["validation"]))
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ReadError(
+            f"{path}: is no split: it must be JSON with lists of patient groups as 'training' and "
+            "'validation'"
+        ) from error
+    if both := split.training & split.validation:
+        raise ReadError(f"{path}: {len(both)} patients are on both sides, such as {min(both)}")
+    there = Counter(item.group for item in slices)
+    for side in ("training", "validation"):
+        if not any(there[group] for group in getattr(split, side)):
+            raise ReadError(f"{path}: none of the {side} patients is among the slices")
+    return split
+
+
+def _order(group: str, seed: int) -> bytes:
+    return hashlib.blake2b(group.encode(), key=str(seed).encode()).digest()

@@ -1,0 +1,204 @@
+"""The door to a training: makes the folder of a run from a bundle, and runs it there."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from medvae.atomic import write_text
+from medvae.bundle import find_bundle
+from medvae.errors import MedvaeError, UsageProblem
+
+__all__ = ["prepare_run", "train"]
+
+_MAIN = {
+    "train.json",
+    "evaluate.json",
+    "inference.json",
+    "metadata.json",
+    "multi_gpu_train.json",
+}
+"""What is in a bundle's ``configs`` and is no variant."""
+
+_COPIED = (
+    "configs/metadata.json",
+    "configs/logging.conf",
+    "configs/multi_gpu_train.json",
+    "configs/evaluate.json",
+    "configs/inference.json",
+    "docs",
+    "LICENSE",
+)
+
+
+def train(
+    data: Sequence[str | Path],
+    bundle: str | Path,
+    out: str | Path,
+    *,
+    variant: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+) -> dict[str, float]:
+    """Train a bundle on studies; the folder of the run becomes a bundle itself.
+
+    Under ``torchrun`` each process calls this, and they train together.
+
+    Args:
+        data: files and folders, as ``open_studies`` reads them.
+        bundle: path of a bundle, or the name of one that ships.
+        out: folder of the run.
+        variant: one of the bundle's overlays.
+        settings: values of the config by key, such as ``{"epochs": 5}``.
+        resume: go on from the last checkpoint of ``out``.
+
+    Returns:
+        What the model reaches on held-out patients.
+
+    Raises:
+        UsageProblem: the bundle, the variant, a setting or the folder cannot be right.
+        MedvaeError: the data or the training itself fails.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100  # links must stay as they were given
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if together:
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend)
+    if not together or torch.distributed.get_rank() == 0:
+        prepare_run(data, bundle, out, variant=variant, settings=settings or {}, resume=resume)
+    if together:
+        torch.distributed.barrier()
+    files = [out / "configs" / "train.json"]
+    if together:
+        files.append(out / "configs" / "multi_gpu_train.json")
+    # MONAI tells of its own steps on standard output, which is for the figures here.
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
+    workflow = ConfigWorkflow(
+        config_file=[str(file) for file in files],
+        meta_file=str(out / "configs" / "metadata.json"),
+        logging_file=str(out / "configs" / "logging.conf"),
+        workflow_type="train",
+        bundle_root=str(out),
+        resume=resume,
+    )
+    try:
+        workflow.initialize()
+        workflow.run()
+        figures: dict[str, float] = workflow.finalize()[0]
+    except Exception as error:
+        told = _told(error)
+        if told is None:
+            raise
+        raise told from error
+    return figures
+
+
+def prepare_run(
+    data: Sequence[str | Path],
+    bundle: str | Path,
+    out: Path,
+    *,
+    variant: str | None,
+    settings: Mapping[str, Any],
+    resume: bool,
+) -> None:
+    """Make the folder of a run: the bundle with its variant and the settings written into it.
+
+    Raises:
+        UsageProblem: the bundle, the variant, a setting or the folder cannot be right.
+    """
+    if resume:
+        if not (out / "configs" / "train.json").is_file():
+            raise UsageProblem(f"{out}: holds no run to go on with")
+        if settings or variant:
+            raise UsageProblem("a run goes on with its own settings: give none with --resume")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UsageProblem(f"{out}: is not empty: name another folder, or go on with --resume")
+    source = find_bundle(bundle)
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in _config_files(source, variant)])
+    _check_keys(parser, settings)
+    paths = [str(Path(path).resolve()) for path in data]
+    for key, value in {**settings, "dataset_dir": paths}.items():
+        parser[key] = value
+    for name in _COPIED:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, out / name)
+        elif (source / name).is_file():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, out / name)
+    _write_json(out / "configs" / "train.json", parser.get())
+    _agree(out, parser)
+
+
+def _agree(out: Path, parser: ConfigParser) -> None:
+    """Let inference and metadata, which stand alone, say the same of the network."""
+    inference = out / "configs" / "inference.json"
+    if inference.is_file():
+        same = {key: parser[key] for key in ("image_size", "intensity", "network_def")}
+        _write_json(inference, json.loads(inference.read_text(encoding="utf-8")) | same)
+    path = out / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    for tensors in metadata["network_data_format"].values():
+        for tensor in tensors.values():
+            tensor["spatial_shape"] = [parser["image_size"]] * 2
+    _write_json(path, metadata)
+
+
+def _config_files(bundle: Path, variant: str | None) -> list[Path]:
+    files = [bundle / "configs" / "train.json"]
+    if not files[0].is_file():
+        raise UsageProblem(f"{bundle}: has no configs/train.json: it cannot be trained")
+    if variant is not None:
+        overlay = bundle / "configs" / f"{variant}.json"
+        names = sorted(
+            path.stem for path in overlay.parent.glob("*.json") if path.name not in _MAIN
+        )
+        if variant not in names:
+            raise UsageProblem(
+                f"variant {variant!r}: there is none in {bundle}; it has {', '.join(names)}"
+            )
+        files.append(overlay)
+    return files
+
+
+def _check_keys(parser: ConfigParser, keys: Iterable[str]) -> None:
+    """Refuse a key that the config does not have, naming the one that was probably meant."""
+    for key in keys:
+        if key not in parser:
+            near = difflib.get_close_matches(key, _all_keys(parser.get()), n=1, cutoff=0)
+            raise UsageProblem(f"setting {key!r}: the config has no such key; is it {near[0]!r}?")
+
+
+def _all_keys(config: Any, above: str = "") -> list[str]:
+    keys: list[str] = []
+    items = config.items() if isinstance(config, dict) else enumerate(config)
+    for name, value in items:
+        keys.append(f"{above}{name}")
+        if isinstance(value, dict | list):
+            keys += _all_keys(value, f"{above}{name}::")
+    return keys
+
+
+def _told(error: BaseException) -> MedvaeError | None:
+    """Return what one of our own parts raised, which MONAI wraps in errors about the config."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MedvaeError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=4) + "\n")

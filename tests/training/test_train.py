@@ -1,0 +1,201 @@
+"""A bundle is trained, interrupted, taken up, and becomes a bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medvae.bundle import load_run
+from medvae.errors import MedvaeError, ReadError, TrainingError, UsageProblem
+from medvae.latent import LatentStatistics
+from medvae.training import train
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning"),
+]
+
+SETTINGS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 8,
+    "amp": False,
+    "device": "$torch.device('cpu')",
+}
+
+
+def trained(pictures: Path, out: Path, **settings: Any) -> dict[str, float]:
+    return train([pictures], "slice_vae", out, variant="plain", settings=SETTINGS | settings)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "models" / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.fixture(scope="module")
+def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three epochs."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    trained(pictures, out)
+    return out
+
+
+class TestRun:
+    def test_is_a_bundle_that_opens(self, run: Path) -> None:
+        opened = load_run(run)
+        assert opened.model.image_size == 28
+        assert opened.model.latent_shape == (16,)
+        picture = opened.model.decode(torch.zeros(1, 16))
+        assert picture.shape == (1, 1, 28, 28)
+
+    def test_says_what_it_reaches_on_held_out_patients(self, run: Path) -> None:
+        metadata = json.loads((run / "configs" / "metadata.json").read_text())
+        assert {
+            "psnr",
+            "ssim",
+            "variance_explained",
+            "restoration_40",
+            "active_units",
+            "images_per_second",
+        } <= set(metadata["eval_metrics"])
+        assert metadata["medvae"]["patients"] == {"training": 4, "validation": 1}
+        assert metadata["medvae"]["slices"] == {"training": 24, "validation": 6}
+
+    def test_keeps_the_latents_of_the_training_set(self, run: Path) -> None:
+        statistics = LatentStatistics.load(run / "models")
+        split = json.loads((run / "split.json").read_text())
+        assert len(statistics.keys) == 24
+        assert set(statistics.groups) == set(split["training"])
+
+    def test_shows_its_curves_and_reconstructions(self, run: Path) -> None:
+        for name in ("curves.png", "reconstructions.png"):
+            assert (run / name).read_bytes().startswith(b"\x89PNG")
+        assert list((run / "tensorboard").iterdir())
+
+    def test_configs_hold_the_variant_and_the_settings(self, run: Path) -> None:
+        config = json.loads((run / "configs" / "train.json").read_text())
+        assert config["epochs"] == 3
+        assert config["network_def"]["encoder"]["_target_"] == "medvae.networks.PlainEncoder"
+        inference = json.loads((run / "configs" / "inference.json").read_text())
+        assert inference["network_def"] == config["network_def"]
+        assert not (run / "configs" / "plain.json").exists()
+
+
+def test_the_same_seed_gives_the_same_weights(run: Path, pictures: Path, tmp_path: Path) -> None:
+    trained(pictures, tmp_path / "again")
+    assert same(weights(tmp_path / "again"), weights(run))
+    trained(pictures, tmp_path / "other", seed=1)
+    assert not same(weights(tmp_path / "other"), weights(run))
+
+
+def test_a_killed_training_is_taken_up(run: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    script = (
+        "import sys; from medvae.training import train; "
+        f"train([sys.argv[1]], 'slice_vae', sys.argv[2], variant='plain', settings={SETTINGS!r})"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, str(pictures), str(out)],
+        stderr=subprocess.DEVNULL,
+    )
+    while not (out / "checkpoints" / "last.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "models" / "model.safetensors").exists()
+    train([pictures], "slice_vae", out, resume=True)
+    assert same(weights(out), weights(run))
+    history = torch.load(out / "checkpoints" / "last.pt", weights_only=True)["history"]
+    assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
+
+
+def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path) -> None:
+    script = tmp_path / "together.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from medvae.training import train\n"
+        "train([sys.argv[1]], 'slice_vae', sys.argv[2], variant='plain', "
+        f"settings={SETTINGS | {'batch_size': 4}!r})\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    subprocess.run(
+        [*command, str(script), str(pictures), str(tmp_path / "run")],
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
+    together = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    alone = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+    losses = [[e["loss"] for e in c["history"]["epochs"]] for c in (together, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+class TestWrongUsage:
+    def told(self, error: type[MedvaeError], *arguments: Any, **options: Any) -> str:
+        with pytest.raises(error) as caught:
+            train(*arguments, **options)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    def test_no_readable_slice(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "a.txt").write_text("hello")
+        said = self.told(ReadError, [tmp_path / "data"], "slice_vae", tmp_path / "run")
+        assert "holds no slice that can be read" in said
+
+    def test_one_patient_only(self, pictures: Path, tmp_path: Path) -> None:
+        said = self.told(UsageProblem, [pictures / "p0"], "slice_vae", tmp_path, variant="plain")
+        assert "of one patient" in said
+
+    def test_a_key_that_is_not_in_the_config(self, pictures: Path, tmp_path: Path) -> None:
+        said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, settings={"epoch": 3})
+        assert said == "setting 'epoch': the config has no such key; is it 'epochs'?"
+
+    def test_what_is_no_bundle(self, pictures: Path, tmp_path: Path) -> None:
+        assert "is not a MONAI bundle" in self.told(UsageProblem, [pictures], pictures, tmp_path)
+        assert "there is no such bundle" in self.told(UsageProblem, [pictures], "vae", tmp_path)
+        said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, variant="spacial")
+        assert "there is none in" in said
+        assert "spatial" in said
+
+    def test_an_occupied_folder(self, run: Path, pictures: Path, tmp_path: Path) -> None:
+        assert "is not empty" in self.told(UsageProblem, [pictures], "slice_vae", run)
+        said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, resume=True)
+        assert "holds no run" in said
+        said = self.told(
+            UsageProblem, [pictures], "slice_vae", run, resume=True, settings={"epochs": 9}
+        )
+        assert "its own settings" in said
+
+    def test_a_loss_that_is_no_number(self, pictures: Path, tmp_path: Path) -> None:
+        said = self.told(
+            TrainingError,
+            [pictures],
+            "slice_vae",
+            tmp_path / "run",
+            variant="plain",
+            settings=SETTINGS | {"learning_rate": 1e30, "gradient_norm": 1e30},
+        )
+        assert "the loss became" in said
+
+    def test_a_damaged_checkpoint(self, pictures: Path, tmp_path: Path) -> None:
+        trained(pictures, tmp_path / "run", epochs=1)
+        (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes(b"PK\x03\x04 nothing")
+        said = self.told(ReadError, [pictures], "slice_vae", tmp_path / "run", resume=True)
+        assert "cannot be taken up" in said
