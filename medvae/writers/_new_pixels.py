@@ -1,0 +1,89 @@
+"""New pixels of a slice: in real units, and as the integers that its file would hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.errors import WriteError
+from medvae.records import Pixels
+
+__all__ = ["NewPixels", "Scale"]
+
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Real values are rounded to float32: what that leaves, as a share of the greatest."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The line ``value = slope * stored + intercept`` from stored integers to real units."""
+
+    slope: float
+    intercept: float
+
+    @classmethod
+    def of(cls, source: Pixels) -> Scale | None:
+        """Find the line of a slice; None where there is none, or 64 bits are stored.
+
+        Float has none, and neither have integers that a table scales.
+        """
+        # Of 64 bits the values, float32, tell only a few.
+        if source.stored.dtype.kind not in "iu" or source.stored.dtype.itemsize > 4:
+            return None
+        stored, values = source.stored.astype(np.float64), source.values.astype(np.float64)
+        least, most = stored.argmin(), stored.argmax()
+        span = stored.flat[most] - stored.flat[least]
+        slope = float((values.flat[most] - values.flat[least]) / span) if span else 1.0
+        scale = cls(slope, float(values.flat[least] - slope * stored.flat[least]))
+        off = np.abs(scale.values(stored) - values).max()
+        if slope == 0 or off > _ROUNDING * np.abs(values).max():
+            return None
+        return scale
+
+    def values(self, stored: NDArray[Any]) -> NDArray[np.float64]:
+        """Map stored integers of any shape to real units."""
+        return stored * np.float64(self.slope) + self.intercept
+
+    def stored(self, values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Map real values of any shape to the nearest integers, clipped to those of ``dtype``."""
+        limits = np.iinfo(dtype)
+        nearest = np.rint((values.astype(np.float64) - self.intercept) / self.slope)
+        return nearest.clip(limits.min, limits.max).astype(dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class NewPixels:
+    """The new pixels of one slice, all ``[rows, columns]``.
+
+    Attributes:
+        stored: integers on the source's scale, of its type; the values where it has no scale.
+        values: float32 in real units, not rounded to the scale.
+        scale: of the source.
+    """
+
+    stored: NDArray[Any]
+    values: NDArray[np.float32]
+    scale: Scale | None
+
+    @classmethod
+    def of(cls, source: Pixels, values: NDArray[np.float32]) -> NewPixels:
+        """Put new values, ``[rows, columns]``, in the place of a source's.
+
+        Pixels whose value has not changed, such as padding, keep their stored integer exactly.
+
+        Raises:
+            WriteError: a value is NaN or infinite.
+        """
+        if not np.isfinite(values).all():
+            wrong = int((~np.isfinite(values)).sum())
+            raise WriteError(f"{wrong} new pixels of a slice are NaN or infinite: not written")
+        scale = Scale.of(source)
+        if scale is None:
+            return cls(values, values, None)
+        stored = scale.stored(values, source.stored.dtype)
+        same = values == source.values
+        stored[same] = source.stored[same]
+        return cls(stored, values, scale)

@@ -1,0 +1,100 @@
+"""NIfTI: a series as one volume, or as several where it lies on no single grid."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.atomic import write_bytes
+from medvae.records import Series, Slice
+from medvae.writers._grid import Part, regular_parts
+from medvae.writers._new_pixels import NewPixels, Scale
+
+__all__ = ["write_nifti"]
+
+_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+_ALIGNED = 2
+"""NIfTI's code for coordinates that are those of another file: here, of the source."""
+
+_LEVEL = 1
+"""Of compression, as nibabel has it: noise hardly shrinks further."""
+
+
+def write_nifti(folder: Path, series: Series, pixels: Sequence[NewPixels]) -> list[Path]:
+    """Write a series as ``KEY.nii.gz``; in parts, ``KEY_1of2.nii.gz`` and so on.
+
+    Voxels are the source's integers with its slope and intercept where that gives the new values
+    exactly, else float32 in real units; never inverted. The slices of a series whose place in the
+    patient is unknown are stacked in order, without form codes.
+
+    Args:
+        folder: where to.
+        series: gives key and geometry.
+        pixels: of each of its slices.
+
+    Raises:
+        WriteError: the series fits in no volume, or the file system refuses.
+    """
+    parts = regular_parts(series)
+    files = []
+    for number, part in enumerate(parts, 1):
+        of_all = f"_{number:0{len(str(len(parts)))}}of{len(parts)}" if len(parts) > 1 else ""
+        path = folder / f"{series.key}{of_all}.nii.gz"
+        own = [pixels[place] for place in part.places]
+        data = _encoded(series.slices[part.places[0]], part, own)
+        write_bytes(path, gzip.compress(data, _LEVEL, mtime=0))
+        files.append(path)
+    return files
+
+
+def _encoded(first: Slice, part: Part, pixels: Sequence[NewPixels]) -> bytes:
+    """Return the header and the voxels of a part."""
+    voxels, scale = _voxels(pixels)
+    header = nibabel.Nifti1Header(endianness="<")
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape[::-1])
+    header.set_dim_info(slice=2)
+    header.set_xyzt_units("mm")
+    notes = ["written by medvae"]
+    if part.affine is None:
+        notes.append("place in the patient unknown")
+        across, down = (first.geometry.spacing or (1.0, 1.0))[::-1]
+        header.set_zooms((across, down, first.geometry.thickness or 1.0))
+        # Without form codes nibabel takes columns to run to the left, as they should in a picture,
+        # but rows to the front: reversed, the picture stands upright.
+        voxels = voxels[:, ::-1]
+    else:
+        header.set_qform(_TO_RAS @ part.affine, _ALIGNED)
+        header.set_sform(_TO_RAS @ part.affine, _ALIGNED)
+    if first.inverted:
+        notes.append("low values are shown bright")
+    header["descrip"] = "; ".join(notes)
+    header["scl_slope"], header["scl_inter"] = scale.slope, scale.intercept
+    header["vox_offset"] = header.single_vox_offset
+    no_extension = bytes(4)
+    little = np.ascontiguousarray(voxels, voxels.dtype.newbyteorder("<"))
+    return b"".join((header.binaryblock, no_extension, little.data))
+
+
+def _voxels(pixels: Sequence[NewPixels]) -> tuple[NDArray[Any], Scale]:
+    """Return ``[slices, rows, columns]``, and the scale that gives the values of the voxels."""
+    first = pixels[0]
+    if first.scale is not None:
+        # The header has 32 bits for each; what they give is what readers get.
+        slope, intercept = np.float32(first.scale.slope), np.float32(first.scale.intercept)
+        scale = Scale(float(slope), float(intercept))
+        if all(_is_exact(one, scale, first.stored.dtype) for one in pixels):
+            return np.stack([one.stored for one in pixels]), scale
+    return np.stack([one.values for one in pixels]), Scale(1.0, 0.0)
+
+
+def _is_exact(pixels: NewPixels, scale: Scale, dtype: np.dtype[Any]) -> bool:
+    values = scale.values(pixels.stored).astype(np.float32)
+    return pixels.stored.dtype == dtype and bool((values == pixels.values).all())

@@ -1,0 +1,72 @@
+"""PNG: a picture of 8 or 16 bits for each slice."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from medvae.atomic import write_bytes
+from medvae.records import Series
+from medvae.writers._new_pixels import NewPixels, Scale
+
+__all__ = ["write_png"]
+
+
+def write_png(folder: Path, series: Series, pixels: Sequence[NewPixels]) -> list[Path]:
+    """Write each slice as ``KEY/PLACE_KEY.png``, with the keys of the series and of the slice.
+
+    Unsigned integers of 8 or 16 bits are written as they would be stored: nothing is lost, and
+    pictures of a series can be compared. To signed ones 128 or 32768 is added. All else, such as
+    float, is spread from its least to its greatest over 16 bits, slice by slice. A slice whose low
+    values are shown bright is inverted, because PNG cannot say so. The comment in the file says how
+    real units come from its integers.
+
+    Args:
+        folder: where to.
+        series: gives the keys.
+        pixels: of each of its slices.
+
+    Raises:
+        WriteError: the file system refuses.
+    """
+    digits = len(str(len(pixels)))
+    files = []
+    for place, (native, new) in enumerate(zip(series.slices, pixels, strict=True), 1):
+        path = folder / series.key / f"{place:0{digits}}_{native.key}.png"
+        write_bytes(path, _encoded(*_shown(new, native.inverted)))
+        files.append(path)
+    return files
+
+
+def _shown(new: NewPixels, inverted: bool) -> tuple[NDArray[Any], Scale]:
+    """Return unsigned integers, ``[rows, columns]``, and the scale that leads back from them."""
+    kept = new.stored.dtype
+    if new.scale is not None and kept.itemsize <= 2:
+        least = int(np.iinfo(kept).min)
+        dtype = np.dtype(f"u{kept.itemsize}")
+        integers = (new.stored.astype(np.int32) - least).astype(dtype)
+        scale = Scale(new.scale.slope, new.scale.intercept + new.scale.slope * least)
+    else:
+        low, high = float(new.values.min()), float(new.values.max())
+        dtype = np.dtype(np.uint16)
+        scale = Scale((high - low) / 65535 or 1.0, low)
+        integers = scale.stored(new.values, dtype)
+    if not inverted:
+        return integers, scale
+    top = int(np.iinfo(dtype).max)
+    return (top - integers).astype(dtype), Scale(-scale.slope, scale.intercept + scale.slope * top)
+
+
+def _encoded(integers: NDArray[Any], scale: Scale) -> bytes:
+    comment = PngInfo()
+    comment.add_text("Comment", f"value = {scale.slope:.9g} * pixel + {scale.intercept:.9g}")
+    file = io.BytesIO()
+    Image.fromarray(integers).save(file, "PNG", pnginfo=comment)
+    return file.getvalue()
