@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from medvae.errors import MedvaeError, UsageProblem
+from medvae_cli.denoise import denoise
 from medvae_cli.inspect import inspect
 from medvae_cli.printing import printable
+from medvae_cli.train import train
 
 __all__ = ["cli", "main"]
 
@@ -53,7 +55,8 @@ def cli(debug: bool) -> None:
     """
 
 
-cli.add_command(inspect)
+for command in (inspect, train, denoise):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -1,0 +1,117 @@
+"""``medvae denoise``: studies as a trained model reconstructs them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medvae_cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from medvae.denoise import Denoised
+
+__all__ = ["denoise"]
+
+_FEW = 3
+"""So many failures of one reason are listed by name, more of them as a count."""
+
+
+@click.command()
+@click.argument(
+    "studies",
+    nargs=-1,
+    required=True,
+    metavar="STUDIES...",
+    type=click.Path(exists=True, path_type=Path),
+)
+@click.option(
+    "--model",
+    required=True,
+    metavar="RUN",
+    help="What 'medvae train' wrote: the folder of a run, or any trained bundle like it.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the results: empty, or not there yet.",
+)
+@click.option(
+    "--format",
+    "formats",
+    default="nifti",
+    show_default=True,
+    metavar="F[,F]",
+    help="Of the results: nifti, png, or nifti,png.",
+)
+@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that read.  [default: one for each processor, 8 at most]",
+)
+@click.pass_context
+def denoise(
+    ctx: click.Context,
+    studies: tuple[Path, ...],
+    model: str,
+    out: Path,
+    formats: str,
+    modality: str | None,
+    workers: int | None,
+) -> None:
+    """Smooth slices: each becomes what a trained model makes of it, at native size and in native
+    units.
+
+    What is finer than the model's canvas is smoothed away, and a finding that the model has never
+    seen may be too. What the model's intensity range cuts off is added again, and padding stays
+    as it is. Results have names of their own: none of a patient. Exit code 1 says that nothing
+    could be written.
+
+    \b
+    Examples:
+      medvae denoise studies/ --model runs/first --out smooth
+      medvae denoise studies/ --model runs/first --out smooth --format nifti,png --modality MR
+    """
+    import medvae.denoise
+
+    with progress_bar("Reading headers", "Denoising slices") as progress:
+        denoised = medvae.denoise.denoise(
+            studies,
+            model,
+            out,
+            modality=modality,
+            formats=[name.strip() for name in formats.split(",") if name.strip()],
+            workers=workers,
+            progress=progress,
+        )
+    for line in _lines(denoised, out):
+        click.echo(line)
+    if not denoised.files:
+        why = "for the reasons above" if denoised.failures else "none of the files could be read"
+        click.echo(f"Error: nothing could be denoised: {why}", err=True)
+        ctx.exit(1)
+
+
+def _lines(denoised: Denoised, out: Path) -> Iterator[str]:
+    """Say it in words, for a person."""
+    yield (
+        f"{denoised.series} series, {_count(denoised.slices, 'slice')}: "
+        f"{_count(len(denoised.files), 'file')} in {out}"
+    )
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for failure in denoised.failures:
+        reasons[failure.why].append(failure.where)
+    for why, places in reasons.items():
+        if len(places) > _FEW:
+            yield f"  failed {len(places)} times, first in {places[0]}: {why}"
+        else:
+            yield from (f"  failed {where}: {why}" for where in places)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

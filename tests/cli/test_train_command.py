@@ -1,0 +1,74 @@
+"""``medvae train`` as its users see it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from medvae_cli.main import cli
+
+
+def medvae_train(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["train", *map(str, arguments)])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    random = np.random.default_rng(0)
+    for patient in range(3):
+        (folder / f"p{patient}").mkdir(parents=True)
+        for index in range(4):
+            pixels = random.integers(0, 256, (28, 28), dtype="uint8")
+            Image.fromarray(pixels).save(folder / f"p{patient}" / f"{index}.png")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_trains_and_says_what_it_reaches(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("--variant", "plain", "--epochs", "1", "--batch-size", "4", "--no-amp")
+    settings = ("--device", "cpu", "--modality", "MR", "--set", "patience=3")
+    result = medvae_train(pictures, "--out", out, *arguments, *settings)
+    assert result.exit_code == 0, result.output
+    assert "psnr: " in result.stdout
+    assert f"the run is a bundle: {out}" in result.stdout
+    config = json.loads((out / "configs" / "train.json").read_text())
+    assert (config["patience"], config["amp"], config["batch_size"]) == (3, False, 4)
+    metadata = json.loads((out / "configs" / "metadata.json").read_text())
+    assert metadata["medvae"]["modalities"] == ["MR"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Missing option '--out'"),
+        (("--out", "run", "--set", "epochs"), "'epochs' is not of the form key=value"),
+        (("--out", "run", "--set", "epoch=3"), "is it 'epochs'?"),
+        (("--out", "run", "--epochs", "0"), "0 is not in the range"),
+        (("--out", "run", "--bundle", "nothing"), "there is no such bundle"),
+        (("--out", "run", "--variant", "spacial"), "there is none in"),
+        (("--out", "run", "--resume"), "holds no run to go on with"),
+    ],
+)
+def test_wrong_usage(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(pictures.parent)
+    result = medvae_train(pictures, *arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_to_read(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("hello")
+    result = medvae_train(tmp_path / "data", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert result.stderr == (f"Error: {tmp_path / 'data'}: holds no slice that can be read\n")
