@@ -124,16 +124,21 @@ class Assembly:
             name = member.file.uid if member.file.named else str(member.path)
             named[name, member.frame.frame, member.frame.time].append(member)
         once, copies = [], []
-        for twins in named.values():
-            once.append(twins[0])
-            if len({self._digest(twin) for twin in twins} if len(twins) > 1 else "1") > 1:
-                names = " and ".join(twin.path.name for twin in twins[:2])
-                raise StackRefused(f"{names} have the same SOPInstanceUID and different pixels")
-            if len({twin.frame.position for twin in twins}) > 1:
-                names = " and ".join(twin.path.name for twin in twins[:2])
-                raise StackRefused(f"{names} have the same SOPInstanceUID and different places")
-            copies += [(twin, twins[0]) for twin in twins[1:]]
+        for first, *others in named.values():
+            once.append(first)
+            copies += [(other, first) for other in others]
+            for other in others:
+                self._check_twins(first, other)
         return once, copies
+
+    def _check_twins(self, one: Member, other: Member) -> None:
+        """Refuse two images that carry the same name without being the same."""
+        differ = "places" if one.frame.position != other.frame.position else ""
+        if not differ and self._digest(one) != self._digest(other):
+            differ = "pixels"
+        if differ:
+            names = f"{one.path.name} and {other.path.name}"
+            raise StackRefused(f"{names} have the same SOPInstanceUID and different {differ}")
 
     def _report_copies(self, copies: Iterable[tuple[Member, Member]]) -> None:
         for copy, kept in copies:
