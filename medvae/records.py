@@ -25,6 +25,7 @@ __all__ = [
     "Finding",
     "Geometry",
     "Labels",
+    "Layout",
     "Mask",
     "Pixels",
     "Series",
@@ -182,6 +183,28 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where uncompressed pixels stand in a file, and what their numbers mean.
+
+    Attributes:
+        offset: of the first byte of the first frame.
+        dtype: of a number, such as ``<i2``.
+        unused: how many of a number's highest bits mean nothing.
+        shape: rows and columns of a frame.
+        slope, intercept: real values are ``slope * stored + intercept``.
+        padding: first and last number that mark padding.
+    """
+
+    offset: int
+    dtype: str
+    unused: int
+    shape: tuple[int, int]
+    slope: float
+    intercept: float
+    padding: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the pixels of a slice are. It names files and ids of patients: never written out.
 
@@ -193,6 +216,7 @@ class Source:
         time: for a volume of four dimensions, the index along the fourth.
         uid: SOPInstanceUID, or a fingerprint of the file's content.
         series_uid: SeriesInstanceUID, or empty.
+        layout: of the pixels, where they need no decoder.
     """
 
     path: Path
@@ -202,6 +226,7 @@ class Source:
     time: int = 0
     uid: str = ""
     series_uid: str = ""
+    layout: Layout | None = None
 
 
 @dataclass(frozen=True, eq=False)

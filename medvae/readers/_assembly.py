@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from medvae.readers._files import FileReport, Found
 from medvae.readers._flags import geometry_flags
@@ -13,7 +14,7 @@ from medvae.readers._headers import FileHeader, FrameHeader
 from medvae.readers._pixels import PixelLoader, request_for
 from medvae.readers._stacks import Member, Stack, StackRefused, sort_stack
 from medvae.readers._workers import Workers
-from medvae.records import Geometry, Series, Slice, Source, Study, pseudonym
+from medvae.records import Geometry, Layout, Series, Slice, Source, Study, pseudonym
 
 __all__ = ["Assembly"]
 
@@ -276,7 +277,14 @@ def _source(member: Member) -> Source:
         time=frame.time,
         uid=file.uid,
         series_uid=file.series_uid,
+        layout=None if file.layout is None else _layout(file.layout),
     )
+
+
+def _layout(fields: dict[str, Any]) -> Layout:
+    """Make a layout of what JSON has left of one."""
+    tuples: dict[str, Any] = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
+    return Layout(**{**fields, **tuples})
 
 
 def _pair(numbers: Sequence[float] | None) -> tuple[float, float] | None:

@@ -15,7 +15,12 @@ from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 from pydicom.tag import Tag
 
 from medvae.readers._decoded import Decoded
-from medvae.readers._dicom_frames import FRAME_TAGS, describe_frames, functional_group
+from medvae.readers._dicom_frames import (
+    FRAME_TAGS,
+    Attributes,
+    describe_frames,
+    functional_group,
+)
 from medvae.readers._dicom_pixel_data import check_pixel_data
 from medvae.readers._fingerprint import fingerprint
 from medvae.readers._headers import FileHeader, Refused, Skipped
@@ -34,6 +39,9 @@ IMAGE_CLASSES = {
     uids.LegacyConvertedEnhancedCTImageStorage,
     uids.LegacyConvertedEnhancedMRImageStorage,
 }
+
+_PLAIN = {uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian}
+"""Transfer syntaxes whose pixels stand in the file as they are in memory."""
 
 _MAX_INFLATED = 2**28
 """Bytes that a deflated file may become."""
@@ -61,6 +69,9 @@ _TAGS = [
         "PixelRepresentation",
         "RescaleSlope",
         "RescaleIntercept",
+        "ModalityLUTSequence",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
         *FRAME_TAGS,
     )
 ]
@@ -92,7 +103,8 @@ def describe(path: Path, head: bytes) -> FileHeader:
                 raise Refused(f"it is truncated: {have} of {need} bytes of pixel data are there")
         else:
             check_pixel_data(file, path.stat().st_size, need, frames, syntax)
-    return _header(path, header, rows, columns, frames)
+        layout = _layout(header, (rows, columns), file.tell()) if syntax in _PLAIN else None
+    return _header(path, header, rows, columns, frames, layout)
 
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
@@ -235,7 +247,37 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
     return uids.UID(syntax)
 
 
-def _header(path: Path, header: dict[str, Any], rows: int, columns: int, frames: int) -> FileHeader:
+def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> dict[str, Any] | None:
+    """Describe pixels that can be taken from the file as they are; None where they cannot."""
+    bits = header["BitsAllocated"]
+    if (
+        bits not in (8, 16, 32)
+        or "ModalityLUTSequence" in header
+        or "SharedFunctionalGroupsSequence" in header
+        or "PerFrameFunctionalGroupsSequence" in header
+    ):
+        return None
+    dtype = np.dtype(f"<{'i' if header['PixelRepresentation'] else 'u'}{bits // 8}")
+    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    return {
+        "offset": offset,
+        "dtype": dtype.str,
+        "unused": max(bits - header["BitsStored"], 0),
+        "shape": shape,
+        "slope": 1.0 if slope is None else float(slope),
+        "intercept": 0.0 if intercept is None else float(intercept),
+        "padding": _padding(header, dtype),
+    }
+
+
+def _header(
+    path: Path,
+    header: dict[str, Any],
+    rows: int,
+    columns: int,
+    frames: int,
+    layout: dict[str, Any] | None,
+) -> FileHeader:
     number = header.get("InstanceNumber")
     return FileHeader(
         format="dicom",
@@ -251,12 +293,13 @@ def _header(path: Path, header: dict[str, Any], rows: int, columns: int, frames:
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
         instance=int(number) if isinstance(number, int) else None,
         frames=describe_frames(header, rows, columns, frames),
+        layout=layout,
     )
 
 
 def _decoded(dataset: Dataset, stored: NDArray[Any], frame: int) -> Decoded:
     """Add the real values of a frame to its stored ones."""
-    padding = _padding(dataset, stored)
+    padding = _padding(dataset, stored.dtype)
     if "ModalityLUTSequence" in dataset:
         values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
         return Decoded(stored, padding=padding, values=values)
@@ -271,22 +314,22 @@ def _decoded(dataset: Dataset, stored: NDArray[Any], frame: int) -> Decoded:
     )
 
 
-def _padding(dataset: Dataset, stored: NDArray[Any]) -> tuple[float, float] | None:
+def _padding(dataset: Attributes, dtype: np.dtype[Any]) -> tuple[float, float] | None:
     """Return the range of stored values that mark padding."""
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return None
     other = dataset.get("PixelPaddingRangeLimit")
-    ends = [_as_stored(v, stored) for v in (value, value if other is None else other)]
+    ends = [_as_stored(v, dtype) for v in (value, value if other is None else other)]
     return min(ends), max(ends)
 
 
-def _as_stored(value: Any, stored: NDArray[Any]) -> int:
+def _as_stored(value: Any, dtype: np.dtype[Any]) -> int:
     """Read a value whose sign a wrong VR may have lost, as the pixels' own type."""
-    bits = 8 * stored.dtype.itemsize
+    bits = 8 * dtype.itemsize
     raw = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
     number: int = raw % 2**bits
-    signed = stored.dtype.kind == "i" and number >= 2 ** (bits - 1)
+    signed = dtype.kind == "i" and number >= 2 ** (bits - 1)
     return number - 2**bits if signed else number
 
 

@@ -51,6 +51,7 @@ class FileHeader:
         instance: InstanceNumber.
         flags: what is unusual about the file.
         beside: name of a file beside it that holds its voxels.
+        layout: fields of a ``records.Layout``, where its pixels need no decoder.
     """
 
     format: str
@@ -67,6 +68,7 @@ class FileHeader:
     instance: int | None = None
     flags: list[str] = field(default_factory=list)
     beside: str = ""
+    layout: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""

@@ -137,4 +137,5 @@ def request_for(source: Source) -> dict[str, Any]:
         "frame": source.frame,
         "axis": source.axis,
         "time": source.time,
+        "layout": source.layout and vars(source.layout),
     }

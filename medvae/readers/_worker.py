@@ -20,6 +20,7 @@ import numpy as np
 
 from medvae.readers._decoded import Decoded
 from medvae.readers._headers import Outcome, Refused, Skipped
+from medvae.readers._plain import read_plain
 from medvae.readers._sniff import HEAD, sniff
 
 Answer = tuple[dict[str, Any], list[Any]]
@@ -42,8 +43,12 @@ class Reader:
 
     def pixels(self, request: dict[str, Any]) -> Answer:
         """Decode one slice."""
-        decode = self._open(Path(request["path"]), request["format"])
-        decoded = decode(request["frame"], request["axis"], request["time"])
+        path, layout = Path(request["path"]), request.get("layout")
+        if layout is None:
+            decode = self._open(path, request["format"])
+            decoded = decode(request["frame"], request["axis"], request["time"])
+        else:
+            decoded = read_plain(path, layout, request["frame"])
         arrays = [a for a in (decoded.stored, decoded.values) if a is not None]
         arrays = [np.ascontiguousarray(array) for array in arrays]
         return {

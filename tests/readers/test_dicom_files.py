@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom import uid as uids
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
@@ -46,6 +46,19 @@ class TestValues:
         assert pixels.values.dtype == np.float32
         np.testing.assert_array_equal(pixels.stored, stored)
         np.testing.assert_array_equal(pixels.values, stored.astype(float) * 0.25 - 12.5)
+
+    @pytest.mark.parametrize("signed", [0, 1])
+    @pytest.mark.parametrize("bits", [12, 16])
+    def test_stored_values_are_those_of_pydicom(
+        self, tmp_path: Path, signed: int, bits: int
+    ) -> None:
+        stored = np.random.default_rng(0).integers(0, 2**16, (ROWS, COLUMNS), "u2")
+        dataset = dicom_slice(pixels=stored, BitsStored=bits, HighBit=bits - 1)
+        dataset.PixelRepresentation = signed
+        expected = dcmread(save(dataset, tmp_path / "image")).pixel_array
+        (item,) = open_studies([tmp_path]).slices
+        np.testing.assert_array_equal(item.pixels().stored, expected)
+        assert item.pixels().stored.dtype == expected.dtype
 
     def test_hounsfield_units(self, tmp_path: Path) -> None:
         stored = indexed(0)
