@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,34 @@ class TestRun:
         inference = json.loads((run / "configs" / "inference.json").read_text())
         assert inference["network_def"] == config["network_def"]
         assert not (run / "configs" / "plain.json").exists()
+
+
+SMALL = {"image_size": 32, "epochs": 1, "batch_size": 12}
+CONNECTED = {"_target_": "medvae.networks.FullyConnectedLatent", "hidden": [32, 24]}
+DECODER = {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8, 8, 8, 8, 8]}
+
+
+@pytest.mark.parametrize(
+    ("variant", "smaller"),
+    [
+        ("published", {"network_def::encoder::model": "b0"}),
+        ("unit_variance", {"network_def::encoder::model": "b0"}),
+        ("spatial", {"network_def::encoder::model": "b0"}),
+        ("residual", {}),
+        ("vgg11", {"network_def::latent": CONNECTED, "network_def::decoder": DECODER}),
+        ("resnet152", {"network_def::latent": {**CONNECTED, "pool": True}}),
+    ],
+)
+def test_every_variant_trains_two_steps(
+    pictures: Path, tmp_path: Path, variant: str, smaller: dict[str, Any]
+) -> None:
+    settings = SETTINGS | SMALL | smaller
+    train([pictures], "slice_vae", tmp_path / "run", variant=variant, settings=settings)
+    model = load_run(tmp_path / "run").model
+    steps = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["iteration"]
+    assert steps == 2
+    assert model.decode(torch.zeros(1, *model.latent_shape)).shape == (1, 1, 32, 32)
+    shutil.rmtree(tmp_path / "run")  # some of these are large
 
 
 def test_the_same_seed_gives_the_same_weights(run: Path, pictures: Path, tmp_path: Path) -> None:
