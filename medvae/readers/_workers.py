@@ -51,6 +51,9 @@ class Reply:
         return "outcome" in self.data
 
 
+_STOPPED = Reply({"outcome": "refused", "reason": "reading was stopped before it was its turn"})
+
+
 class Workers:
     """Worker processes that read headers and decode slices.
 
@@ -88,7 +91,7 @@ class Workers:
         try:
             while len(replies) < len(requests):
                 request = requests[len(replies)]
-                known = self._broken.get(_identity(request["path"]))
+                known = _STOPPED if self._closed else self._broken.get(_identity(request["path"]))
                 if known is not None:
                     replies.append(known)
                     continue
@@ -103,10 +106,13 @@ class Workers:
 
     def _again(self, worker: _Worker, request: Request, lost: _Lost) -> Reply:
         """Ask once more what a worker was lost over, unless it took too long."""
-        if isinstance(lost, _Crashed) and not self._closed:
+        if self._closed:
+            return _STOPPED
+        if isinstance(lost, _Crashed):
             # The worker may have been ended from outside: only a second crash is the file's doing.
             try:
-                return next(worker.ask([request], self.seconds))
+                (reply,) = worker.ask([request], self.seconds)
+                return reply
             except _Lost as twice:
                 lost = twice
         # A file that has cost workers is not given to others, unless it has changed since.

@@ -200,6 +200,18 @@ class TestWorkers:
             time.sleep(0.2)
             assert "header" in self.ask(workers, paths[1])
 
+    def test_closing_does_not_wait_for_what_hangs(self, good: Path) -> None:
+        os.mkfifo(good / "pipe")
+        requests = [{"task": "header", "path": str(good / "pipe")}] * 3
+        workers = Workers(1)
+        asked = threading.Thread(target=workers.ask_many, args=(requests,))
+        asked.start()
+        time.sleep(0.5)
+        start = time.monotonic()
+        workers.close()
+        asked.join()
+        assert time.monotonic() - start < 10
+
     def test_a_file_that_is_replaced_is_read_again(self, good: Path) -> None:
         os.mkfifo(good / "file")
         with Workers(1, seconds=1.5) as workers:
