@@ -142,12 +142,14 @@ class Workers:
 
     def close(self) -> None:
         """End the processes, whatever they are doing."""
+        if self._closed:
+            return
         self._closed = True
         for worker in self._workers:
             worker.kill()
         self._threads.shutdown(cancel_futures=True)
-        for worker in self._workers:
-            worker.end()
+        for _ in self._workers:
+            self._idle.get().end()  # once whoever used it has seen that it is gone
 
     def __enter__(self) -> Workers:
         return self

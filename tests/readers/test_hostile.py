@@ -209,6 +209,7 @@ class TestWorkers:
         time.sleep(0.5)
         start = time.monotonic()
         workers.close()
+        workers.close()
         asked.join()
         assert time.monotonic() - start < 10
 
