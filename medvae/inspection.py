@@ -36,16 +36,20 @@ class Inspection:
         counts = Counter(report.outcome for report in self.files)
         return {"read": counts["read"], "skipped": counts["skipped"], "refused": counts["refused"]}
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many patients, studies, series and slices there are."""
+        return {
+            "patients": len({study.group for study in self.studies}),
+            "studies": len(self.studies),
+            "series": sum(len(study.series) for study in self.studies),
+            "slices": len(self.slices),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return it all as plain JSON values."""
         return {
-            "counts": {
-                **self.counts,
-                "patients": len({study.group for study in self.studies}),
-                "studies": len(self.studies),
-                "series": sum(len(study.series) for study in self.studies),
-                "slices": len(self.slices),
-            },
+            "counts": {**self.counts, **self.totals},
             "files": [
                 {"path": str(report.path), "outcome": report.outcome, "reason": report.reason}
                 for report in self.files

@@ -38,6 +38,19 @@ def true_index(item: Slice) -> int:
     return int(item.pixels().stored[0, 0])
 
 
+def world_of_pixels(item: Slice) -> NDArray[np.float64]:
+    """Return the LPS position of every pixel, ``[rows, columns, 3]``, from the geometry alone."""
+    geometry = item.geometry
+    assert geometry.position
+    assert geometry.spacing
+    assert geometry.along_row
+    assert geometry.along_column
+    rows, columns = np.mgrid[: item.shape[0], : item.shape[1]][..., None]
+    across = np.array(geometry.along_row) * geometry.spacing[1]
+    down = np.array(geometry.along_column) * geometry.spacing[0]
+    return np.array(geometry.position) + columns * across + rows * down
+
+
 def dicom_slice(
     index: int = 0,
     *,

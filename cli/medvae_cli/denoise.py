@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medvae_cli.printing import printable
 from medvae_cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def denoise(
             progress=progress,
         )
     for line in _lines(denoised, out):
-        click.echo(line)
+        click.echo(printable(line))
     if not denoised.files:
         why = "for the reasons above" if denoised.failures else "none of the files could be read"
         click.echo(f"Error: nothing could be denoised: {why}", err=True)

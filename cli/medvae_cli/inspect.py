@@ -115,7 +115,7 @@ def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> 
 
 def _lines(inspection: Inspection) -> Iterator[str]:
     """Say it in words, for a person."""
-    counts = inspection.to_json()["counts"]
+    counts = inspection.totals
     yield ", ".join(
         f"{counts[name]} {name if counts[name] != 1 else singular}"
         for name, singular in (

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from medvae.errors import DecodeError
 from medvae.readers import open_studies, read_pixels, verify_pixels
-from medvae.records import Series, Slice
-from phantoms import outcomes, reasons
+from medvae.records import Series
+from phantoms import outcomes, reasons, world_of_pixels
 
 SHAPE = (6, 7, 5)
 SIZES = (1.5, 1.25, 4.0)
@@ -38,19 +38,6 @@ def only_series(path: Path, **options: Any) -> Series:
     scan = open_studies([path], **options)
     ((series,),) = (study.series for study in scan.studies)
     return series
-
-
-def world_of_pixels(item: Slice) -> NDArray[np.float64]:
-    """Return the LPS position of every pixel, ``[rows, columns, 3]``, from the geometry alone."""
-    geometry = item.geometry
-    assert geometry.position
-    assert geometry.spacing
-    assert geometry.along_row
-    assert geometry.along_column
-    rows, columns = np.mgrid[: item.shape[0], : item.shape[1]][..., None]
-    across = np.array(geometry.along_row) * geometry.spacing[1]
-    down = np.array(geometry.along_column) * geometry.spacing[0]
-    return np.array(geometry.position) + columns * across + rows * down
 
 
 ORIENTATIONS = [

@@ -22,7 +22,6 @@ from written import (
     only_series,
     shifted,
     unchanged,
-    world_of_pixels,
 )
 
 from medvae.errors import WriteError
@@ -30,7 +29,7 @@ from medvae.intensity import model_image
 from medvae.readers import open_studies
 from medvae.records import Series
 from medvae.writers import write_nifti
-from phantoms import dicom_slice, save_series
+from phantoms import dicom_slice, save_series, world_of_pixels
 
 SHAPE = (6, 7, 5)
 SIZES = (1.5, 1.25, 4.0)

@@ -8,11 +8,11 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from numpy.typing import NDArray
 
 from medvae.readers import open_studies
-from medvae.records import Series, Slice
+from medvae.records import Series
 from medvae.writers import NewPixels
+from phantoms import world_of_pixels
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -33,19 +33,6 @@ def shifted(series: Series, by: float) -> list[NewPixels]:
     """Return the pixels of a series with something added."""
     sources = [native.pixels() for native in series.slices]
     return [NewPixels.of(source, source.values + np.float32(by)) for source in sources]
-
-
-def world_of_pixels(item: Slice) -> NDArray[np.float64]:
-    """Return the LPS position of every pixel, ``[rows, columns, 3]``, from the geometry alone."""
-    geometry = item.geometry
-    assert geometry.position
-    assert geometry.spacing
-    assert geometry.along_row
-    assert geometry.along_column
-    rows, columns = np.mgrid[: item.shape[0], : item.shape[1]][..., None]
-    across = np.array(geometry.along_row) * geometry.spacing[1]
-    down = np.array(geometry.along_column) * geometry.spacing[0]
-    return np.array(geometry.position) + columns * across + rows * down
 
 
 def assert_in_place(image: Any, series: Series) -> None:
