@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 from importlib.metadata import version
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medvae.atomic import write_text
+from medvae.atomic import write_bytes, write_text
 from medvae.latent import LatentStatistics
 from medvae.metrics import held_out_figures
 from medvae.networks import SliceVAE, save_model
@@ -51,7 +52,9 @@ def finish(
     network.load_state_dict(best["network"])
     network.eval()
     save_model(network, folder / "models")
-    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    buffer = io.BytesIO()
+    torch.save(network.state_dict(), buffer)
+    write_bytes(folder / "models" / "model.pt", buffer.getvalue())
     _statistics(network, slices, amp).save(folder / "models")
     figures = held_out_figures(network, slices.validation.images.float())
     figures = {name: round(float(value), 4) for name, value in figures.items()}
