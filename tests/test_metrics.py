@@ -64,7 +64,7 @@ def tiny_model(out_channels: int = 1) -> SliceVAE:
         GrayToColor(),
         PlainEncoder((8, 8)),
         VectorLatent(6, squeeze=4),
-        ConvDecoder((8, 8, 4)),
+        ConvDecoder((8, 8)),
         image_size=SIDE,
         out_channels=out_channels,
     ).eval()

@@ -23,7 +23,7 @@ from medvae.networks import (
     VectorLatent,
 )
 
-TINY_DECODER = ConvDecoder((16, 8, 8, 8, 8, 8))
+TINY_DECODER = ConvDecoder((16, 8, 8, 8, 8))
 
 
 def _efficientnet() -> SliceVAE:
@@ -32,7 +32,7 @@ def _efficientnet() -> SliceVAE:
 
 def _efficientnet_spatial() -> SliceVAE:
     encoder = EfficientNet("b0", stride=8)
-    return SliceVAE(GrayToColor(3), encoder, SpatialLatent(4), ConvDecoder((16, 8, 8, 8)), 64)
+    return SliceVAE(GrayToColor(3), encoder, SpatialLatent(4), ConvDecoder((16, 8, 8)), 64)
 
 
 def _resnet152() -> SliceVAE:
@@ -52,7 +52,7 @@ def _residual() -> SliceVAE:
 
 def plain_unit_variance() -> SliceVAE:
     latent = VectorLatent(16, unit_variance=True)
-    return SliceVAE(GrayToColor(), PlainEncoder(), latent, ConvDecoder((32, 16, 8)), 28)
+    return SliceVAE(GrayToColor(), PlainEncoder(), latent, ConvDecoder((32, 16)), 28)
 
 
 ModelT = TypeVar("ModelT", bound=nn.Module)

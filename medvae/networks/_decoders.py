@@ -16,24 +16,31 @@ from medvae.networks._parts import Decoder, DecoderPart
 class ConvDecoder(DecoderPart):
     """Doublings of the sides, each followed by two 3x3 convolutions.
 
+    The last doubling is the output convolution's own, which makes the four pixels of each 2x2
+    square at once: the mirror of an encoder whose first convolution has stride 2. Layers at the
+    full size would take half of the time that a whole training step takes.
+
     Args:
-        channels: where the decoder starts and after each doubling.
+        channels: where the decoder starts and after each doubling but the last.
     """
 
-    channels: tuple[int, ...] = (256, 192, 128, 64, 48, 24)
+    channels: tuple[int, ...] = (256, 192, 128, 64, 48)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(self.channels))
 
     def build(self, image_size: int, out_channels: int) -> Decoder:
-        side = _start(image_size, len(self.channels) - 1)
+        side = _start(image_size, len(self.channels))
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(self.channels):
             layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
             layers += _convolution(inputs, outputs, kernel_size=3)
             layers += _convolution(outputs, outputs, kernel_size=3)
-        out = nn.Conv2d(self.channels[-1], out_channels, 3, padding=1)
-        return Decoder(nn.Sequential(*layers), out, (self.channels[0], side, side))
+        out = nn.Conv2d(self.channels[-1], 4 * out_channels, 3, padding=1)
+        # Alike at first, so that no pattern of 2x2 pixels has to be unlearnt.
+        for parameter in out.parameters():
+            parameter.data = parameter.data[::4].repeat_interleave(4, dim=0)
+        return Decoder(nn.Sequential(*layers), out, (self.channels[0], side, side), shuffle=2)
 
 
 @dataclass(frozen=True)

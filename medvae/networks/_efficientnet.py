@@ -80,6 +80,11 @@ class _Backbone(nn.Module):
             block.drop_connect_rate = drop_connect * index / len(blocks)
         self._blocks = nn.Sequential(*blocks)
         merge_padding(self)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                # MONAI's 0.01 is for weeks on ImageNet: in a training of some thousand steps the
+                # running statistics lag so far behind that held-out slices come out much worse.
+                module.momentum = 0.1
         ends = net.extract_stacks[-levels:]
         self.level_ends = [sum(len(stage) for stage in stages[:end]) - 1 for end in ends]
         self.level_channels: list[int] = [blocks[end].out_channels for end in self.level_ends]

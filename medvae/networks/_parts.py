@@ -91,17 +91,21 @@ class Decoder(nn.Module):
         body: all but the last convolution.
         out: the last convolution.
         in_shape: what the body takes.
+        shuffle: how many pixels along each side a place of the last convolution becomes.
     """
 
-    def __init__(self, body: nn.Sequential, out: nn.Conv2d, in_shape: Shape) -> None:
+    def __init__(
+        self, body: nn.Sequential, out: nn.Conv2d, in_shape: Shape, shuffle: int = 1
+    ) -> None:
         super().__init__()
         self.body = body
         self.out = out
         self.in_shape = in_shape
+        self.shuffle = nn.PixelShuffle(shuffle)
 
     def forward(self, x: Tensor) -> Tensor:
         pictures: Tensor = self.out(self.body(x.to(self.out.weight.dtype)))
-        return pictures.float().sigmoid()
+        return self.shuffle(pictures.float()).sigmoid()
 
 
 class EncoderPart(Part, ABC):

@@ -95,7 +95,7 @@ class TestFigures:
             GrayToColor(),
             PlainEncoder((4, 8)),
             SpatialLatent(3),
-            ConvDecoder((8, 4, 4)),
+            ConvDecoder((8, 4)),
             image_size=16,
         ).eval()
         with torch.no_grad():

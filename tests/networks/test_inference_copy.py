@@ -55,7 +55,7 @@ def test_efficientnet_stays_within_a_thousandth_of_monai(model: str, tmp_path: P
     settle(monai, pictures(8, 3, 96))
     torch.save(monai.state_dict(), tmp_path / "weights.pth")
     encoder = EfficientNet(model, pretrained=str(tmp_path / "weights.pth"))
-    network = SliceVAE(GrayToColor(), encoder, VectorLatent(4, 4), ConvDecoder((8,) * 6), 96)
+    network = SliceVAE(GrayToColor(), encoder, VectorLatent(4, 4), ConvDecoder((8,) * 5), 96)
     x = pictures(2, 3, 96)
     torch.testing.assert_close(inference_copy(network).encoder(x), monai(x)[-1], atol=1e-3, rtol=0)
 

@@ -79,7 +79,7 @@ def _edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
             r"latent.inward.3.weight must be \[8, 6272\] but is \[16, 6272\]",
         ),
         (
-            lambda f: _edit(f, lambda s: s["network"]["decoder"].update(channels=[32, 16, 16])),
+            lambda f: _edit(f, lambda s: s["network"]["decoder"].update(channels=[32, 24])),
             "does not fit the network: decoder.body",
         ),
         (lambda f: (f / "model.safetensors").unlink(), "there is no such weight file"),

@@ -115,7 +115,7 @@ def test_efficientnet_has_the_published_size(model: str) -> None:
 
 @pytest.mark.parametrize(("stride", "side"), [(8, 28), (16, 14), (32, 7)])
 def test_efficientnet_makes_features_at_the_stride(stride: int, side: int) -> None:
-    decoder = ConvDecoder((64, 48, 32, 24, 16, 8)[: int(math.log2(stride)) + 1])
+    decoder = ConvDecoder((64, 48, 32, 24, 16)[: int(math.log2(stride))])
     network = on_meta(EfficientNet("b1", stride=stride), SpatialLatent(8), decoder)
     assert network.latent_shape == (8, side, side)
     assert latent_of(network).shape == (2, 8, side, side)
@@ -149,7 +149,7 @@ def test_residual_network_has_the_published_hidden_sizes(channels: int, hidden: 
 
 
 def test_plain_network_takes_28_by_28() -> None:
-    network = on_meta(PlainEncoder(), VectorLatent(), ConvDecoder((64, 32, 16)), image_size=28)
+    network = on_meta(PlainEncoder(), VectorLatent(), ConvDecoder((64, 32)), image_size=28)
     assert count(network.encoder) == 3 * 32 * 9 + 2 * 32 + 32 * 64 * 9 + 2 * 64
     assert latent_of(network).shape == (2, 512)
 
@@ -162,14 +162,14 @@ def test_monai_config_names_the_parts() -> None:
                 "stem": {"_target_": "medvae.networks.GrayToColor"},
                 "encoder": {"_target_": "medvae.networks.PlainEncoder", "channels": [8, 16]},
                 "latent": {"_target_": "medvae.networks.VectorLatent", "size": 4},
-                "decoder": {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8, 8]},
+                "decoder": {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8]},
                 "image_size": 28,
             }
         }
     )
     network = parser.get_parsed_content("network_def")
     expected = SliceVAE(
-        GrayToColor(), PlainEncoder((8, 16)), VectorLatent(4), ConvDecoder((16, 8, 8)), 28
+        GrayToColor(), PlainEncoder((8, 16)), VectorLatent(4), ConvDecoder((16, 8)), 28
     )
     assert network.describe() == expected.describe()
     assert network.latent_shape == (4,)
@@ -188,7 +188,7 @@ def test_stem_starts_as_imagenet_normalisation() -> None:
         (lambda: EfficientNet(stride=4), "stride of EfficientNet must be 8, 16 or 32, not 4"),
         (lambda: GrayToColor(2), "kernel_size of GrayToColor must be odd, but is 2"),
         (
-            lambda: on_meta(PlainEncoder(), VectorLatent(), ConvDecoder((8, 8)), image_size=30),
+            lambda: on_meta(PlainEncoder(), VectorLatent(), ConvDecoder((8,)), image_size=30),
             "image_size must be a multiple of 4 for PlainEncoder, but is 30",
         ),
         (
@@ -196,11 +196,11 @@ def test_stem_starts_as_imagenet_normalisation() -> None:
             "image_size must be a multiple of 32 for a decoder with 5 doublings, but is 28",
         ),
         (
-            lambda: on_meta(PlainEncoder(), SpatialLatent(), ConvDecoder((8, 8)), image_size=28),
+            lambda: on_meta(PlainEncoder(), SpatialLatent(), ConvDecoder((8,)), image_size=28),
             "must start where the encoder ends, at 7x7, but starts at 14x14",
         ),
         (
-            lambda: on_meta(PlainEncoder(), VectorLatent(), ConvDecoder((8, 8)), 28, 2),
+            lambda: on_meta(PlainEncoder(), VectorLatent(), ConvDecoder((8,)), 28, 2),
             "out_channels must be 1 or 3, but is 2",
         ),
     ],
