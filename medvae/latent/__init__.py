@@ -1,7 +1,37 @@
-"""The latent space of a training set: where its slices lie, and how they spread."""
+"""The latent space: where slices lie in it, how they spread, and new latents drawn near them."""
 
 from __future__ import annotations
 
+from medvae.latent._latents import Latents
+from medvae.latent._neighbours import nearest
+from medvae.latent._samplers import (
+    SAMPLERS,
+    AlignSampler,
+    DirectionSampler,
+    Drawn,
+    GaussianSampler,
+    InterpolateSampler,
+    Partner,
+    PosteriorSampler,
+    PriorSampler,
+    Sampler,
+    make_sampler,
+)
 from medvae.latent._statistics import LatentStatistics
 
-__all__ = ["LatentStatistics"]
+__all__ = [
+    "SAMPLERS",
+    "AlignSampler",
+    "DirectionSampler",
+    "Drawn",
+    "GaussianSampler",
+    "InterpolateSampler",
+    "LatentStatistics",
+    "Latents",
+    "Partner",
+    "PosteriorSampler",
+    "PriorSampler",
+    "Sampler",
+    "make_sampler",
+    "nearest",
+]

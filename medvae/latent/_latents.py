@@ -1,0 +1,105 @@
+"""The posteriors of slices, as vectors, with what is known of each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Latents"]
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """Posteriors of N slices; N may be 0, and a slice may be there several times.
+
+    A spatial latent counts as the vector of its D values, channel by channel and row by row. Both
+    tensors are float32 on the CPU.
+
+    Attributes:
+        keys: of the slices.
+        groups: their patients.
+        kinds: names of the categories found on each slice; empty where nothing was found.
+        mu: posterior means `[N, D]`.
+        logvar: logarithms of the posterior variances `[N, D]`.
+
+    Raises:
+        ValueError: the parts do not belong together, or a value is not finite.
+    """
+
+    keys: tuple[str, ...]
+    groups: tuple[str, ...]
+    kinds: tuple[frozenset[str], ...]
+    mu: Tensor
+    logvar: Tensor
+
+    def __post_init__(self) -> None:
+        shape = list(self.mu.shape)
+        if self.mu.dim() != 2 or not shape[1]:
+            raise ValueError(f"mu must be [N, D], but is {shape}")
+        if self.logvar.shape != self.mu.shape:
+            raise ValueError(f"logvar must be {shape}, but is {list(self.logvar.shape)}")
+        for name, tensor in (("mu", self.mu), ("logvar", self.logvar)):
+            if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
+                raise ValueError(
+                    f"{name} must be float32 on the CPU, but is {tensor.dtype} on {tensor.device}"
+                )
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} must be finite, but is not")
+        for name in ("keys", "groups", "kinds"):
+            found = len(getattr(self, name))
+            if found != shape[0]:
+                raise ValueError(f"{name} must be {shape[0]}, one a latent, but are {found}")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def of(
+        cls,
+        keys: Iterable[str],
+        groups: Iterable[str],
+        kinds: Iterable[Iterable[str]],
+        mu: Tensor,
+        logvar: Tensor,
+    ) -> Latents:
+        """Take what a model's encoder gives.
+
+        Args:
+            keys: of the N slices, in the order of the latents.
+            groups: patient group of each.
+            kinds: names of the categories on each.
+            mu: posterior means `[N, *latent_shape]`, of any precision, on any device.
+            logvar: logarithms of the posterior variances, of the same shape.
+
+        Raises:
+            ValueError: the arguments do not belong together, or a latent is not finite.
+        """
+        if mu.dim() < 2:
+            raise ValueError(f"mu must be [N, *latent_shape], but is {list(mu.shape)}")
+        vectors = (x.detach().flatten(1).to("cpu", torch.float32, copy=True) for x in (mu, logvar))
+        return cls(tuple(keys), tuple(groups), tuple(map(frozenset, kinds)), *vectors)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Latents]) -> Latents:
+        """Put one or more sets of latents, all of the same D, one after another."""
+        return cls(
+            tuple(key for part in parts for key in part.keys),
+            tuple(group for part in parts for group in part.groups),
+            tuple(kinds for part in parts for kinds in part.kinds),
+            torch.cat([part.mu for part in parts]),
+            torch.cat([part.logvar for part in parts]),
+        )
+
+    def take(self, indices: Sequence[int]) -> Latents:
+        """Return the latents at these places, in this order."""
+        rows = torch.tensor(indices, dtype=torch.long)
+        return Latents(
+            tuple(self.keys[index] for index in indices),
+            tuple(self.groups[index] for index in indices),
+            tuple(self.kinds[index] for index in indices),
+            self.mu[rows],
+            self.logvar[rows],
+        )

@@ -1,0 +1,112 @@
+"""Which slices of other patients lie nearest in the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.latent._latents import Latents
+
+__all__ = ["nearest"]
+
+_AT_A_TIME = 4_000_000
+"""Float64 values that are held at a time: 32 MB, of which there are a few."""
+
+
+def nearest(
+    queries: Latents, pool: Latents, count: int, *, same_kinds: bool = False
+) -> list[NDArray[np.intp]]:
+    """Find the latents of other patients whose means are nearest, by Euclidean distance.
+
+    The result depends neither on the order of the pool nor on which queries are asked together:
+    of equal distances, the one whose slice has the lesser key comes first.
+
+    Args:
+        queries: whose neighbours are sought; they may be in the pool themselves.
+        pool: where they are sought.
+        count: how many neighbours a query gets at most.
+        same_kinds: take only slices with the same set of categories as the query's.
+
+    Returns:
+        for each query the places of its neighbours in the pool, nearest first: fewer than
+        ``count`` where the pool holds no more of other patients, and none where it holds none.
+
+    Raises:
+        ValueError: ``count`` is below 1, or the latents have different numbers of units.
+    """
+    if count < 1:
+        raise ValueError(f"count must be 1 or more, but is {count}")
+    units = queries.mu.shape[1]
+    if pool.mu.shape[1] != units:
+        raise ValueError(f"the pool's latents must have {units} units, not {pool.mu.shape[1]}")
+    asked_groups, groups = _codes(queries.groups, pool.groups)
+    asked_kinds, kinds = _codes(queries.kinds, pool.kinds)
+    found = []
+    for index, (rough, error) in enumerate(_rough_squares(queries, pool)):
+        eligible = groups != asked_groups[index]
+        if same_kinds:
+            eligible &= kinds == asked_kinds[index]
+        rows = np.flatnonzero(eligible)
+        if len(rows) > count:
+            last = np.partition(rough[rows], count - 1)[count - 1]
+            rows = rows[rough[rows] <= last + 2 * error]
+        squares = _squares(queries.mu[index].numpy(), pool, rows)
+        keys = (pool.keys[row] for row in rows)
+        ranked = sorted(zip(squares, keys, rows.tolist(), strict=True))[:count]
+        found.append(np.array([row for _, _, row in ranked], dtype=np.intp))
+    return found
+
+
+def _rough_squares(queries: Latents, pool: Latents) -> Iterator[tuple[NDArray[np.float64], float]]:
+    """Yield squared distances from a query to the pool `[P]`, and how wrong they are at most.
+
+    Matrix products are many times as fast as differences, but their rounding depends on which
+    queries are asked together: good enough only to say who may be among the nearest.
+    """
+    asked, known = queries.mu.numpy(), pool.mu.numpy()
+    units = known.shape[1]
+    pieces = list(_pieces(len(known), units))
+    lengths = np.concatenate(
+        [np.zeros(0), *(np.square(known[piece], dtype=np.float64).sum(1) for piece in pieces)]
+    )
+    # Of two sums of D products, each wrong by less than D + 2 roundings of all that is summed.
+    rounding = 8 * (units + 8) * float(np.finfo(np.float64).eps)
+    for block in _pieces(len(asked), max(len(known), units)):
+        x = asked[block].astype(np.float64)
+        squares = np.empty((len(x), len(known)))
+        for piece in pieces:
+            np.matmul(x, known[piece].astype(np.float64).T, out=squares[:, piece])
+        own = np.square(x).sum(1)
+        squares *= -2
+        squares += lengths
+        squares += own[:, None]
+        for row, length in zip(squares, own, strict=True):
+            yield row, rounding * float(length + lengths.max(initial=0))
+
+
+def _squares(query: NDArray[np.float32], pool: Latents, rows: NDArray[np.intp]) -> list[float]:
+    """Return squared distances from a query to latents, each a function of the two alone."""
+    known = pool.mu.numpy()
+    squares: list[float] = []
+    for piece in _pieces(len(rows), known.shape[1]):
+        difference = known[rows[piece]].astype(np.float64) - query
+        squares += np.square(difference).sum(1).tolist()
+    return squares
+
+
+def _pieces(length: int, width: int) -> Iterator[slice]:
+    """Yield the parts of `length` rows of `width` values that may be held at a time."""
+    step = max(1, _AT_A_TIME // width) if width else 1
+    for start in range(0, length, step):
+        yield slice(start, start + step)
+
+
+def _codes(
+    queries: Sequence[Hashable], pool: Sequence[Hashable]
+) -> tuple[list[int], NDArray[np.intp]]:
+    """Number the values of both, so that they are compared at the speed of numbers."""
+    numbers: dict[Hashable, int] = {}
+    coded = [numbers.setdefault(value, len(numbers)) for value in (*queries, *pool)]
+    return coded[: len(queries)], np.array(coded[len(queries) :], dtype=np.intp)
