@@ -13,7 +13,7 @@ from medvae.atomic import write_text
 from medvae.errors import ReadError, UsageProblem
 from medvae.records import Slice
 
-__all__ = ["Split", "make_split", "read_split", "write_split"]
+__all__ = ["Split", "make_split", "read_held_out", "read_split", "write_split"]
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,7 @@ def read_split(path: Path, slices: Sequence[Slice]) -> Split:
     Raises:
         ReadError: the file is not a split, or leaves one of the sides without any slice.
     """
-    try:
-        sides = json.loads(path.read_text(encoding="utf-8"))
-        split = Split(frozenset(sides["training"]), frozenset(sides["validation"]))
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        raise ReadError(
-            f"{path}: is no split: it must be JSON with lists of patient groups as 'training' and "
-            "'validation'"
-        ) from error
+    split, _ = _read(path)
     if both := split.training & split.validation:
         raise ReadError(f"{path}: {len(both)} patients are on both sides, such as {min(both)}")
     there = Counter(item.group for item in slices)
@@ -72,6 +65,29 @@ def read_split(path: Path, slices: Sequence[Slice]) -> Split:
         if not any(there[group] for group in getattr(split, side)):
             raise ReadError(f"{path}: none of the {side} patients is among the slices")
     return split
+
+
+def read_held_out(path: Path) -> frozenset[str]:
+    """Read which patient groups a split holds out, for validation or as ``test``.
+
+    Raises:
+        ReadError: the file is not a split.
+    """
+    split, test = _read(path)
+    return split.validation | test
+
+
+def _read(path: Path) -> tuple[Split, frozenset[str]]:
+    """Return the two sides of a split and its test patients."""
+    try:
+        sides = json.loads(path.read_text(encoding="utf-8"))
+        split = Split(frozenset(sides["training"]), frozenset(sides["validation"]))
+        return split, frozenset(sides.get("test", ()))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ReadError(
+            f"{path}: is no split: it must be JSON with lists of patient groups as 'training' and "
+            "'validation'"
+        ) from error
 
 
 def _order(group: str, seed: int) -> bytes:

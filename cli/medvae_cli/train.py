@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -61,6 +62,11 @@ def _settings(
     help="Any other value of the bundle's config; may be given several times.",
 )
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint of --out.")
+@click.option(
+    "--tracking",
+    type=click.Choice(["mlflow"]),
+    help="Log to mlruns.db in --out too, or to where MLFLOW_TRACKING_URI says.",
+)
 def train(
     data: tuple[Path, ...],
     bundle: str,
@@ -76,6 +82,7 @@ def train(
     modality: str | None,
     settings: dict[str, Any],
     resume: bool,
+    tracking: Literal["mlflow"] | None,
 ) -> None:
     """Train a bundle on the slices of files and folders: whatever `medvae inspect` reads.
 
@@ -89,6 +96,8 @@ def train(
       medvae train studies/ --out run --variant spatial --epochs 60 --set patience=10
       medvae train studies/ --out run --resume
     """
+    # MONAI imports MLflow wherever it is installed, and MLflow tells its makers how it is used.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from medvae.training import train as run_training
 
     chosen = {
@@ -108,6 +117,7 @@ def train(
         variant=variant,
         settings={key: value for key, value in chosen.items() if value is not None} | settings,
         resume=resume,
+        tracking=tracking,
     )
     for name, value in figures.items():
         click.echo(f"{name}: {value}")

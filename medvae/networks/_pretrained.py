@@ -39,7 +39,7 @@ def load_pretrained(module: nn.Module, pretrained: bool | str, url: str) -> None
         for name, value in read_weights(path).items()
         if not name.startswith(_CLASSIFIER)
     }
-    fit_weights(module, weights, path)
+    fit_weights(module, weights, path, "give weights of the same encoder")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -63,10 +63,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remedy: str) -> None:
     """Put weights into a module, which must have the same names and shapes.
 
     The module may be on the meta device: it takes the tensors themselves.
+
+    Args:
+        module: what they are put into.
+        weights: tensors by name.
+        path: the file that they are from.
+        remedy: what to do where they do not fit.
 
     Raises:
         ReadError: the weights do not fit.
@@ -77,12 +83,12 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path) -> No
     weights = counters | weights
     for name, value in wanted.items():
         if name not in weights:
-            raise ReadError(f"{path}: does not fit the network: {name} is missing")
+            raise ReadError(f"{path}: does not fit the network: {name} is missing: {remedy}")
         if weights[name].shape != value.shape:
             shapes = f"must be {list(value.shape)} but is {list(weights[name].shape)}"
-            raise ReadError(f"{path}: does not fit the network: {name} {shapes}")
+            raise ReadError(f"{path}: does not fit the network: {name} {shapes}: {remedy}")
     if surplus := sorted(weights.keys() - wanted.keys()):
-        raise ReadError(f"{path}: does not fit the network, which has no {surplus[0]}")
+        raise ReadError(f"{path}: does not fit the network, which has no {surplus[0]}: {remedy}")
     # Copies, because a file's tensors lie at any address, and sums are rounded by alignment.
     typed = {n: weights[n].to(value.dtype, copy=True) for n, value in wanted.items()}
     module.load_state_dict(typed, assign=True)

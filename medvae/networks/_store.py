@@ -110,7 +110,8 @@ def load_model(folder: Path) -> SliceVAE:
     except UsageProblem as error:
         raise ReadError(f"{path}: {error}") from error
     weights_path = folder / "model.safetensors"
-    fit_weights(model, read_weights(weights_path), weights_path)
+    remedy = f"take it and {path.name} from the same run"
+    fit_weights(model, read_weights(weights_path), weights_path, remedy)
     return model.eval()
 
 

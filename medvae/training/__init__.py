@@ -10,12 +10,13 @@ from medvae.training._handlers import (
     EpochSeed,
     GradientClip,
     History,
+    ListedOutput,
     NanGuard,
     Progress,
+    SharedBuffers,
 )
 from medvae.training._pictures import TrainingPictures
 from medvae.training._slices import CanvasSlices, SliceDataset, TrainingSlices
-from medvae.training._split import Split, make_split, read_split, write_split
 from medvae.training._train import prepare_run, train
 
 __all__ = [
@@ -26,17 +27,15 @@ __all__ = [
     "EpochSeed",
     "GradientClip",
     "History",
+    "ListedOutput",
     "NanGuard",
     "Progress",
+    "SharedBuffers",
     "SliceDataset",
-    "Split",
     "TrainingPictures",
     "TrainingSlices",
     "TrainingView",
     "finish",
-    "make_split",
     "prepare_run",
-    "read_split",
     "train",
-    "write_split",
 ]

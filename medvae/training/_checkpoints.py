@@ -36,6 +36,7 @@ class Checkpoints:
         history: decides which epoch is the best.
         metric: in the history.
         resume: take up the last checkpoint where there is one.
+        rank: of this process; only the first one writes.
     """
 
     def __init__(
@@ -45,17 +46,20 @@ class Checkpoints:
         history: History,
         metric: str = "validation_psnr",
         resume: bool = False,
+        rank: int = 0,
     ) -> None:
         self.folder = Path(folder)
         self.parts = {**parts, "history": history}
         self.history = history
         self.metric = metric
         self.resume = resume
+        self.rank = rank
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, after all else that changes in an epoch."""
         engine.add_event_handler(Events.STARTED, self._load)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        if self.rank == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _load(self, engine: Engine) -> None:
         path = self.folder / "last.pt"

@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: seeds, history, stopping, progress, pictures."""
+"""What happens around the steps of a training: seeds, history, stopping, progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from medvae.errors import TrainingError
 from medvae.networks import CalibratedLoss, PublishedLoss
 from medvae.training._slices import SliceDataset
 
-__all__ = ["EarlyStop", "EpochSeed", "GradientClip", "History", "NanGuard", "Progress"]
+__all__ = [
+    "EarlyStop",
+    "EpochSeed",
+    "GradientClip",
+    "History",
+    "ListedOutput",
+    "NanGuard",
+    "Progress",
+    "SharedBuffers",
+]
 
 
 class EpochSeed:
@@ -91,8 +100,33 @@ class GradientClip:
         nn.utils.clip_grad_norm_(self.parameters, self.norm)
 
 
+class SharedBuffers:
+    """Gives processes that train together the buffers of the first one, before each validation.
+
+    Their parameters stay equal by themselves. The statistics of batch norms do not: each process
+    has updated its own by its last batch, and what is validated must be what is kept.
+
+    Args:
+        network: whose buffers are meant.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer, before the validation."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        if torch.distributed.is_initialized():
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+
 class History:
     """The figures of each epoch: loss and its terms, speed, and those of the validation.
+
+    Processes that train together have one history: means, and the speed of all.
 
     Args:
         loss: says what its terms are; they are taken every ``every`` steps.
@@ -112,7 +146,7 @@ class History:
         self._terms: list[Mapping[str, float]] = []
         self._losses: list[float] = []
         self._slices = 0
-        self._start = 0.0
+        self._start = self._seconds = 0.0
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer; validation must have been registered before."""
@@ -136,24 +170,36 @@ class History:
         output: Any = engine.state.output
         self._losses.append(output["loss"].item())
         self._slices += len(output["image"])
+        self._seconds = time.perf_counter() - self._start
         if engine.state.iteration % self.every == 0 or not self._terms:
             with torch.no_grad():
                 terms = self.loss.terms(output["pred"], output["label"])
             self._terms.append({name: float(value) for name, value in terms._asdict().items()})
 
     def _end(self, engine: Engine) -> None:
-        seconds = time.perf_counter() - self._start
         figures = {
             name: sum(terms[name] for terms in self._terms) / len(self._terms)
             for name in ("reconstruction", "kl", "active_units")
         }
         figures["loss"] = sum(self._losses) / len(self._losses)
-        figures["images_per_second"] = self._slices / seconds
+        figures["images_per_second"] = self._slices / self._seconds
         figures["epoch"] = engine.state.epoch
         validated = self.validation.state.metrics if self.validation.state else {}
         figures |= {f"validation_{name}": float(value) for name, value in validated.items()}
+        figures = _of_all_processes(figures, engine)
         engine.state.metrics.update(figures)
         self.epochs.append(figures)
+
+
+def _of_all_processes(figures: dict[str, float], engine: Engine) -> dict[str, float]:
+    if not torch.distributed.is_initialized():
+        return figures
+    state: Any = engine.state  # MONAI's trainers add the device
+    values = torch.tensor(list(figures.values()), dtype=torch.float64, device=state.device)
+    torch.distributed.all_reduce(values)
+    processes = torch.distributed.get_world_size()
+    means = dict(zip(figures, (values / processes).tolist(), strict=True))
+    return means | {"images_per_second": means["images_per_second"] * processes}
 
 
 class EarlyStop:
@@ -178,6 +224,22 @@ class EarlyStop:
         values = [epoch.get(self.metric, -math.inf) for epoch in self.history.epochs]
         if len(values) - 1 - values.index(max(values)) >= self.patience:
             engine.terminate()
+
+
+class ListedOutput:
+    """Hands the output of a step to the handlers after it in a list, as the only item.
+
+    MONAI's own handlers, such as those of its tracking, expect a batch as the list of its items,
+    into which it is not taken apart here because that takes time.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer, after all handlers of this package."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        state: Any = engine.state
+        state.output = [state.output]
 
 
 class Progress:

@@ -19,7 +19,7 @@ from medvae.intensity import model_image
 from medvae.labels import attach_labels
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Slice, Study
-from medvae.training._split import Split, make_split, read_split, write_split
+from medvae.split import Split, make_split, read_split, write_split
 
 __all__ = ["CanvasSlices", "SliceDataset", "TrainingSlices"]
 

@@ -8,8 +8,9 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
@@ -39,6 +40,9 @@ _COPIED = (
     "LICENSE",
 )
 
+_TRACKING_PACKAGES = ("mlflow", "sqlalchemy", "alembic")
+"""What the extra ``mlflow`` installs. MLflow's slim package comes without its database."""
+
 
 def train(
     data: Sequence[str | Path],
@@ -48,6 +52,7 @@ def train(
     variant: str | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
+    tracking: Literal["mlflow"] | None = None,
 ) -> dict[str, float]:
     """Train a bundle on studies; the folder of the run becomes a bundle itself.
 
@@ -60,15 +65,20 @@ def train(
         variant: one of the bundle's overlays.
         settings: values of the config by key, such as ``{"epochs": 5}``.
         resume: go on from the last checkpoint of ``out``.
+        tracking: log with MONAI's handlers for MLflow, to ``mlruns.db`` in ``out`` or to where the
+            environment variable ``MLFLOW_TRACKING_URI`` says.
 
     Returns:
         What the model reaches on held-out patients.
 
     Raises:
-        UsageProblem: the bundle, the variant, a setting or the folder cannot be right.
+        UsageProblem: the bundle, the variant, a setting or the folder cannot be right, or MLflow
+            is not installed.
         MedvaeError: the data or the training itself fails.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100  # links must stay as they were given
+    if tracking is not None and not all(map(find_spec, _TRACKING_PACKAGES)):
+        raise UsageProblem("MLflow is not installed: pip install 'monai-medvae[mlflow]'")
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if together:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
@@ -77,19 +87,7 @@ def train(
         prepare_run(data, bundle, out, variant=variant, settings=settings or {}, resume=resume)
     if together:
         torch.distributed.barrier()
-    files = [out / "configs" / "train.json"]
-    if together:
-        files.append(out / "configs" / "multi_gpu_train.json")
-    # MONAI tells of its own steps on standard output, which is for the figures here.
-    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
-    workflow = ConfigWorkflow(
-        config_file=[str(file) for file in files],
-        meta_file=str(out / "configs" / "metadata.json"),
-        logging_file=str(out / "configs" / "logging.conf"),
-        workflow_type="train",
-        bundle_root=str(out),
-        resume=resume,
-    )
+    workflow = _workflow(out, together, resume, tracking)
     try:
         workflow.initialize()
         workflow.run()
@@ -100,6 +98,27 @@ def train(
             raise
         raise told from error
     return figures
+
+
+def _workflow(
+    out: Path, together: bool, resume: bool, tracking: Literal["mlflow"] | None
+) -> ConfigWorkflow:
+    """Open the run that was prepared."""
+    files = [out / "configs" / "train.json"]
+    if together:
+        files.append(out / "configs" / "multi_gpu_train.json")
+    # MONAI tells of its own steps on standard output, which is for the figures here.
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
+    return ConfigWorkflow(
+        config_file=[str(file) for file in files],
+        meta_file=str(out / "configs" / "metadata.json"),
+        logging_file=str(out / "configs" / "logging.conf"),
+        workflow_type="train",
+        bundle_root=str(out),
+        resume=resume,
+        tracking=tracking,
+        save_execute_config=False,  # by the tracking: the run has its configs anyway
+    )
 
 
 def prepare_run(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from monai.networks.nets.efficientnet import EfficientNetBNFeatures
 from PIL import Image
 
 from medvae_cli.main import cli
@@ -63,6 +66,28 @@ def test_wrong_usage(
     result = medvae_train(pictures, *arguments)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_of_another_encoder(pictures: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "b0.pth"
+    torch.save(EfficientNetBNFeatures("efficientnet-b0", pretrained=False).state_dict(), weights)
+    pretrained = f"network_def::encoder::pretrained={weights}"
+    result = medvae_train(pictures, "--out", tmp_path / "run", "--set", pretrained)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {weights}: does not fit the network: _blocks.")
+    assert result.stderr.endswith(": give weights of the same encoder\n")
+    assert result.stderr.count("\n") == 1
+
+
+def test_tracking_without_its_packages(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    result = medvae_train(pictures, "--out", tmp_path / "run", "--tracking", "mlflow")
+    assert result.exit_code == 2
+    assert "MLflow is not installed: pip install 'monai-medvae[mlflow]'" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

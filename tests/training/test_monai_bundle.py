@@ -168,7 +168,9 @@ def test_monais_command_trains(pictures: Path, tmp_path: Path) -> None:
         "dataset_dir": str(pictures),
         "epochs": "1",
         "finalize": "[]",
+        "tracking": "mlflow",
     }
     arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
     subprocess.run([*command, *arguments], check=True, capture_output=True)
     assert (tmp_path / "checkpoints" / "best.pt").is_file()
+    assert (tmp_path / "mlruns.db").is_file()

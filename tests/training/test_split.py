@@ -10,7 +10,7 @@ import pytest
 from medvae.errors import ReadError, UsageProblem
 from medvae.readers import open_studies
 from medvae.records import Slice
-from medvae.training import make_split, read_split, write_split
+from medvae.split import make_split, read_split, write_split
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from medvae.bundle import load_run
@@ -98,7 +99,7 @@ class TestRun:
 
 SMALL = {"image_size": 32, "epochs": 1, "batch_size": 12}
 CONNECTED = {"_target_": "medvae.networks.FullyConnectedLatent", "hidden": [32, 24]}
-DECODER = {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8, 8, 8, 8, 8]}
+DECODER = {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8, 8, 8, 8]}
 
 
 @pytest.mark.parametrize(
@@ -154,12 +155,18 @@ def test_a_killed_training_is_taken_up(run: Path, pictures: Path, tmp_path: Path
 
 
 def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path) -> None:
+    parts = "{'network': @network, 'optimizer': @optimizer, 'loss': @loss}"
+    each = f"training.Checkpoints(@output_dir + '/process' + str(@rank), {parts}, @history)"
+    settings = SETTINGS | {
+        "batch_size": 4,
+        "train::trainer::train_handlers": f"$@train#handlers + [{each}]",
+    }
     script = tmp_path / "together.py"
     script.write_text(
         "import sys, torch\n"
         "from medvae.training import train\n"
         "train([sys.argv[1]], 'slice_vae', sys.argv[2], variant='plain', "
-        f"settings={SETTINGS | {'batch_size': 4}!r})\n"
+        f"settings={settings!r})\n"
     )
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node=2"]
     subprocess.run(
@@ -168,10 +175,36 @@ def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path)
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
     )
-    together = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
-    alone = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+    first, second, together, alone = (
+        torch.load(folder / "last.pt", weights_only=True)
+        for folder in (
+            tmp_path / "run" / "process0",
+            tmp_path / "run" / "process1",
+            tmp_path / "run" / "checkpoints",
+            run / "checkpoints",
+        )
+    )
+    assert same(first["network"], second["network"])
+    assert same(first["network"], together["network"])
+    assert first["history"] == second["history"] == together["history"]
     losses = [[e["loss"] for e in c["history"]["epochs"]] for c in (together, alone)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_mlflow_is_told_losses_and_what_is_reached(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train([pictures], "slice_vae", out, variant="plain", settings=SETTINGS, tracking="mlflow")
+    client = MlflowClient(f"sqlite:///{out}/mlruns.db")
+    (tracked,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert tracked.info.status == "FINISHED"
+
+    def values(name: str) -> list[float]:
+        return [m.value for m in client.get_metric_history(tracked.info.run_id, name)]
+
+    epochs = torch.load(out / "checkpoints" / "last.pt", weights_only=True)["history"]["epochs"]
+    means = [sum(values("train_loss")[i : i + 3]) / 3 for i in (0, 3, 6)]
+    assert means == pytest.approx([epoch["loss"] for epoch in epochs])
+    assert values("psnr") == pytest.approx([epoch["validation_psnr"] for epoch in epochs])
 
 
 class TestWrongUsage:
