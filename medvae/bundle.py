@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,14 @@ class Run:
         intensity: how native values became the model's in training, as in ``intensity_rule``;
             None where each modality has its own rule.
         modalities: of the slices that it was trained on; empty where their files did not say.
+        digest: of the model, 20 hexadecimal digits: what tells it from all others.
     """
 
     folder: Path
     model: SliceVAE
     intensity: str | None
     modalities: tuple[str, ...]
+    digest: str
 
 
 def find_bundle(name: str | Path) -> Path:
@@ -63,4 +66,13 @@ def load_run(name: str | Path) -> Run:
         said = json.loads(path.read_text(encoding="utf-8")).get("medvae", {})
     except (OSError, ValueError, AttributeError) as error:
         raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
-    return Run(folder, model, said.get("intensity"), tuple(said.get("modalities", ())))
+    modalities = tuple(said.get("modalities", ()))
+    return Run(folder, model, said.get("intensity"), modalities, _digest(folder / "models"))
+
+
+def _digest(models: Path) -> str:
+    whole = hashlib.blake2b(digest_size=10)
+    for name in ("model.json", "model.safetensors"):
+        with (models / name).open("rb") as file:
+            hashlib.file_digest(file, lambda: whole)
+    return whole.hexdigest()

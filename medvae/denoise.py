@@ -17,7 +17,7 @@ from medvae.intensity import model_image
 from medvae.networks import SliceVAE, inference_copy
 from medvae.readers import Scan, open_studies, read_pixels
 from medvae.records import Pixels, Series, Slice
-from medvae.writers import WRITERS, NewPixels
+from medvae.writers import WRITERS, NewPixels, Synthesis
 
 __all__ = ["Denoised", "Failure", "denoise"]
 
@@ -79,7 +79,7 @@ def denoise(
         model: a trained bundle.
         out: a folder that is empty or not there yet.
         modality: taken for files that do not say.
-        formats: of the files written: ``nifti``, ``png`` or both.
+        formats: of the files written: ``nifti``, ``png``, ``dicom`` or several of them.
         workers: how many processes read; those already running by default.
         progress: is told how many files, and then how many slices, are done.
 
@@ -92,7 +92,10 @@ def denoise(
     run = load_run(model)
     scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
     _check_modalities(run, scan)
-    job = _Job(out, formats, inference_copy(run.model), run.intensity)
+    synthesis = Synthesis(
+        run=f"denoise {run.digest} {run.intensity}", model=run.digest, render="reconstruction"
+    )
+    job = _Job(out, formats, inference_copy(run.model), run.intensity, synthesis)
     every = [series for study in scan.studies for series in study.series]
     slices = [native for series in every for native in series.slices]
     decoded = _counted(read_pixels(slices, workers), len(slices), progress)
@@ -143,10 +146,16 @@ class _Job:
         formats: names of the writers.
         model: what reconstructs.
         intensity: the spec of its intensity map; None for that of each modality.
+        synthesis: what the files say of how they were made.
     """
 
     def __init__(
-        self, out: Path, formats: Sequence[str], model: SliceVAE, intensity: str | None
+        self,
+        out: Path,
+        formats: Sequence[str],
+        model: SliceVAE,
+        intensity: str | None,
+        synthesis: Synthesis,
     ) -> None:
         self.files: list[Path] = []
         self.failures: list[Failure] = []
@@ -156,6 +165,7 @@ class _Job:
         self._formats = tuple(dict.fromkeys(formats))
         self._model = model
         self._intensity = intensity
+        self._synthesis = synthesis
 
     def do(self, series: Series, decoded: Iterator[Decoded]) -> None:
         """Denoise a series, whose slices are decoded meanwhile, and write what there is of it."""
@@ -186,7 +196,7 @@ class _Job:
         values = _reconstructed(self._model, good, self._intensity)
         for (native, pixels), new in zip(good, values, strict=True):
             try:
-                yield native, NewPixels.of(pixels, new)
+                yield native, NewPixels.of(pixels, new, self._synthesis)
             except WriteError as error:
                 self._fail(native, error)
 

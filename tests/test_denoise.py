@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import dcmread
 from pydicom import uid as uids
 
 from medvae.denoise import denoise
@@ -40,7 +41,7 @@ def tiny_model(latent: Any = None, out_channels: int = 1) -> SliceVAE:
         GrayToColor(),
         PlainEncoder((8, 16)),
         latent or VectorLatent(size=8, squeeze=4),
-        ConvDecoder((16, 12, 8)),
+        ConvDecoder((16, 12)),
         image_size=SIDE,
         out_channels=out_channels,
     )
@@ -183,17 +184,28 @@ class TestResult:
         kinds = {s.pixels().stored.dtype.name for s in open_studies([tmp_path / "out"]).slices}
         assert kinds == {"uint8", "uint16"}
 
+    def test_as_dicom_is_a_series_that_says_so(
+        self, studies: Path, run: Path, tmp_path: Path
+    ) -> None:
+        done = denoise([studies / "two"], run, tmp_path / "out", formats=("dicom", "nifti"))
+        values = only_volume(tmp_path / "out").get_fdata(dtype=np.float32)
+        (series,) = open_studies([p for p in done.files if p.suffix == ".dcm"]).studies[0].series
+        for place, native in enumerate(series.slices):
+            expected = np.rint(values[..., place].T).clip(0, 65535)
+            np.testing.assert_array_equal(native.pixels().values, expected)
+            assert dcmread(native.source.path).SyntheticData == "YES"
+
     def test_is_the_same_bytes_each_time(self, studies: Path, run: Path, tmp_path: Path) -> None:
-        formats = ("nifti", "png")
+        formats = ("nifti", "png", "dicom")
         denoise([studies], run, tmp_path / "1", formats=formats, workers=1)
         denoise([studies / "two", studies / "one"], run, tmp_path / "2", formats=formats, workers=2)
-        assert len(tree(tmp_path / "1")) == 10
+        assert len(tree(tmp_path / "1")) == 18
         assert tree(tmp_path / "1") == tree(tmp_path / "2")
 
     def test_says_nothing_about_the_patients(
         self, studies: Path, run: Path, tmp_path: Path
     ) -> None:
-        denoise([studies], run, tmp_path / "out", formats=("nifti", "png"))
+        denoise([studies], run, tmp_path / "out", formats=("nifti", "png", "dicom"))
         keys = {
             word
             for study in open_studies([studies]).studies
@@ -202,7 +214,7 @@ class TestResult:
         }
         for name in tree(tmp_path / "out"):
             for word in name.removeprefix("sub-").replace(".nii.gz", "").split("/"):
-                assert word.removesuffix(".png").rpartition("_")[2] in keys
+                assert word.split(".")[0].rpartition("_")[2] in keys
 
     def test_of_series_that_share_a_key_is_all_there(self, run: Path, tmp_path: Path) -> None:
         voxels = np.random.default_rng(0).normal(0, 1, (20, 28, 2)).astype("float32")

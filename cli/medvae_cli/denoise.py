@@ -47,7 +47,7 @@ _FEW = 3
     default="nifti",
     show_default=True,
     metavar="F[,F]",
-    help="Of the results: nifti, png, or nifti,png.",
+    help="Of the results: nifti, png, dicom, or several with commas.",
 )
 @click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
 @click.option(

@@ -1,4 +1,4 @@
-"""New pixels of a slice: in real units, and as the integers that its file would hold."""
+"""New pixels of a slice: in real units, as the integers of its file, and how they were made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medvae.errors import WriteError
 from medvae.records import Pixels
+from medvae.writers._synthesis import Synthesis
 
 __all__ = ["NewPixels", "Scale"]
 
@@ -62,17 +63,22 @@ class NewPixels:
         stored: integers on the source's scale, of its type; the values where it has no scale.
         values: float32 in real units, not rounded to the scale.
         scale: of the source.
+        padding: true where the source's file says that there is no image.
+        synthesis: how they were made.
     """
 
     stored: NDArray[Any]
     values: NDArray[np.float32]
     scale: Scale | None
+    padding: NDArray[np.bool_] | None
+    synthesis: Synthesis
 
     @classmethod
-    def of(cls, source: Pixels, values: NDArray[np.float32]) -> NewPixels:
+    def of(cls, source: Pixels, values: NDArray[np.float32], synthesis: Synthesis) -> NewPixels:
         """Put new values, ``[rows, columns]``, in the place of a source's.
 
-        Pixels whose value has not changed, such as padding, keep their stored integer exactly.
+        Padding stays what it is. Pixels whose value has not changed keep their stored integer
+        exactly.
 
         Raises:
             WriteError: a value is NaN or infinite.
@@ -80,10 +86,12 @@ class NewPixels:
         if not np.isfinite(values).all():
             wrong = int((~np.isfinite(values)).sum())
             raise WriteError(f"{wrong} new pixels of a slice are NaN or infinite: not written")
+        if source.padding is not None:
+            values = np.where(source.padding, source.values, values)
         scale = Scale.of(source)
         if scale is None:
-            return cls(values, values, None)
+            return cls(values, values, None, source.padding, synthesis)
         stored = scale.stored(values, source.stored.dtype)
         same = values == source.values
         stored[same] = source.stored[same]
-        return cls(stored, values, scale)
+        return cls(stored, values, scale, source.padding, synthesis)

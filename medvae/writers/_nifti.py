@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from medvae.atomic import write_bytes
 from medvae.records import Series, Slice
 from medvae.writers._grid import Part, regular_parts
+from medvae.writers._names import slice_names
 from medvae.writers._new_pixels import NewPixels, Scale
 
 __all__ = ["write_nifti"]
@@ -27,8 +29,12 @@ _LEVEL = 1
 """Of compression, as nibabel has it: noise hardly shrinks further."""
 
 
-def write_nifti(folder: Path, series: Series, pixels: Sequence[NewPixels]) -> list[Path]:
+def write_nifti(
+    folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
+) -> list[Path]:
     """Write a series as ``KEY.nii.gz``; in parts, ``KEY_1of2.nii.gz`` and so on.
+
+    Slices that are a part of a longer series are volumes of their own, ``KEY/PLACE_KEY.nii.gz``.
 
     Voxels are the source's integers with its slope and intercept where that gives the new values
     exactly, else float32 in real units; never inverted. The slices of a series whose place in the
@@ -38,20 +44,32 @@ def write_nifti(folder: Path, series: Series, pixels: Sequence[NewPixels]) -> li
         folder: where to.
         series: gives key and geometry.
         pixels: of each of its slices.
+        place: where the slices are a part of a longer series, the place of the first, from 1.
 
     Raises:
         WriteError: the series fits in no volume, or the file system refuses.
     """
-    parts = regular_parts(series)
     files = []
-    for number, part in enumerate(parts, 1):
-        of_all = f"_{number:0{len(str(len(parts)))}}of{len(parts)}" if len(parts) > 1 else ""
-        path = folder / f"{series.key}{of_all}.nii.gz"
-        own = [pixels[place] for place in part.places]
+    for name, part in _volumes(series, place):
+        path = folder / f"{name}.nii.gz"
+        own = [pixels[index] for index in part.places]
         data = _encoded(series.slices[part.places[0]], part, own)
         write_bytes(path, gzip.compress(data, _LEVEL, mtime=0))
         files.append(path)
     return files
+
+
+def _volumes(series: Series, place: int | None) -> Iterator[tuple[str, Part]]:
+    """Give the parts that are written, and what each is called."""
+    if place is None:
+        parts = regular_parts(series)
+        for number, part in enumerate(parts, 1):
+            of_all = f"_{number:0{len(str(len(parts)))}}of{len(parts)}" if len(parts) > 1 else ""
+            yield f"{series.key}{of_all}", part
+        return
+    for index, (_, name) in enumerate(slice_names(series, place)):
+        (alone,) = regular_parts(replace(series, slices=series.slices[index : index + 1]))
+        yield f"{series.key}/{name}", Part(range(index, index + 1), alone.affine)
 
 
 def _encoded(first: Slice, part: Part, pixels: Sequence[NewPixels]) -> bytes:

@@ -14,12 +14,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from medvae.atomic import write_bytes
 from medvae.records import Series
+from medvae.writers._names import slice_names
 from medvae.writers._new_pixels import NewPixels, Scale
 
 __all__ = ["write_png"]
 
 
-def write_png(folder: Path, series: Series, pixels: Sequence[NewPixels]) -> list[Path]:
+def write_png(
+    folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
+) -> list[Path]:
     """Write each slice as ``KEY/PLACE_KEY.png``, with the keys of the series and of the slice.
 
     Unsigned integers of 8 or 16 bits are written as they would be stored: nothing is lost, and
@@ -32,14 +35,15 @@ def write_png(folder: Path, series: Series, pixels: Sequence[NewPixels]) -> list
         folder: where to.
         series: gives the keys.
         pixels: of each of its slices.
+        place: where the slices are a part of a longer series, the place of the first, from 1.
 
     Raises:
         WriteError: the file system refuses.
     """
-    digits = len(str(len(pixels)))
     files = []
-    for place, (native, new) in enumerate(zip(series.slices, pixels, strict=True), 1):
-        path = folder / series.key / f"{place:0{digits}}_{native.key}.png"
+    names = slice_names(series, place)
+    for (_, name), native, new in zip(names, series.slices, pixels, strict=True):
+        path = folder / series.key / f"{name}.png"
         write_bytes(path, _encoded(*_shown(new, native.inverted)))
         files.append(path)
     return files

@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from medvae.errors import UsageProblem
+from medvae.networks import VectorLatent, save_model
 from medvae_cli.denoise import denoise
+from medvae_cli.main import cli
 from phantoms import dicom_slice, save_series
 from test_denoise import save_run, tiny_model
 
@@ -80,7 +82,21 @@ def test_wrong_use_is_left_to_the_door(studies: Path, run: Path, tmp_path: Path)
     assert isinstance(result.exception, UsageProblem)
     assert str(result.exception).startswith(f"{studies}: is not empty")
     result = medvae_denoise(studies, "--model", run, "--out", tmp_path / "o", "--format", "bmp")
-    assert str(result.exception) == "format bmp: cannot be written; give nifti or png"
+    assert str(result.exception) == "format bmp: cannot be written; give nifti or png or dicom"
+
+
+def test_weights_of_another_network(studies: Path, run: Path, tmp_path: Path) -> None:
+    weights = run / "models" / "model.safetensors"
+    save_model(tiny_model(VectorLatent(size=4, squeeze=4)), tmp_path)
+    (tmp_path / weights.name).replace(weights)
+    arguments = ["denoise", str(studies), "--model", str(run), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: {weights}: does not fit the network: latent.inward.3.weight must be [16, 64] but "
+        "is [8, 64]: take it and model.json from the same run\n"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("missing", ["--model", "--out", "STUDIES"])

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
+from written import MADE
 
 from medvae.errors import WriteError
 from medvae.records import Pixels
@@ -32,7 +33,7 @@ def test_values_on_the_scale_become_their_integers(
     source = scaled(stored, slope, intercept)
     order = data.draw(st.permutations(range(stored.size)))
     moved = stored.flat[order].reshape(stored.shape)
-    new = NewPixels.of(source, scaled(moved, slope, intercept).values)
+    new = NewPixels.of(source, scaled(moved, slope, intercept).values, MADE)
     assert new.stored.dtype == stored.dtype
     np.testing.assert_array_equal(new.stored, moved)
 
@@ -41,13 +42,13 @@ def test_what_has_not_changed_keeps_its_integer() -> None:
     # Beyond 2**24 several integers have one and the same value in float32.
     stored = np.array([[2**24 + 1, 2**24 + 3, 5]], dtype=np.int32)
     source = scaled(stored, 1, 0)
-    new = NewPixels.of(source, np.where(stored == 5, np.float32(6), source.values))
+    new = NewPixels.of(source, np.where(stored == 5, np.float32(6), source.values), MADE)
     assert new.stored.tolist() == [[2**24 + 1, 2**24 + 3, 6]]
 
 
 def test_new_values_are_not_rounded_but_their_integers_are() -> None:
     source = scaled(np.array([[0, 10]], dtype=np.int16), 2, -1024)
-    new = NewPixels.of(source, np.array([[-1020.7, -1e6]], dtype=np.float32))
+    new = NewPixels.of(source, np.array([[-1020.7, -1e6]], dtype=np.float32), MADE)
     assert new.values == pytest.approx(np.array([[-1020.7, -1e6]]))
     assert new.stored.tolist() == [[2, -(2**15)]]
 
@@ -63,7 +64,7 @@ def test_new_values_are_not_rounded_but_their_integers_are() -> None:
 )
 def test_without_a_scale_the_values_are_stored(source: Pixels) -> None:
     assert Scale.of(source) is None
-    new = NewPixels.of(source, source.values + 1)
+    new = NewPixels.of(source, source.values + 1, MADE)
     assert new.stored is new.values
 
 
@@ -73,4 +74,4 @@ def test_what_is_no_number_is_not_written(wrong: float) -> None:
     values = source.values.copy()
     values[0, 0] = wrong
     with pytest.raises(WriteError, match="1 new pixels of a slice are NaN or infinite"):
-        NewPixels.of(source, values)
+        NewPixels.of(source, values, MADE)

@@ -180,6 +180,21 @@ class TestParts:
             assert off < 0.11 * 0.5
         assert 1 < len(files) < 20
 
+    def test_that_are_written_one_by_one(self, tmp_path: Path) -> None:
+        series = dicom_series(tmp_path)
+        files = write_nifti(
+            tmp_path / "out",
+            replace(series, slices=series.slices[2:]),
+            unchanged(series)[2:],
+            place=3,
+        )
+        assert files == [
+            tmp_path / "out" / series.key / f"000{i + 1}_{series.slices[i].key}.nii.gz"
+            for i in (2, 3)
+        ]
+        for path, item in zip(files, series.slices[2:], strict=True):
+            assert_in_place(nibabel.load(path), replace(series, slices=(item,)))
+
     def test_sheared_slices_are_refused(self, tmp_path: Path) -> None:
         affine = np.diag([1.0, 1.0, 3.0, 1.0])
         affine[0, 1] = 0.3

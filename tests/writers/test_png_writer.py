@@ -119,6 +119,11 @@ class TestFiles:
         again = only_series(tmp_path / "out")
         assert [int(item.pixels().stored[0, 0]) for item in again.slices] == [*range(12)]
 
+    def test_of_a_part_are_numbered_from_its_place(self, tmp_path: Path) -> None:
+        series = series_of(tmp_path, noise("uint8"))
+        (path,) = write_png(tmp_path / "out", series, unchanged(series), place=12)
+        assert path.name == f"0012_{series.slices[0].key}.png"
+
     def test_say_nothing_about_the_patient(self, tmp_path: Path) -> None:
         series = series_of(tmp_path, noise("uint16"))
         (path,) = write_png(tmp_path / "out", series, unchanged(series))

@@ -11,10 +11,11 @@ import numpy as np
 
 from medvae.readers import open_studies
 from medvae.records import Series
-from medvae.writers import NewPixels
+from medvae.writers import NewPixels, Synthesis
 from phantoms import world_of_pixels
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+MADE = Synthesis(run="0123", model="4567", render="warp")
 
 
 def only_series(path: Path, **options: Any) -> Series:
@@ -26,13 +27,13 @@ def only_series(path: Path, **options: Any) -> Series:
 def unchanged(series: Series) -> list[NewPixels]:
     """Return the pixels of a series as they are."""
     sources = [native.pixels() for native in series.slices]
-    return [NewPixels.of(source, source.values) for source in sources]
+    return [NewPixels.of(source, source.values, MADE) for source in sources]
 
 
 def shifted(series: Series, by: float) -> list[NewPixels]:
     """Return the pixels of a series with something added."""
     sources = [native.pixels() for native in series.slices]
-    return [NewPixels.of(source, source.values + np.float32(by)) for source in sources]
+    return [NewPixels.of(source, source.values + np.float32(by), MADE) for source in sources]
 
 
 def assert_in_place(image: Any, series: Series) -> None:

@@ -1,0 +1,77 @@
+"""What a synthetic DICOM image says of itself: that it is one, and of what and how it was made."""
+
+from __future__ import annotations
+
+from pydicom import Dataset
+
+from medvae import __version__
+from medvae.records import Slice
+from medvae.writers._dicom_source import SourceFrame
+from medvae.writers._dicom_uids import new_uid
+from medvae.writers._synthesis import Synthesis
+
+__all__ = ["state_provenance"]
+
+_LONGEST = 64
+"""Characters of a long string."""
+
+
+def state_provenance(
+    native: Slice, source: SourceFrame, synthesis: Synthesis, target: Dataset
+) -> None:
+    """Say in a dataset what was made by whom of what.
+
+    Args:
+        native: the slice whose pixels have changed.
+        source: its header.
+        synthesis: how they were changed.
+        target: the dataset.
+    """
+    target.SyntheticData = "YES"
+    target.SeriesDescription = _description(synthesis)
+    target.DerivationDescription = f"medvae {__version__}: {synthesis}"
+    target.SourceImageSequence = [_source_image(native, source, target, synthesis)]
+    target.QualityControlImage = "NO"
+    target.PatientIdentityRemoved = "YES"
+    target.DeidentificationMethod = "Attributes are new or come from an allow-list"
+    target.DeidentificationMethodCodeSequence = [
+        _code("113100", "Basic Application Confidentiality Profile")
+    ]
+    target.LongitudinalTemporalInformationModified = "REMOVED"
+    equipment = Dataset()
+    for item in (target, equipment):
+        item.Manufacturer = item.ManufacturerModelName = "medvae"
+        item.SoftwareVersions = __version__
+    equipment.PurposeOfReferenceCodeSequence = [_code("109100", "Synthesizing Equipment")]
+    equipment.ContributionDescription = "Made the pixels"
+    target.ContributingEquipmentSequence = [equipment]
+
+
+def _description(synthesis: Synthesis) -> str:
+    warning = " - NOT FOR DIAGNOSTIC USE"
+    what = f"SYNTHETIC {synthesis.render} copy {synthesis.copy}"
+    return what[: _LONGEST - len(warning)] + warning
+
+
+def _source_image(
+    native: Slice, source: SourceFrame, target: Dataset, synthesis: Synthesis
+) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.sop_class
+    # The same in all runs, so that what was made of one image can be found.
+    item.ReferencedSOPInstanceUID = new_uid("source image", native.source.uid)
+    if source.sop_class != target.SOPClassUID:
+        item.ReferencedFrameNumber = native.source.frame + 1
+    item.SpatialLocationsPreserved = "YES" if synthesis.preserves_locations else "NO"
+    item.PurposeOfReferenceCodeSequence = [
+        _code("121322", "Source image for image processing operation")
+    ]
+    return item
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = "DCM"
+    item.CodeMeaning = meaning
+    return item

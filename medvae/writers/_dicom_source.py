@@ -1,0 +1,120 @@
+"""The header of the DICOM file that a slice came from, asked for one attribute at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.tag import Tag
+
+from medvae.errors import WriteError
+
+__all__ = ["SourceFile", "SourceFrame"]
+
+_TEXT = {"CS", "DS", "IS", "LO", "UI"}
+
+_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
+
+
+class SourceFile:
+    """The header of a file.
+
+    Args:
+        path: the file.
+        keywords: of the attributes that will be asked for, at the top or in functional groups.
+
+    Raises:
+        WriteError: it can no longer be read. The message does not name it.
+    """
+
+    def __init__(self, path: Path, keywords: Iterable[str]) -> None:
+        self.path = path
+        tags = [Tag(keyword) for keyword in (*keywords, *_GROUPS)]
+        try:
+            self._dataset = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+        except OSError as error:
+            raise WriteError(f"its source can no longer be read: {error.strerror}") from error
+        except Exception as error:  # pydicom raises many kinds
+            raise WriteError("its source can no longer be read as DICOM") from error
+        meta = getattr(self._dataset, "file_meta", Dataset())
+        (sop_class,) = _texts(self._dataset, "SOPClassUID")[:1] or ("",)
+        self.sop_class = sop_class or str(meta.get("MediaStorageSOPClassUID") or "")
+        self.transfer_syntax = str(meta.get("TransferSyntaxUID") or "")
+
+    def frame(self, index: int) -> SourceFrame:
+        """Return what the header says of one frame."""
+        places = [*_functional_groups(self._dataset, index), self._dataset]
+        return SourceFrame(self.sop_class, self.transfer_syntax, places)
+
+
+class SourceFrame:
+    """What a header says of one frame.
+
+    Args:
+        sop_class, transfer_syntax: of its file.
+        places: where attributes are looked for, first those of the frame alone.
+    """
+
+    def __init__(self, sop_class: str, transfer_syntax: str, places: list[Dataset]) -> None:
+        self.sop_class = sop_class
+        self.transfer_syntax = transfer_syntax
+        self._places = places
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        """Return the values of an attribute as text, none where there is none or it is broken."""
+        for place in self._places:
+            try:
+                found = _texts(place, keyword)
+            except Exception:  # pydicom raises many kinds for a value that it cannot convert
+                continue
+            if found:
+                return found
+        return ()
+
+    def text(self, keyword: str) -> str:
+        """Return the first value of an attribute as text; empty where there is none."""
+        return next(iter(self.texts(keyword)), "")
+
+    def has(self, keyword: str) -> bool:
+        """Say whether the attribute is there, with whatever value."""
+        return any(keyword in place for place in self._places)
+
+    def integer(self, keyword: str, bits: int, signed: bool) -> int | None:
+        """Return an integer whose sign a wrong VR may have lost, as one of so many bits."""
+        for place in self._places:
+            try:
+                value: Any = place[keyword].value
+                raw = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+            except Exception:  # it is missing, or one of the many kinds that pydicom raises
+                continue
+            number: int = raw % 2**bits
+            return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
+        return None
+
+
+def _functional_groups(dataset: Dataset, frame: int) -> Iterator[Dataset]:
+    """Find the groups of a frame, and then those that all frames share."""
+    own, shared = (dataset.get(keyword) or () for keyword in _GROUPS)
+    for groups in (*own[frame : frame + 1], *shared[:1]):
+        for tag in groups.keys():  # iterating a dataset converts its values
+            if not tag.is_private and dictionary_VR(tag) == "SQ" and groups[tag].value:
+                yield groups[tag].value[0]
+
+
+def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    if tag not in dataset:
+        return ()
+    # As it stands in the file: pydicom would complain of a value that is not to the standard.
+    value: Any = dataset.get_item(tag).value
+    if isinstance(value, bytes) and dictionary_VR(tag) in _TEXT:
+        value = value.decode("ascii", "replace").split("\\")
+    elif isinstance(value, bytes):
+        value = dataset[tag].value
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    parts = tuple(str(part).strip(" \0") for part in (value if several else (value,)))
+    return parts if value is not None and any(parts) else ()
