@@ -1,0 +1,24 @@
+"""Renders: new native slices, with the labels that are right for them."""
+
+from __future__ import annotations
+
+from medvae.render._chain import RENDERS, make_render
+from medvae.render._contract import Render, Rendered, Scene
+from medvae.render._ground import Ground
+from medvae.render._lesion import Lesion, Refused
+from medvae.render._trace import trace_lesions
+from medvae.render._transplant import transplant, transplant_volume
+
+__all__ = [
+    "RENDERS",
+    "Ground",
+    "Lesion",
+    "Refused",
+    "Render",
+    "Rendered",
+    "Scene",
+    "make_render",
+    "trace_lesions",
+    "transplant",
+    "transplant_volume",
+]

@@ -1,0 +1,78 @@
+"""Renders by name, and several of them one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from medvae.errors import UsageProblem
+from medvae.render._contract import Render, Rendered, Scene
+from medvae.render._decode import Decode
+from medvae.render._residual import Residual
+from medvae.render._warp import Warp
+
+__all__ = ["RENDERS", "make_render"]
+
+RENDERS: Mapping[str, type[Render]] = MappingProxyType(
+    {render.name: render for render in (Decode, Residual, Warp)}
+)
+"""The renders that are led by two decoded pictures, by the name that a user gives."""
+
+
+def make_render(spec: str) -> Render:
+    """Return the render that a user asks for.
+
+    Args:
+        spec: a name of ``RENDERS``, or several in the order in which they are to work, as in
+            ``warp+residual``. ``transplant`` is none of them, as it takes a donor: whoever reads
+            ``transplant+warp`` splits it off, and renders the slice that it made by the rest.
+
+    Raises:
+        UsageProblem: a name is unknown, missing, or there twice.
+    """
+    names = spec.split("+")
+    unknown = [name for name in names if name not in RENDERS]
+    if unknown or len(set(names)) < len(names):
+        wrong = f"there is no {unknown[0]!r}" if unknown else "each can be named once"
+        raise UsageProblem(
+            f"render {spec!r}: {wrong}; give {', '.join(RENDERS)}, or several as in warp+residual"
+        )
+    steps = [RENDERS[name]() for name in names]
+    return steps[0] if len(steps) == 1 else _Chain(steps)
+
+
+class _Chain(Render):
+    """Renders what another render has made, led by what that left of the change.
+
+    After `warp`, `residual` adds the whole difference that the warp could not explain, fine as it
+    may be, but for the broad part of it that the warp kept from air and background.
+    """
+
+    def __init__(self, steps: Sequence[Render]) -> None:
+        self._steps = steps
+        self.name = "+".join(step.name for step in steps)
+        self.preserves_locations = all(step.preserves_locations for step in steps)
+
+    def render(self, scenes: Sequence[Scene], before: Tensor, after: Tensor) -> list[Rendered]:
+        first, *others = self._steps
+        rendered = first.render(scenes, before, after)
+        for step in others:
+            before = torch.stack(
+                [
+                    picture if made.decoded is None else made.decoded()
+                    for made, picture in zip(rendered, after.float(), strict=True)
+                ]
+            )
+            moved = [
+                replace(scene, values=made.values, labels=made.labels)
+                for scene, made in zip(scenes, rendered, strict=True)
+            ]
+            rendered = [
+                replace(new, numbers={**old.numbers, **new.numbers})
+                for old, new in zip(rendered, step.render(moved, before, after), strict=True)
+            ]
+        return rendered

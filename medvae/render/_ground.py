@@ -1,0 +1,206 @@
+"""A slice made ready for lesions to be taken from it or set into it: where its tissue is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medvae.records import Finding
+from medvae.render._contract import Scene
+from medvae.render._frame import Frame
+
+__all__ = ["GRAIN", "Ground", "Levels", "Window", "block_means", "region"]
+
+GRAIN = 1 / 128
+"""Of the width of a canvas: the smallest thing that matters to the level of its surroundings."""
+
+Window = tuple[slice, slice]
+"""The rows and the columns of a part of a slice."""
+
+_TISSUE = 0.12
+# A lesion of the brain must not cover the skull, which is dark, nor the fat on it, which is bright.
+_DARK, _BRIGHT = 0.5, 1.6
+
+_AIR, _OUTLINE = -1000.0, -500.0
+_ALIKE = 200.0
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The units in which a lesion is compared with its surroundings.
+
+    Attributes:
+        zero, one: values in the file's units that are 0 and 1.
+        absolute: the levels are the file's own units; else the slice's window is 0 to 1.
+    """
+
+    zero: float
+    one: float
+    absolute: bool
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene]) -> Levels:
+        """Choose common levels for slices of one series, whose values mean the same on each."""
+        if scenes[0].absolute:
+            return cls(0.0, 1.0, True)
+        low = float(np.median([scene.intensity.low for scene in scenes]))
+        high = float(np.median([scene.intensity.high for scene in scenes]))
+        return cls(low, high - low or 1.0, False)
+
+    @property
+    def darkest(self) -> float:
+        """The level of nothing."""
+        return _AIR if self.absolute else 0.0
+
+    @property
+    def least_noise(self) -> float:
+        """So much noise there is at least."""
+        return 1.0 if self.absolute else 1e-3
+
+    def of_values(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the levels of values; they are not clipped."""
+        levels: NDArray[np.float32] = (values - np.float32(self.zero)) / np.float32(self.one)
+        return levels
+
+    def to_values(self, levels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the values that have these levels."""
+        values: NDArray[np.float32] = levels * np.float32(self.one) + np.float32(self.zero)
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A slice with what must be known of it before a lesion can be set into it.
+
+    Tissue is told by means over blocks of a grain, so that neither noise nor small vessels make
+    holes in it. In relative units it is what is not dark; in absolute ones all within the outline
+    of the body, since the level of the lung is nearly that of the air outside.
+
+    Attributes:
+        scene: the slice.
+        frame: where its pixels lie.
+        block: rows and columns of a block.
+        levels: mean level of each block.
+        inside: the blocks that hold tissue, or lie within the body.
+    """
+
+    scene: Scene
+    frame: Frame
+    block: tuple[int, int]
+    levels: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, scene: Scene) -> Ground:
+        """Make a slice ready."""
+        frame, units = Frame.of(scene), Levels.of([scene])
+        height, width = (max(1, round(GRAIN / side)) for side in frame.sides)
+        pixels = units.of_values(scene.values)
+        if scene.padding is not None:
+            pixels = np.where(scene.padding, np.float32(units.darkest), pixels)
+        levels = block_means(pixels, (height, width))
+        inside = _within_outline(levels > _OUTLINE) if units.absolute else levels > _TISSUE
+        return cls(scene, frame, (height, width), levels, inside)
+
+    @property
+    def midline(self) -> float:
+        """Where the middle of the body lies, in widths from the left."""
+        columns = np.flatnonzero(self.inside) % self.inside.shape[1]
+        if not len(columns):
+            return 0.5
+        return self.frame.place(0, (float(columns.mean()) + 0.5) * self.block[1] - 0.5)[1]
+
+    def tissue(
+        self, window: Window, near: NDArray[np.bool_], level: float | None = None
+    ) -> NDArray[np.bool_]:
+        """Return where there is tissue like that around a lesion.
+
+        Args:
+            window: the part of the slice that is asked about.
+            near: what of it counts as around the lesion: its median says what is alike.
+            level: to be alike to instead, where units are absolute.
+        """
+        levels = self._spread(self.levels, window)
+        tissue: NDArray[np.bool_] = self._spread(self.inside, window)
+        if self.scene.padding is not None:
+            tissue &= ~self.scene.padding[window]
+        if level is None or not self.scene.absolute:
+            found = levels[near & tissue]
+            level = float(np.median(found)) if len(found) else 0.0
+        if self.scene.absolute:
+            tissue &= np.abs(levels - level) <= _ALIKE
+        else:
+            tissue &= (levels >= _DARK * level) & (levels <= _BRIGHT * level)
+        return tissue
+
+    def _spread(self, blocks: NDArray[Any], window: Window) -> NDArray[Any]:
+        """Give each pixel of a part of the slice what its block has."""
+        rows, columns = (
+            np.arange(part.start, part.stop) // size
+            for part, size in zip(window, self.block, strict=True)
+        )
+        return blocks[rows][:, columns]
+
+    def taken(self, window: Window, but: Collection[int] = ()) -> NDArray[np.bool_]:
+        """Return where findings are in a part of the slice, ``but`` those of these indices."""
+        taken = np.zeros([w.stop - w.start for w in window], dtype=np.bool_)
+        for index, finding in enumerate(self.scene.labels):
+            if index not in but:
+                taken |= region(finding, window)
+        return taken
+
+
+def region(finding: Finding, window: Window, ellipse: bool = False) -> NDArray[np.bool_]:
+    """Return what a finding covers of a part of a slice.
+
+    Args:
+        finding: by its mask, if it has one.
+        window: the part.
+        ellipse: take the ellipse in the box for the finding, not the whole box.
+    """
+    rows, columns = (np.arange(w.start, w.stop) for w in window)
+    if finding.mask is not None:
+        return _cut(finding.mask.crop, rows - finding.mask.row, columns - finding.mask.column)
+    x0, y0, x1, y1 = finding.box
+    if ellipse:
+        y = (2 * rows + 1 - y0 - y1) / max(y1 - y0, 1e-9)
+        x = (2 * columns + 1 - x0 - x1) / max(x1 - x0, 1e-9)
+        inscribed: NDArray[np.bool_] = np.hypot(y[:, None], x) <= 1
+        return inscribed
+    # Also the pixels that the box covers in part.
+    return ((rows < y1) & (rows + 1 > y0))[:, None] & (columns < x1) & (columns + 1 > x0)
+
+
+def _cut(
+    crop: NDArray[np.bool_], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Take these rows and columns of ``crop``; beyond it there is nothing."""
+    height, width = crop.shape
+    part: NDArray[np.bool_] = np.pad(crop, 1)[
+        np.ix_(rows.clip(-1, height) + 1, columns.clip(-1, width) + 1)
+    ]
+    return part
+
+
+def block_means(values: NDArray[np.float32], block: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the mean of each block; the last ones are filled up with the pixels at the edge."""
+    shape = [math.ceil(n / b) for n, b in zip(values.shape, block, strict=True)]
+    filled = [(0, s * b - n) for s, b, n in zip(shape, block, values.shape, strict=True)]
+    blocks = np.pad(values, filled, mode="edge").reshape(shape[0], block[0], shape[1], block[1])
+    means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return means
+
+
+def _within_outline(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest piece of what is bright, with all that it encloses."""
+    pieces, count = ndimage.label(bright)
+    if count > 1:
+        bright = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    filled: NDArray[np.bool_] = ndimage.binary_fill_holes(bright)
+    return filled

@@ -1,0 +1,72 @@
+"""Labels that move through the field that moves their slice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medvae.records import Box, Finding, Labels, Mask
+from medvae.render._fields import pull
+from medvae.render._placement import NativeField
+
+__all__ = ["moved_labels"]
+
+_CIRCLE = np.linspace(0, 2 * np.pi, 256, endpoint=False)
+
+
+def moved_labels(
+    labels: Labels, field: NativeField, padding: NDArray[np.bool_] | None
+) -> tuple[Labels, int]:
+    """Move findings as the pixels move; in padding, where no pixel moves, no mask does.
+
+    Returns:
+        Those that are left, and how many have lost all their pixels or have left the slice.
+    """
+    moved = [_moved(finding, field, padding) for finding in labels]
+    left = tuple(finding for finding in moved if finding is not None)
+    return Labels(left), len(labels) - len(left)
+
+
+def _moved(
+    finding: Finding, field: NativeField, padding: NDArray[np.bool_] | None
+) -> Finding | None:
+    if finding.mask is None:
+        box = _moved_box(finding.box, field)
+        return None if box is None else replace(finding, box=box)
+    mask = _moved_mask(finding.mask, field, padding)
+    return None if mask is None else replace(finding, box=mask.box, mask=mask)
+
+
+def _moved_mask(mask: Mask, field: NativeField, padding: NDArray[np.bool_] | None) -> Mask | None:
+    """Set what the mask covers at least half of."""
+    across, down = (int(u.abs().max().ceil()) + 1 for u in field.displacement)
+    top, left = max(mask.row - down, 0), max(mask.column - across, 0)
+    height, width = mask.crop.shape
+    window = np.s_[top : mask.row + height + down, left : mask.column + width + across]
+    rows, columns = field.displacement.shape[1:]
+    source = mask.on((rows, columns))
+    picture = torch.from_numpy(source.astype(np.float32)).to(field.displacement.device)
+    displacement = field.displacement[:, window[0], window[1]]
+    covered = pull(picture[None, None], displacement[None], corner=(top, left))[0, 0]
+    result = (covered >= 0.5).cpu().numpy()
+    if padding is not None:
+        result = np.where(padding[window], source[window], result)
+    found = Mask.of(result)
+    return found and replace(found, row=found.row + top, column=found.column + left)
+
+
+def _moved_box(box: Box, field: NativeField) -> Box | None:
+    """Take the box around what becomes of the ellipse in ``box``, as far as it is in the slice.
+
+    The ellipse stands for a finding that has no mask: the corners of a box are mostly outside.
+    """
+    x0, y0, x1, y1 = box
+    radii = np.array([x1 - x0, y1 - y0]) / 2
+    outline = np.stack((np.cos(_CIRCLE), np.sin(_CIRCLE)), axis=1) * radii + (x0, y0) + radii
+    rows, columns = field.displacement.shape[1:]
+    moved = field.forward(outline).clip(0, (columns, rows))
+    (left, top), (right, bottom) = moved.min(axis=0).tolist(), moved.max(axis=0).tolist()
+    return (left, top, right, bottom) if left < right and top < bottom else None

@@ -1,0 +1,308 @@
+"""A lesion of a donor, made ready to be set into other slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medvae.records import Category
+from medvae.render._contract import Scene
+from medvae.render._frame import Frame
+from medvae.render._ground import GRAIN, Ground, Levels, Window, region
+
+__all__ = ["FEWEST", "RING", "TOUCHING", "Lesion", "Refused", "Surroundings"]
+
+FEWEST = 12
+"""Pixels that a lesion has at least on a slice, or it is too small to be seen."""
+
+TOUCHING = np.ones((3, 3), dtype=np.int8)
+"""Pixels that touch at a corner are one piece, as where masks are read."""
+
+RING = (1.0, 4.0)
+"""From how many grains around a donor's lesion to how many its surroundings reach."""
+
+_MARGIN = 12
+_FEWEST_AROUND = 10
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a lesion was not set into a slice, in a few words that are always the same."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What lies around a lesion.
+
+    Attributes:
+        level: the median.
+        noise: the standard deviation, from the median distance to the median.
+    """
+
+    level: float
+    noise: float
+
+    @classmethod
+    def of(cls, levels: Sequence[NDArray[np.float32]], units: Levels) -> Surroundings | None:
+        """Take them from the levels around a lesion on each slice; None where they are too few."""
+        around = np.concatenate(levels)
+        if len(around) < _FEWEST_AROUND:
+            return None
+        level = float(np.median(around))
+        noise = 1.4826 * float(np.median(np.abs(around - level)))
+        return cls(level, max(noise, units.least_noise))
+
+
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A lesion on one slice, and the pixels about it.
+
+    Attributes:
+        position: of the slice along the normal.
+        distance: of each pixel from the outline in widths, negative inside.
+        spline: coefficients of the cubic spline through the values.
+        findings: how many there are of it on the slice.
+        pieces: of how many it consists.
+    """
+
+    position: float
+    distance: NDArray[np.float32]
+    spline: NDArray[np.float32]
+    findings: int
+    pieces: int
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """A lesion as the slices of a donor show it, with the little around it that matters.
+
+    Lengths are widths of the donor's canvas, those along the normal are millimetres.
+
+    Attributes:
+        category: what it is.
+        masked: its outline is known; else it is taken for the ellipse in its box.
+        frame: of its slices.
+        units: of its levels.
+        sections: the lesion slice by slice, by position.
+        gap: from slice to slice.
+        centre: its row and column in the sections.
+        place: its centre in standard orientation.
+        position: its centre along the normal.
+        corners: of the box around it, ``[4, 2]``, (y, x) from its centre.
+        radius: of a circle as large as its largest section.
+        around: its surroundings.
+        contrast: its mean level above theirs.
+    """
+
+    category: Category
+    masked: bool
+    frame: Frame
+    units: Levels
+    sections: tuple[Section, ...]
+    gap: float
+    centre: tuple[float, float]
+    place: tuple[float, float]
+    position: float
+    corners: NDArray[np.float64]
+    radius: float
+    around: Surroundings
+    contrast: float
+
+    @classmethod
+    def on(cls, scene: Scene, finding: int) -> Lesion | Refused:
+        """Take one finding of one slice.
+
+        Args:
+            scene: the donor.
+            finding: its index in the labels.
+        """
+        return cls.through([scene], [[finding]], [0.0], 1.0)
+
+    @classmethod
+    def through(
+        cls,
+        scenes: Sequence[Scene],
+        findings: Sequence[Sequence[int]],
+        positions: Sequence[float],
+        gap: float,
+    ) -> Lesion | Refused:
+        """Take a lesion that runs through slices of one series, as ``trace_lesions`` finds it.
+
+        Args:
+            scenes: the slices that show it, all of one shape, spacing and orientation.
+            findings: on each, the indices of those that belong to it.
+            positions: of the slices along their normal in millimetres, no two the same.
+            gap: from slice to slice.
+        """
+        order = np.argsort(positions)
+        donors = [_Donor.of(scenes[i], findings[i], float(positions[i])) for i in order]
+        if any(donor.ground.frame != donors[0].ground.frame for donor in donors):
+            raise ValueError("the slices of a lesion must have one shape, spacing and orientation")
+        if max(donor.area for donor in donors) < FEWEST:
+            return Refused("lesion too small")
+        if any(_at_the_border(donor.mask) for donor in donors):
+            return Refused("lesion cut by the border")
+        return _prepared(donors, gap)
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Where it begins and ends along the normal: half a gap beyond its slices."""
+        first, last = self.sections[0].position, self.sections[-1].position
+        return first - self.gap / 2, last + self.gap / 2
+
+    def near(self, position: float) -> list[tuple[Section, float]]:
+        """Return the sections next to a position along the normal, with their weights."""
+        places = [section.position for section in self.sections]
+        after = int(np.searchsorted(places, position))
+        if after in (0, len(places)):
+            return [(self.sections[min(after, len(places) - 1)], 1.0)]
+        share = (position - places[after - 1]) / (places[after] - places[after - 1])
+        pairs = [(self.sections[after - 1], 1 - share), (self.sections[after], share)]
+        return [(section, weight) for section, weight in pairs if weight > 0]
+
+    def distance(self, position: float, places: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return how far places are from the outline, in widths; negative inside.
+
+        Between two slices it is interpolated. Beyond the last ones the lesion rounds off, and
+        ends after half a gap.
+
+        Args:
+            position: along the normal.
+            places: rows and columns in the sections, ``[2, ...]``.
+        """
+        near = self.near(position)
+        distance = np.zeros(places.shape[1:], dtype=np.float32)
+        for section, weight in near:
+            distance += np.float32(weight) * ndimage.map_coordinates(
+                section.distance, places, order=1, mode="nearest"
+            )
+        beyond = max(self.sections[0].position - position, position - self.sections[-1].position)
+        if beyond > 0:
+            share = min(1.0, 2 * beyond / self.gap)
+            distance -= np.float32(1 - math.sqrt(1 - share**2)) * near[0][0].distance.min()
+        return distance
+
+    def levels(
+        self, position: float, places: NDArray[np.float64], step: tuple[float, float]
+    ) -> NDArray[np.float32]:
+        """Return the levels at places as in ``distance``.
+
+        Args:
+            position: along the normal.
+            places: as in ``distance``.
+            step: from place to place in rows and columns: where it is above 1, what is too fine
+                to be shown is smoothed away.
+        """
+        blur = [math.sqrt(max(0.0, one**2 - 1)) / 2 for one in step]
+        values = np.zeros(places.shape[1:], dtype=np.float32)
+        for section, weight in self.near(position):
+            spline = ndimage.gaussian_filter(section.spline, blur, mode="mirror")
+            values += np.float32(weight) * ndimage.map_coordinates(
+                spline, places, order=3, mode="mirror", prefilter=False
+            )
+        return self.units.of_values(values)
+
+
+@dataclass(frozen=True, eq=False)
+class _Donor:
+    """One slice that shows a lesion, and which of its pixels are the lesion."""
+
+    ground: Ground
+    findings: Sequence[int]
+    position: float
+    mask: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, scene: Scene, findings: Sequence[int], position: float) -> _Donor:
+        rows, columns = scene.values.shape
+        whole = (slice(0, rows), slice(0, columns))
+        own = [region(scene.labels.findings[i], whole, ellipse=True) for i in findings]
+        return cls(Ground.of(scene), findings, position, np.logical_or.reduce(own))
+
+    @property
+    def area(self) -> int:
+        return int(self.mask.sum())
+
+    def section(self, window: Window) -> Section:
+        mask = self.mask[window]
+        sides = self.ground.frame.sides
+        outside, inside = (ndimage.distance_transform_edt(m, sides) for m in (~mask, mask))
+        spline = ndimage.spline_filter(self.ground.scene.values[window], mode="mirror")
+        pieces = ndimage.label(mask, TOUCHING)[1]
+        return Section(
+            self.position,
+            (outside - inside).astype(np.float32),
+            spline.astype(np.float32),
+            len(self.findings),
+            pieces,
+        )
+
+    def around(
+        self, distance: NDArray[np.float32], grain: float, window: Window
+    ) -> NDArray[np.bool_]:
+        ring = (distance > RING[0] * grain) & (distance <= RING[1] * grain)
+        ground = self.ground
+        ring &= ~ground.taken(window, but=self.findings)
+        return ring & ground.tissue(window, ring)
+
+
+def _prepared(donors: Sequence[_Donor], gap: float) -> Lesion | Refused:
+    """Make a lesion ready that can be moved; the donors are in the order of their positions."""
+    frame, areas = donors[0].ground.frame, np.array([donor.area for donor in donors])
+    window, corners, centre = _outlined(donors)
+    sections = tuple(donor.section(window) for donor in donors)
+    radius = math.sqrt(int(areas.max()) * math.prod(frame.sides) / math.pi)
+    grain = min(GRAIN, radius / 2)
+    units = Levels.of([donor.ground.scene for donor in donors])
+    levels = [units.of_values(donor.ground.scene.values[window]) for donor in donors]
+    rings = [d.around(s.distance, grain, window) for d, s in zip(donors, sections, strict=True)]
+    around = Surroundings.of([v[r] for v, r in zip(levels, rings, strict=True)], units)
+    if around is None:
+        return Refused("lesion without surroundings")
+    own = np.concatenate([v[d.mask[window]] for v, d in zip(levels, donors, strict=True)])
+    chosen = [d.ground.scene.labels.findings[i] for d in donors for i in d.findings]
+    return Lesion(
+        chosen[0].category,
+        all(finding.mask is not None for finding in chosen),
+        frame,
+        units,
+        sections,
+        gap,
+        (centre[0] - window[0].start, centre[1] - window[1].start),
+        frame.place(*centre),
+        float(np.average([donor.position for donor in donors], weights=areas)),
+        corners,
+        radius,
+        around,
+        float(own.mean(dtype=np.float64)) - around.level,
+    )
+
+
+def _outlined(
+    donors: Sequence[_Donor],
+) -> tuple[Window, NDArray[np.float64], tuple[float, float]]:
+    """Return the part of the slices about the lesion, its corners, and its row and column."""
+    frame = donors[0].ground.frame
+    counts = np.sum([donor.mask for donor in donors], axis=0, dtype=np.int64)
+    centre, sides, reaches = [], [], []
+    for axis, (side, pixel) in enumerate(zip(frame.sides, frame.pixel, strict=True)):
+        profile = counts.sum(axis=1 - axis)
+        shown = np.flatnonzero(profile)
+        middle = float(np.average(np.arange(len(profile)), weights=profile))
+        margin = math.ceil(_MARGIN * GRAIN / side)
+        sides.append(slice(max(0, shown[0] - margin), min(len(profile), shown[-1] + 1 + margin)))
+        reaches.append([(edge - middle) * pixel for edge in (shown[0] - 0.5, shown[-1] + 0.5)])
+        centre.append(middle)
+    corners = np.array([(y, x) for y in reaches[0] for x in reaches[1]])
+    return (sides[0], sides[1]), corners, (centre[0], centre[1])
+
+
+def _at_the_border(mask: NDArray[np.bool_]) -> bool:
+    return bool(mask[[0, -1]].any() or mask[:, [0, -1]].any())

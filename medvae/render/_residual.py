@@ -1,0 +1,36 @@
+"""The render `residual`: the slice, plus what changes from one decoded picture to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from medvae.render._contract import Render, Rendered, Scene
+from medvae.render._values import possible
+
+__all__ = ["Residual"]
+
+
+class Residual(Render):
+    """Adds ``D(z') - D(z)`` at native size and units; labels stay where they are.
+
+    It suits changes of contrast: where a shape changes, halos are left. What the intensity map had
+    clipped is kept, and nothing becomes lower than the source is anywhere.
+    """
+
+    name = "residual"
+    preserves_locations = True
+
+    def render(self, scenes: Sequence[Scene], before: Tensor, after: Tensor) -> list[Rendered]:
+        """Render slices as the contract says."""
+        changes = (after.float() - before.float()).cpu().numpy()[:, 0]
+        rendered = []
+        for scene, on_canvas in zip(scenes, changes, strict=True):
+            change = scene.canvas.back(on_canvas)
+            values = scene.intensity.restore(
+                scene.values, np.zeros_like(change), change, scene.padding
+            )
+            rendered.append(Rendered(possible(values, scene), scene.labels))
+        return rendered
