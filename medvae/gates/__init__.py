@@ -1,0 +1,10 @@
+"""Gates: what a synthetic slice must be like to be kept, measured on real ones."""
+
+from __future__ import annotations
+
+from medvae.gates._calibration import Calibration
+from medvae.gates._candidate import Candidate, Origin, Verdict
+from medvae.gates._gates import Gates
+from medvae.gates._limits import Limits
+
+__all__ = ["Calibration", "Candidate", "Gates", "Limits", "Origin", "Verdict"]

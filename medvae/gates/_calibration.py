@@ -1,0 +1,136 @@
+"""Taking the limits of the gates from real slices."""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.gates._copy import change, outline
+from medvae.gates._gates import Gates
+from medvae.gates._lesion import contrast_kept, similarity
+from medvae.gates._limits import Limits
+from medvae.gates._patch import Patch
+from medvae.gates._plausibility import TrainingLatents
+from medvae.latent import LatentStatistics
+from medvae.records import Box, Finding
+from medvae.render import Scene
+
+__all__ = ["Calibration"]
+
+_SAME = 1 / 3
+_NOTHING_LEFT = 1e-3
+
+
+class _Shown(NamedTuple):
+    """A finding as a slice shows it."""
+
+    finding: Finding
+    patch: Patch
+
+
+@dataclass(frozen=True, eq=False)
+class _Real:
+    """What must be known of a slice until the next one comes."""
+
+    series: str
+    scene: Scene
+    outline: NDArray[np.float32]
+    shown: tuple[_Shown, ...]
+
+
+class Calibration:
+    """Looks at all real slices of a run, one after the other, and makes the gates.
+
+    It compares slices that follow one another in a series. Of each slice it keeps 1 KB and a few
+    numbers. The gates depend on what the series are, not on their order.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._outlines = bytearray()
+        self._last: _Real | None = None
+
+    def add(self, series: str, scene: Scene, picture: NDArray[np.float32]) -> None:
+        """Look at a slice.
+
+        Args:
+            series: its key; slices of a series come one after another, in their order.
+            scene: the slice.
+            picture: what the model sees of it, ``[size, size]``.
+        """
+        patches = [(finding, Patch.of(scene, finding)) for finding in scene.labels]
+        shown = tuple(_Shown(f, p) for f, p in patches if p is not None and p.judgeable)
+        real = _Real(series, scene, outline(picture), shown)
+        self._outlines += real.outline.tobytes()
+        for _, patch in shown:
+            self._numbers["visibility"].append(abs(patch.contrast) / patch.noise)
+        if self._last is not None and self._last.series == series:
+            for name, number in _compare(self._last, real):
+                self._numbers[name].append(number)
+        self._last = real
+
+    def gates(self, latents: LatentStatistics | None = None) -> Gates:
+        """Make the gates.
+
+        Args:
+            latents: of the training set; None to leave plausibility out.
+
+        Raises:
+            ValueError: there was no slice.
+        """
+        if self._last is None:
+            raise ValueError("gates need one real slice or more")
+        # Where all slices lie at one place, a distance from there means nothing.
+        known = None if latents is None or not latents.factor.any() else TrainingLatents(latents)
+        numbers = dict(self._numbers)
+        if known is not None:
+            numbers["remoteness"] = array("d", known.held_out())
+        outlines = np.array(np.frombuffer(self._outlines, np.float32))
+        return Gates(Limits.of(numbers), outlines.reshape(-1, len(self._last.outline)), known)
+
+
+def _compare(one: _Real, other: _Real) -> Iterator[tuple[str, float]]:
+    """Yield what two neighbouring slices say, by the limit it is for."""
+    yield "distance", float(np.linalg.norm(one.outline.astype(np.float64) - other.outline))
+    for here, there in ((one, other), (other, one)):
+        for finding, patch in here.shown:
+            same_place = Patch.of(there.scene, finding)
+            if same_place is not None:
+                yield "change", change(patch, same_place)
+    for a, b in _same_findings(one.shown, other.shown):
+        for before, after in ((a.patch, b.patch), (b.patch, a.patch)):
+            kept = contrast_kept(before, after, Limits.visibility)
+            yield "contrast", max(kept, 1 / max(kept, _NOTHING_LEFT))
+        yield "similarity", float(similarity(a.patch.picture, b.patch.picture))
+        growth = _area(a.finding.box) / _area(b.finding.box)
+        yield "area", max(growth, 1 / growth)
+
+
+def _same_findings(
+    one: Sequence[_Shown], other: Sequence[_Shown]
+) -> Iterator[tuple[_Shown, _Shown]]:
+    """Yield pairs of one category that overlap well, and with no other one better."""
+    overlap = np.array([[_overlap(a.finding, b.finding) for b in other] for a in one])
+    for row, column in np.argwhere(overlap >= _SAME):
+        if overlap[row, column] == max(overlap[row].max(), overlap[:, column].max()):
+            yield one[row], other[column]
+
+
+def _overlap(a: Finding, b: Finding) -> float:
+    """Return the share that two boxes have in common of what they cover together."""
+    if a.category != b.category:
+        return 0.0
+    left, top = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
+    right, bottom = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    common = max(0.0, right - left) * max(0.0, bottom - top)
+    return common / (_area(a.box) + _area(b.box) - common)
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

@@ -1,0 +1,52 @@
+"""The gate `copy`: a candidate is no copy of a real slice."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medvae.gates._candidate import Candidate, Verdict
+from medvae.gates._limits import Limits
+from medvae.gates._patch import Patch
+
+__all__ = ["change", "judge_copy", "outline"]
+
+_SIDE = 16
+
+Picture = NDArray[np.float32]
+
+
+def outline(picture: Picture) -> Picture:
+    """Return the broad shape of a canvas picture: a vector of length 1 with a mean of 0, ``[256]``.
+
+    A copy that is brighter or has more contrast is still a copy; noise and the finest detail make
+    no other slice of it either.
+    """
+    small = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    shape = np.asarray(small, dtype=np.float64).ravel()
+    shape = shape - shape.mean()
+    length = np.sqrt(np.square(shape).sum())
+    result: Picture = (shape / length if length > 0 else shape).astype(np.float32)
+    return result
+
+
+def change(before: Patch, after: Patch) -> float:
+    """Return the root mean square difference between two boxes, in the model's units."""
+    return float(np.sqrt(np.square(after.picture - before.picture).mean(dtype=np.float64)))
+
+
+def judge_copy(candidate: Candidate, distance: float, limits: Limits) -> Verdict:
+    """Judge a candidate by its distance to the nearest real slice.
+
+    A transplant is its host by design. It is judged by what it changes where the lesion is.
+    """
+    if candidate.donor is None:
+        return Verdict("copy", "distance", distance, limits.distance)
+    transplanted = candidate.rendered.labels.findings[len(candidate.source.labels) :]
+    changes = []
+    for finding in transplanted:
+        before, after = Patch.of(candidate.source, finding), Patch.of(candidate.scene, finding)
+        if before is not None and after is not None:
+            changes.append(change(before, after))
+    return Verdict("copy", "change", min(changes, default=0.0), limits.change)

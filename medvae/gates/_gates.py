@@ -1,0 +1,77 @@
+"""All gates, with the real slices that candidates are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.gates._candidate import Candidate, Verdict
+from medvae.gates._copy import judge_copy, outline
+from medvae.gates._crowd import Crowd
+from medvae.gates._field import judge_field
+from medvae.gates._labels import judge_labels
+from medvae.gates._lesion import judge_lesions
+from medvae.gates._limits import Limits
+from medvae.gates._plausibility import TrainingLatents
+
+__all__ = ["Gates"]
+
+
+class Gates:
+    """Judges candidates by what real slices are like; a `Calibration` makes it.
+
+    Args:
+        limits: that candidates must keep.
+        outlines: of the real slices, ``[N, D]``.
+        latents: of the training set; None to leave plausibility out.
+
+    Attributes:
+        limits: for the record of a run.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        outlines: NDArray[np.float32],
+        latents: TrainingLatents | None = None,
+    ) -> None:
+        self.limits = limits
+        self._real = Crowd(outlines)
+        self._latents = latents
+
+    def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Verdict, ...]]:
+        """Judge candidates; what is said of one does not depend on the others.
+
+        A gate that does not apply says nothing: `lesion` where there is no finding or the labels
+        have failed, `field` where nothing was moved, `plausibility` where there is no latent.
+        Strength 0 asks for a copy: whoever grants it leaves out what the gate `copy` says.
+        """
+        if not candidates:
+            return []
+        outlines = np.stack([outline(candidate.picture) for candidate in candidates])
+        distances = self._real.distances(outlines).tolist()
+        remoteness = self._remoteness(candidates)
+        return [
+            (*self._of_pixels(candidate), judge_copy(candidate, distance, self.limits), *remote)
+            for candidate, distance, remote in zip(candidates, distances, remoteness, strict=True)
+        ]
+
+    def _of_pixels(self, candidate: Candidate) -> Iterator[Verdict]:
+        labels = judge_labels(candidate, self.limits)
+        yield from labels
+        if all(verdict.passed for verdict in labels):
+            yield from judge_lesions(candidate, self.limits)
+        yield from judge_field(candidate, self.limits)
+
+    def _remoteness(self, candidates: Sequence[Candidate]) -> list[list[Verdict]]:
+        verdicts: list[list[Verdict]] = [[] for _ in candidates]
+        mu = {i: candidate.mu for i, candidate in enumerate(candidates) if candidate.mu is not None}
+        if self._latents is not None and mu:
+            remoteness = self._latents.remoteness(list(mu.values()))
+            for index, value in zip(mu, remoteness, strict=True):
+                verdicts[index].append(
+                    Verdict("plausibility", "remoteness", value, high=self.limits.remoteness)
+                )
+        return verdicts

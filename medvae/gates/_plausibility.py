@@ -1,0 +1,52 @@
+"""The gate `plausibility`: a candidate lies where training slices lie in the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medvae.gates._crowd import Crowd
+from medvae.latent import LatentStatistics
+
+__all__ = ["TrainingLatents"]
+
+_NEAREST = 5
+_HELD_OUT = 2000
+
+
+class TrainingLatents:
+    """The latents of a training set, and how remote others are from them.
+
+    It is the mean distance to the 5 nearest, as a share of the set's spread: of the root of its
+    total variance.
+
+    Args:
+        statistics: of the training set, whose slices do not all lie at one place.
+    """
+
+    def __init__(self, statistics: LatentStatistics) -> None:
+        self._statistics = statistics
+        self._crowd = Crowd(statistics.mu.numpy(), statistics.groups)
+        self._spread = float(statistics.factor.double().square().sum().sqrt())
+
+    def remoteness(self, mu: Sequence[Tensor]) -> list[float]:
+        """Return it for latents, posterior means of any shape."""
+        queries = torch.stack([z.detach().flatten().to("cpu", torch.float32) for z in mu])
+        distances = self._crowd.distances(queries.numpy(), _NEAREST)
+        return [distance / self._spread for distance in distances]
+
+    def held_out(self) -> list[float]:
+        """Return it for slices of the set, with those of their own patient left out.
+
+        Of many it takes 2000, spread evenly over their keys.
+        """
+        keys, groups = self._statistics.keys, self._statistics.groups
+        if len(set(groups)) < 2:
+            return []
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        chosen = order[:: -(-len(order) // _HELD_OUT)]
+        mu = self._statistics.mu.numpy()[chosen]
+        distances = self._crowd.distances(mu, _NEAREST, [groups[row] for row in chosen])
+        return [distance / self._spread for distance in distances]
