@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from medvae.errors import DecodeError
-from medvae.intensity import Canvas, model_image
+from medvae.intensity import model_image
+from medvae.overlays import COLOURS, drawn, png, safe
 from medvae.readers import read_pixels
-from medvae.records import Finding, Labels, Pixels, Series, Slice, Study
+from medvae.records import Labels, Pixels, Series, Slice, Study
 
 __all__ = ["MOST", "contact_sheet"]
 
@@ -29,8 +26,6 @@ MOST = 12
 
 _THUMB = 256
 
-# Okabe and Ito's colours that stand out on grey, and that the colour-blind can tell apart.
-_COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7", "#00c896", "#ff6a3d")
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --quiet: #57606a; --page: #fff; --line: #d0d7de }
@@ -87,8 +82,8 @@ class _Section:
     def html(self) -> str:
         counts = _counts([self])
         return (
-            f'<section><h2 id="series-{self.number}">{_text(self.name)} <small>{counts}</small>'
-            f"</h2>\n{_list('flags', [_text(flag) for flag in self.series.flags])}"
+            f'<section><h2 id="series-{self.number}">{safe(self.name)} <small>{counts}</small>'
+            f"</h2>\n{_list('flags', [safe(flag) for flag in self.series.flags])}"
             f'<div class="slices">\n{"".join(self.figures)}</div></section>\n'
         )
 
@@ -157,14 +152,14 @@ def _colours(sections: Iterable[_Section]) -> dict[str, str]:
         for native in section.series.slices
         for finding in native.labels or ()
     )
-    return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
 
 
 def _page(
     title: str, notes: Sequence[str], sections: Sequence[_Section], colours: dict[str, str]
 ) -> str:
     checksum = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    links = "".join(f'<li><a href="#series-{s.number}">{_text(s.name)}</a></li>' for s in sections)
+    links = "".join(f'<li><a href="#series-{s.number}">{safe(s.name)}</a></li>' for s in sections)
     contents = f"<details><summary>All series</summary><ul>{links}</ul></details>"
     nav = f'<nav aria-label="Series">{contents}</nav>' if len(sections) > 1 else ""
     patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
@@ -175,14 +170,14 @@ def _page(
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'sha256-{checksum}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(title)}</title>
+<title>{safe(title)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <header>
-<h1>{_text(title)}</h1>
+<h1>{safe(title)}</h1>
 <p class="summary">{patients}, {len(sections)} series, {_counts(sections)}</p>
-{_list("notes", [_text(note) for note in notes])}
+{_list("notes", [safe(note) for note in notes])}
 {_list("legend", _legend(sections, colours))}
 {nav}
 </header>
@@ -197,7 +192,7 @@ def _legend(sections: Sequence[_Section], colours: dict[str, str]) -> list[str]:
     totals = Counter(f.category.name for labels in _labels(sections) for f in labels or ())
     return [
         '<svg viewBox="0 0 1 1" aria-hidden="true">'
-        f'<path d="M0 0h1v1h-1z" fill="{colour}"/></svg> {_text(name)} ({totals[name]})'
+        f'<path d="M0 0h1v1h-1z" fill="{colour}"/></svg> {safe(name)} ({totals[name]})'
         for name, colour in colours.items()
     ]
 
@@ -233,23 +228,23 @@ def _figure(
     if isinstance(pixels, DecodeError):
         return (
             f'<figure id="{anchor}"><figcaption><strong>Cannot be decoded</strong> no. {place[1]},'
-            f" {_described(native)}, <code>{_text(key)}</code></figcaption></figure>\n"
+            f" {_described(native)}, <code>{safe(key)}</code></figcaption></figure>\n"
         )
     spec = None
     if native.modality == "CT" and native.window is not None and native.window[1] > 0:
         spec = f"window:{native.window[0]},{native.window[1]}"
     image, canvas, _ = model_image(native, pixels, _THUMB, spec)
     overlay = "".join(
-        _drawn(finding, canvas, colours[finding.category.name]) for finding in native.labels or ()
+        drawn(finding, canvas, colours[finding.category.name]) for finding in native.labels or ()
     )
     found = _found(native.labels)
-    alt = _text(f"{_modality(native)} slice {key}: {found}")
+    alt = safe(f"{_modality(native)} slice {key}: {found}")
     return (
         f'<figure id="{anchor}"><a class="picture" href="#{anchor}">'
-        f'<img src="{_png(image)}" alt="{alt}" width="{_THUMB}" height="{_THUMB}">'
+        f'<img src="{png(image)}" alt="{alt}" width="{_THUMB}" height="{_THUMB}">'
         f'<svg viewBox="0 0 {_THUMB} {_THUMB}" aria-hidden="true">{overlay}</svg></a>\n'
-        f"<figcaption><strong>{_text(found)}</strong> no. {place[1]}, {_described(native)},"
-        f" <code>{_text(key)}</code></figcaption></figure>\n"
+        f"<figcaption><strong>{safe(found)}</strong> no. {place[1]}, {_described(native)},"
+        f" <code>{safe(key)}</code></figcaption></figure>\n"
     )
 
 
@@ -266,7 +261,7 @@ def _found(labels: Labels | None) -> str:
 def _described(native: Slice) -> str:
     """Modality, shape, spacing and place of a slice, as HTML."""
     rows, columns = native.shape
-    parts = [_text(_modality(native)), f"{rows} &times; {columns} pixels"]
+    parts = [safe(_modality(native)), f"{rows} &times; {columns} pixels"]
     geometry = native.geometry
     if geometry.spacing is None:
         parts.append("spacing unknown")
@@ -282,49 +277,5 @@ def _modality(native: Slice) -> str:
     return native.modality or "unknown modality"
 
 
-def _drawn(finding: Finding, canvas: Canvas, colour: str) -> str:
-    """The box of a finding and the outline of its mask, as SVG in canvas coordinates."""
-    ((x0, y0, x1, y1),) = canvas.boxes(np.array([finding.box]))
-    outline = ""
-    if finding.mask is not None:
-        path = _outline(canvas.mask(finding.mask.on(canvas.native)))
-        outline = f'<path d="{path}"/>'
-    return (
-        f'<g stroke="{colour}"><title>{_text(finding.category.name)}</title>{outline}'
-        f'<rect x="{x0:.2f}" y="{y0:.2f}" width="{x1 - x0:.2f}" height="{y1 - y0:.2f}"/></g>'
-    )
-
-
-def _outline(mask: NDArray[np.bool_]) -> str:
-    """The pixel edges between what is set in ``mask``, ``[rows, columns]``, and what is not."""
-    padded = np.pad(mask, 1).astype(np.int8)
-    lying = _runs(np.diff(padded, axis=0)[:, 1:-1] != 0)
-    standing = _runs(np.diff(padded, axis=1)[1:-1].T != 0)
-    return "".join(
-        [f"M{start} {row}h{length}" for row, start, length in lying]
-        + [f"M{column} {start}v{length}" for column, start, length in standing]
-    )
-
-
-def _runs(edges: NDArray[np.bool_]) -> Iterator[tuple[int, int, int]]:
-    """Row, start and length of each run of what is set in a row of ``edges``."""
-    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    _, ends = np.nonzero(steps == -1)
-    return zip(rows.tolist(), starts.tolist(), (ends - starts).tolist(), strict=True)
-
-
-def _png(image: NDArray[np.float32]) -> str:
-    """Encode an image, ``[rows, columns]`` in [0, 1], as a data URI."""
-    file = io.BytesIO()
-    Image.fromarray((image * 255).round().astype(np.uint8)).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _text(text: str) -> str:
-    """Make text from a file safe in HTML; JSON can hold half a character, UTF-8 cannot."""
-    return escape(text.encode("utf-8", "replace").decode())

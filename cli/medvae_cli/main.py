@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from medvae.errors import MedvaeError, UsageProblem
+from medvae_cli.augment import augment
 from medvae_cli.denoise import denoise
 from medvae_cli.inspect import inspect
 from medvae_cli.printing import printable
@@ -55,7 +56,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (inspect, train, denoise):
+for command in (inspect, train, augment, denoise):
     cli.add_command(command)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-__all__ = ["progress_bar"]
+__all__ = ["progress_bar", "progress_bars"]
 
 
 @contextmanager
@@ -32,6 +32,33 @@ def progress_bar(*labels: str) -> Iterator[Callable[[int, int], None]]:
                 length=total, label=label, file=sys.stderr, hidden=hidden, show_pos=True
             )
         bar.update(done - bar.pos)
+
+    try:
+        yield tell
+    finally:
+        if bar is not None:
+            bar.render_finish()
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int, str], None]]:
+    """Give a function that is told what is done, how many of how many, and a word beside it."""
+    bar: click._termui_impl.ProgressBar[str] | None = None
+
+    def tell(what: str, done: int, total: int, beside: str) -> None:
+        nonlocal bar
+        if bar is None or bar.label != what or done < bar.pos:
+            if bar is not None:
+                bar.render_finish()
+            bar = click.progressbar(
+                length=total,
+                label=what,
+                file=sys.stderr,
+                hidden=not sys.stderr.isatty(),
+                show_pos=True,
+                item_show_func=lambda item: item,
+            )
+        bar.update(done - bar.pos, beside)
 
     try:
         yield tell

@@ -5,6 +5,7 @@ from medvae.labels._coco import write_coco
 from medvae.labels._datalist import write_datalist
 from medvae.labels._image import LabelledImage
 from medvae.labels._problem import Problem
+from medvae.labels._record import finding_from_record, finding_record
 from medvae.labels._yolo import write_yolo
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "LabelledImage",
     "Problem",
     "attach_labels",
+    "finding_from_record",
+    "finding_record",
     "label_format",
     "write_coco",
     "write_datalist",

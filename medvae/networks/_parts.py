@@ -104,8 +104,8 @@ class Decoder(nn.Module):
         self.shuffle = nn.PixelShuffle(shuffle)
 
     def forward(self, x: Tensor) -> Tensor:
-        pictures: Tensor = self.out(self.body(x.to(self.out.weight.dtype)))
-        return self.shuffle(pictures.float()).sigmoid()
+        pictures: Tensor = self.shuffle(self.out(self.body(x.to(self.out.weight.dtype))))
+        return pictures.float().sigmoid()
 
 
 class EncoderPart(Part, ABC):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from pydicom import Dataset
 
-from medvae import __version__
 from medvae.records import Slice
 from medvae.writers._dicom_source import SourceFrame
 from medvae.writers._dicom_uids import new_uid
 from medvae.writers._synthesis import Synthesis
 
 __all__ = ["state_provenance"]
+
+_VERSION = version("monai-medvae")
 
 _LONGEST = 64
 """Characters of a long string."""
@@ -29,7 +32,7 @@ def state_provenance(
     """
     target.SyntheticData = "YES"
     target.SeriesDescription = _description(synthesis)
-    target.DerivationDescription = f"medvae {__version__}: {synthesis}"
+    target.DerivationDescription = f"medvae {_VERSION}: {synthesis}"
     target.SourceImageSequence = [_source_image(native, source, target, synthesis)]
     target.QualityControlImage = "NO"
     target.PatientIdentityRemoved = "YES"
@@ -41,7 +44,7 @@ def state_provenance(
     equipment = Dataset()
     for item in (target, equipment):
         item.Manufacturer = item.ManufacturerModelName = "medvae"
-        item.SoftwareVersions = __version__
+        item.SoftwareVersions = _VERSION
     equipment.PurposeOfReferenceCodeSequence = [_code("109100", "Synthesizing Equipment")]
     equipment.ContributionDescription = "Made the pixels"
     target.ContributingEquipmentSequence = [equipment]

@@ -1,0 +1,155 @@
+"""``medvae augment``: synthetic slices with boxes and masks that fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medvae_cli.printing import printable
+from medvae_cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from medvae.augment import Augmented
+
+__all__ = ["augment"]
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_FEW = 5
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+
+
+@click.command()
+@click.argument("studies", nargs=-1, required=True, metavar="STUDIES...", type=_EXISTING)
+@click.option(
+    "--model", required=True, metavar="RUN", help="What 'medvae train' wrote, or a bundle like it."
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the results: empty, or not there yet.",
+)
+@click.option("--labels", type=_EXISTING, help="Boxes or masks of the slices, in any known format.")
+@click.option(
+    "--hosts",
+    multiple=True,
+    metavar="STUDIES",
+    type=_EXISTING,
+    help="Scans known to be free of findings, for lesions to be set into; several times.",
+)
+@click.option(
+    "--copies", default=1, show_default=True, metavar="N", help="Draws of each source slice."
+)
+@click.option(
+    "--ratio", type=float, metavar="R", help="Draws for each real slice, instead of --copies."
+)
+@click.option(
+    "--sampler",
+    default="gaussian",
+    show_default=True,
+    metavar="S",
+    help="How latents are drawn: prior, posterior, gaussian, interpolate, direction:1,3, align.",
+)
+@click.option(
+    "--strength",
+    type=float,
+    metavar="T",
+    help="How far from the source: 0 is not at all.  [default: 1 for transplant, else 0.5]",
+)
+@click.option(
+    "--render",
+    default="auto",
+    show_default=True,
+    metavar="R",
+    help="transplant, warp, residual, decode, or several as in warp+residual.",
+)
+@click.option(
+    "--per",
+    type=click.Choice(["slice", "study"]),
+    default="slice",
+    show_default=True,
+    help="Draw each slice alone, or whole series that stay smooth.",
+)
+@click.option("--only-positive", is_flag=True, help="Leave out slices without a finding.")
+@click.option(
+    "--split", type=_EXISTING, help="JSON with held-out patients: none of them may be used."
+)
+@click.option(
+    "--align-to",
+    multiple=True,
+    metavar="STUDIES",
+    type=_EXISTING,
+    help="Shift latents to the mean of these slices; several times.",
+)
+@click.option(
+    "--format",
+    "formats",
+    default="png",
+    show_default=True,
+    metavar="F[,F]",
+    callback=_names,
+    help="Of the pictures: dicom, nifti, png.",
+)
+@click.option(
+    "--labels-format",
+    "label_formats",
+    default="coco",
+    show_default=True,
+    metavar="F[,F]",
+    callback=_names,
+    help="Of the labels: coco, monai, yolo.",
+)
+@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other slices.")
+@click.option("--device", metavar="D", help="cpu or cuda.  [default: a GPU where there is one]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Threads that make slices, and processes that read.  [default: one for each processor]",
+)
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+@click.option("--dry-run", is_flag=True, help="Say what would be made, and write nothing.")
+@click.pass_context
+def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) -> None:
+    """Write synthetic slices of studies, with boxes and masks that fit them.
+
+    Lesions are set into slices of other patients that are their neighbours in the latent space of
+    the model; organs are warped as the model says that anatomy varies. Each slice must pass
+    gates, or it is drawn again more gently and in the end rejected: manifest.jsonl in the folder
+    says what became of each, preview.html shows some. The same command gives the same bytes.
+
+    \b
+    Examples:
+      medvae augment mr/ --labels mr/coco.json --hosts healthy/ --model run --out synthetic
+      medvae augment ct/ --labels ct/masks --render warp --model run --out more --format dicom
+      medvae augment mr/ --labels mr/coco.json --model run --out synthetic --copies 4 --resume
+    """
+    import medvae.augment
+
+    with progress_bars() as progress:
+        made = medvae.augment.augment(studies, progress=progress, **options)
+    for line in _lines(made):
+        click.echo(printable(line))
+    if made.preview is not None and not made.kept:
+        click.echo("Error: no slice was kept: see the reasons above", err=True)
+        ctx.exit(1)
+
+
+def _lines(made: Augmented) -> Iterator[str]:
+    """Say it in words, for a person."""
+    yield f"render: {made.render}"
+    if made.preview is None:
+        yield f"{made.planned} draws planned, nothing written"
+    else:
+        yield f"{made.kept} of {made.draws} draws kept, in {made.out}"
+        yield from (f"  rejected {count}: {reason}" for reason, count in made.rejected)
+        yield f"look at {made.preview}"
+    yield from (f"  not used: {problem}" for problem in made.problems[:_FEW])
+    if len(made.problems) > _FEW:
+        yield f"  and {len(made.problems) - _FEW} more that could not be used"

@@ -1,0 +1,8 @@
+"""The main job: synthetic slices of studies, with labels that can be trusted."""
+
+from __future__ import annotations
+
+from medvae.augment._job import Augmented, Progress, augment
+from medvae.augment._settings import LABEL_FORMATS, Settings
+
+__all__ = ["LABEL_FORMATS", "Augmented", "Progress", "Settings", "augment"]

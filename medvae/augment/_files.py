@@ -1,0 +1,136 @@
+"""Writes the pictures that were made, and says in the manifest's words what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from medvae.augment._manifest import Line
+from medvae.augment._plan import Batch, Draw
+from medvae.augment._settings import Settings
+from medvae.augment._staged import Staged
+from medvae.augment._studio import Made
+from medvae.errors import WriteError
+from medvae.labels import finding_record
+from medvae.records import Series
+from medvae.writers import WRITERS, NewPixels, Synthesis, regular_parts
+
+__all__ = ["Files"]
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Writes batches.
+
+    Attributes:
+        out: the folder of the run.
+        settings: the formats, and what the manifest repeats.
+        about: what all slices have in common.
+    """
+
+    out: Path
+    settings: Settings
+    about: Synthesis
+
+    def write(self, batch: Batch, made: Sequence[Made]) -> list[Line]:
+        """Write what is kept of a batch; return its lines of the manifest.
+
+        What a format does not allow, such as a DICOM image whose source has text burned into its
+        pixels, is rejected.
+
+        Raises:
+            WriteError: the file system refuses.
+        """
+        kept = [one for one in made if one.reason is None and one.staged is not None]
+        parts = [kept] if batch.whole and kept else [[one] for one in kept]
+        written: dict[Draw, tuple[str | None, list[str]]] = {}
+        for part in parts:
+            reason, files = self._in_all_formats(part, batch.whole)
+            written |= {one.draw: (reason, names) for one, names in zip(part, files, strict=True)}
+        lines = []
+        for one in made:
+            reason, names = written.get(one.draw, (one.reason, []))
+            lines.append(self._line(batch, replace(one, reason=reason), names))
+        return lines
+
+    def _in_all_formats(
+        self, part: Sequence[Made], whole: bool
+    ) -> tuple[str | None, list[list[str]]]:
+        """Write slices of one series; return why they cannot be, and the files of each."""
+        slices = [(one.staged, one.strength) for one in part if one.staged is not None]
+        files: list[list[str]] = [[] for _ in part]
+        for name in self.settings.formats:
+            try:
+                for own, path in zip(files, self._written(name, slices, whole), strict=True):
+                    own.append(path)
+            except WriteError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise
+                for path in chain.from_iterable(files):
+                    (self.out / path).unlink(missing_ok=True)
+                return f"cannot be written as {name}", [[] for _ in part]
+        return None, files
+
+    def _written(self, name: str, slices: Sequence[tuple[Staged, float]], whole: bool) -> list[str]:
+        """Write slices of one series in one format; return the file of each."""
+        first = slices[0][0]
+        natives = tuple(
+            replace(item.base.native, key=item.draw.key, labels=item.rendered.labels)
+            for item, _ in slices
+        )
+        series = Series(first.series_key, natives)
+        folder = self.out / "images" / name / f"sub-{natives[0].group}"
+        place = None if whole else first.base.place + 1
+        pixels = [self._pixels(item, strength) for item, strength in slices]
+        paths = WRITERS[name](folder, series, pixels, place)
+        if len(paths) < len(slices):
+            volumes = zip(paths, regular_parts(series), strict=True)
+            paths = [path for path, volume in volumes for _ in volume.places]
+        return [path.relative_to(self.out).as_posix() for path in paths]
+
+    def _pixels(self, item: Staged, strength: float) -> NewPixels:
+        about = replace(
+            self.about,
+            copy=item.draw.copy,
+            strength=strength,
+            seed=_seed(item.draw),
+            donors=() if item.donor is None else (item.donor,),
+        )
+        return NewPixels.of(item.seen.pixels, item.rendered.values, about)
+
+    def _line(self, batch: Batch, one: Made, files: list[str]) -> Line:
+        source, item = one.draw.source.native, one.staged
+        base = source if item is None else item.base.native
+        findings = item.rendered.labels if item is not None and one.reason is None else ()
+        numbers = {} if item is None else item.rendered.numbers
+        return {
+            "key": one.draw.key,
+            "batch": batch.key,
+            "outcome": "kept" if one.reason is None else "rejected",
+            "reason": one.reason,
+            "sources": list(dict.fromkeys((source.key, base.key))),
+            "groups": list(dict.fromkeys((base.group, source.group))),
+            "copy": one.draw.copy,
+            "render": self.about.render,
+            "sampler": self.about.sampler,
+            "strength": _rounded(one.strength),
+            "seed": _seed(one.draw),
+            "partner": None if item is None else item.partner,
+            "gates": {f"{v.gate} {v.measure}": _rounded(v.value) for v in one.verdicts},
+            "numbers": {name: _rounded(number) for name, number in numbers.items()},
+            "shape": list(base.shape),
+            "files": files,
+            "labels": [finding_record(finding, base.shape) for finding in findings],
+            "labelled": source.labels is not None,
+            "model": self.about.model,
+        }
+
+
+def _seed(draw: Draw) -> str:
+    return f"{draw.seed}/{draw.key}"
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 6)

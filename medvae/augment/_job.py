@@ -1,0 +1,321 @@
+"""The augmentation from end to end: read, encode, plan, make, write, and sum up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medvae.atomic import write_text
+from medvae.augment._donors import Donors
+from medvae.augment._encoding import encode, in_order
+from medvae.augment._files import Files
+from medvae.augment._judge import Judge, Witness
+from medvae.augment._manifest import Line, Manifest, claim
+from medvae.augment._network import Network
+from medvae.augment._plan import Batch, plan
+from medvae.augment._preview import Preview
+from medvae.augment._recipe import Recipe
+from medvae.augment._scenes import Hosts
+from medvae.augment._settings import Settings
+from medvae.augment._sources import Located, Sources, find_sources
+from medvae.augment._space import Space
+from medvae.augment._studio import Studio
+from medvae.augment._training_set import write_labels
+from medvae.bundle import Run, load_run
+from medvae.errors import ReadError, UsageProblem
+from medvae.labels import finding_record
+from medvae.latent import AlignSampler, LatentStatistics, make_sampler
+from medvae.writers import Synthesis
+
+__all__ = ["Augmented", "Progress", "augment"]
+
+Progress = Callable[[str, int, int, str], None]
+"""Is told what is done, how much of it, of how much, and what is to be said beside it."""
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What became of a run.
+
+    Attributes:
+        out: its folder.
+        render: what was used, and why where it was chosen.
+        draws, kept: how many there are.
+        rejected: how many for each reason.
+        planned: how many draws the plan has, made or not.
+        problems: files and labels that could not be used, a line each.
+        preview: the page to look at; None after a dry run.
+    """
+
+    out: Path
+    render: str
+    draws: int
+    kept: int
+    rejected: tuple[tuple[str, int], ...]
+    planned: int
+    problems: tuple[str, ...]
+    preview: Path | None
+
+
+def augment(
+    paths: Iterable[str | Path],
+    model: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    hosts: Iterable[str | Path] = (),
+    split: str | Path | None = None,
+    align_to: Iterable[str | Path] = (),
+    modality: str | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> Augmented:
+    """Write synthetic slices of studies, with labels that fit them.
+
+    The same arguments give the same bytes, however many workers there are and however often the
+    run is taken up again.
+
+    Args:
+        paths: files and folders with the slices to augment.
+        model: a trained bundle.
+        out: a folder that is empty or not there yet.
+        labels: of the slices; needed where lesions are transplanted.
+        hosts: files and folders with scans that are known to be free of findings.
+        split: a JSON file that says which patients are held out: none of them may be used.
+        align_to: files and folders with the slices to whose mean latents are shifted.
+        modality: taken for files that do not say.
+        device: to compute on; a GPU where there is one.
+        workers: threads that make slices, and processes that read; one for each processor.
+        resume: go on with a run that was stopped.
+        dry_run: read, encode and plan, but write nothing.
+        progress: is told how it goes on.
+        choices: as in ``Settings``.
+
+    Raises:
+        UsageProblem: an argument cannot be right.
+        ReadError: a path is not there, or the model is damaged.
+        WriteError: the file system refuses; what was written stays, and ``resume`` goes on.
+    """
+    settings = Settings(**choices)
+    run = load_run(model)
+    told = progress or _silent
+    sources = find_sources(
+        paths,
+        run,
+        labels=None if labels is None else Path(labels),
+        hosts=hosts,
+        align_to=align_to,
+        split=None if split is None else Path(split),
+        modality=modality,
+        workers=workers,
+        progress=lambda done, total: told("Reading headers", done, total, ""),
+    )
+    job = _Job(run, settings, sources, Path(out), device, workers, told)
+    if not dry_run:
+        claim(job.out, job.order(), resume)
+    with job:
+        return job.run(dry_run)
+
+
+def _silent(what: str, done: int, total: int, beside: str) -> None:
+    """Tell nobody."""
+
+
+class _Job:
+    """One run.
+
+    Args:
+        run: the model.
+        settings: the choices.
+        sources: what there is.
+        out: the folder.
+        device: to compute on.
+        workers: threads and processes.
+        progress: is told how it goes on.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        settings: Settings,
+        sources: Sources,
+        out: Path,
+        device: str | None,
+        workers: int | None,
+        progress: Progress,
+    ) -> None:
+        self.out = out
+        self._model = run
+        self._sources = sources
+        self._workers = workers
+        self._progress = progress
+        self._recipe = Recipe.of(settings, sources)
+        self._settings = replace(settings, strength=self._recipe.strength)
+        self._network = Network(run.model, _device(device))
+        count = workers or os.cpu_count() or 1
+        self._ahead = 2 * count
+        # Each thread computes alone: several at one product would round it in another way.
+        self._threads = ThreadPoolExecutor(
+            count,
+            thread_name_prefix="medvae-maker",
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        )
+
+    def __enter__(self) -> _Job:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def order(self) -> dict[str, Any]:
+        """Return all that decides what is written, naming nobody."""
+        return {
+            "medvae": version("monai-medvae"),
+            "model": self._model.digest,
+            "sources": _digest(self._sources.sources),
+            "hosts": _digest(self._sources.hosts),
+            "align_to": _digest(self._sources.targets),
+            **self._settings.record(),
+        }
+
+    def run(self, dry_run: bool) -> Augmented:
+        """Do it."""
+        recipe, sources = self._recipe, self._sources
+        statistics = LatentStatistics.load(self._model.folder / "models")
+        witness = Witness()
+        space, problems = self._encoded((*sources.sources, *sources.hosts), witness)
+        readable = [item for item in sources.sources if item in space.rows]
+        if not readable:
+            raise ReadError("none of the slices can be decoded: see what 'medvae inspect' says")
+        batches = plan(readable, self._settings, recipe.transplants or self._settings.only_positive)
+        same = recipe.strength == 0 and not recipe.transplants
+        judge = witness.judge(statistics, self._network, copies_pass=same)
+        studio = self._studio(space, statistics, batches, judge)
+        problems = [*sources.problems, *problems]
+        draws = sum(len(batch.draws) for batch in batches)
+        if dry_run:
+            return Augmented(self.out, recipe.said, 0, 0, (), draws, tuple(problems), None)
+        write_text(self.out / "gates.json", json.dumps(asdict(judge.limits), indent=2) + "\n")
+        lines, preview = self._made(batches, studio)
+        reasons = Counter(line["reason"] for line in lines if line["outcome"] == "rejected")
+        kept = sum(line["outcome"] == "kept" for line in lines)
+        return Augmented(
+            self.out,
+            recipe.said,
+            len(lines),
+            kept,
+            tuple(reasons.most_common()),
+            draws,
+            tuple(problems),
+            preview,
+        )
+
+    def _encoded(
+        self, items: Sequence[Located], witness: Witness | None
+    ) -> tuple[Space, list[str]]:
+        return encode(
+            items,
+            self._network,
+            self._model.intensity,
+            self._threads,
+            readers=self._workers,
+            watch=None if witness is None else witness.see,
+            progress=lambda done, total: self._progress("Encoding slices", done, total, ""),
+        )
+
+    def _studio(
+        self, space: Space, statistics: LatentStatistics, batches: Sequence[Batch], judge: Judge
+    ) -> Studio:
+        recipe, settings = self._recipe, self._settings
+        chosen = list(dict.fromkeys(draw.source for batch in batches for draw in batch.draws))
+        own, shift, target = space.of(chosen), None, None
+        if self._sources.targets:
+            target = self._encoded(self._sources.targets, None)[0].latents
+            shift = AlignSampler(own, target)
+        sampler = make_sampler(settings.sampler, statistics, own, target)
+        donors = None
+        if recipe.transplants:
+            hosts = [item for item in recipe.hosts if item in space.rows]
+            ready = Hosts(self._network.size, self._model.intensity)
+            donors = Donors(chosen, own, hosts, space.of(hosts), ready)
+        return Studio(
+            self._network,
+            self._model.intensity,
+            space,
+            sampler,
+            None if settings.sampler == "align" else shift,
+            recipe.render,
+            donors,
+            judge,
+            recipe.strength,
+        )
+
+    def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[list[Line], Path]:
+        """Make what is not there yet, batch by batch, and then what sums it up."""
+        manifest = Manifest(self.out)
+        done = manifest.keep_whole(batch.key for batch in batches)
+        preview = Preview(self.out, (draw.key for batch in batches for draw in batch.draws))
+        files = Files(self.out, self._settings, self._about())
+
+        def work(batch: Batch) -> list[Line]:
+            made = studio.make(batch)
+            lines = files.write(batch, made)
+            preview.collect(made)
+            return lines
+
+        total = sum(len(batch.draws) for batch in batches)
+        for lines in in_order(work, batches[done:], self._threads, self._ahead):
+            manifest.add(lines)
+            kept = sum(line["outcome"] == "kept" for line in manifest.lines)
+            beside = f"{kept} kept, {len(manifest.lines) - kept} rejected"
+            self._progress("Making slices", len(manifest.lines), total, beside)
+        write_labels(self.out, manifest.lines, self._settings.label_formats)
+        page = preview.write(manifest.lines, "Synthetic slices")
+        return manifest.lines, page
+
+    def _about(self) -> Synthesis:
+        recipe = self._recipe
+        text = json.dumps(self.order(), sort_keys=True)
+        return Synthesis(
+            run=hashlib.blake2b(text.encode(), digest_size=10).hexdigest(),
+            model=self._model.digest,
+            render=recipe.spec,
+            sampler=self._settings.sampler if recipe.render is not None else None,
+            preserves_locations=recipe.render is None or recipe.render.preserves_locations,
+        )
+
+
+def _device(name: str | None) -> torch.device:
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UsageProblem(f"device {name!r}: there is no such device: give cpu or cuda") from error
+
+
+def _digest(items: Sequence[Located]) -> str:
+    """Return what changes with the slices and their labels, and names none of them."""
+    whole = hashlib.blake2b(digest_size=10)
+    for item in items:
+        known = item.native.labels
+        findings = (
+            None
+            if known is None
+            else [finding_record(finding, item.native.shape) for finding in known]
+        )
+        whole.update(json.dumps([item.order, item.native.group, findings]).encode())
+    return whole.hexdigest()

@@ -1,0 +1,145 @@
+"""The record of a run: what it was asked for, and one line for each draw, kept or rejected."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvae.atomic import write_text
+from medvae.errors import ReadError, UsageProblem, WriteError
+
+__all__ = ["Line", "Manifest", "claim"]
+
+Line = dict[str, Any]
+"""What the manifest says of one draw."""
+
+_ORDER = "run.json"
+_LINES = "manifest.jsonl"
+
+
+def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
+    """Make a folder that of this run, or make sure that it is.
+
+    Args:
+        out: the folder.
+        order: all that decides what is written, as plain JSON.
+        resume: go on with what was begun there.
+
+    Raises:
+        UsageProblem: the folder holds something else, or a run with another order.
+        WriteError: the file system refuses.
+    """
+    path = out / _ORDER
+    text = json.dumps(order, indent=2, sort_keys=True) + "\n"
+    try:
+        if out.exists() and not out.is_dir():
+            raise UsageProblem(f"{out}: is no folder: give another")
+        begun = path.is_file()
+        if begun and not resume:
+            raise UsageProblem(
+                f"{out}: holds a run: go on with it by --resume, or give another folder"
+            )
+        if begun and path.read_text(encoding="utf-8") != text:
+            changed = ", ".join(_changed(json.loads(path.read_text(encoding="utf-8")), order))
+            raise UsageProblem(
+                f"{out}: holds a run with another {changed}: repeat its command with --resume, "
+                "or give another folder"
+            )
+        if not begun and out.exists() and any(out.iterdir()):
+            raise UsageProblem(f"{out}: is not empty, and nothing is overwritten: give another")
+    except OSError as error:
+        raise UsageProblem(f"{out}: cannot be used: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageProblem(f"{path}: cannot be read: {error}") from error
+    if not begun:
+        write_text(path, text)
+    _remove_unfinished(out)
+
+
+def _changed(before: object, now: Mapping[str, Any]) -> Iterator[str]:
+    known = before if isinstance(before, dict) else {}
+    names = [name for name in sorted({*known, *now}) if known.get(name) != now.get(name)]
+    yield from names or ["content"]
+
+
+def _remove_unfinished(out: Path) -> None:
+    """Remove what a killed run left under temporary names."""
+    for part in out.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+class Manifest:
+    """The lines of a run, in the order of its draws.
+
+    Args:
+        out: the folder of the run.
+
+    Attributes:
+        lines: all that are there.
+
+    Raises:
+        ReadError: the file is there and cannot be read.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / _LINES
+        self.lines: list[Line] = list(self._read())
+
+    def _read(self) -> Iterator[Line]:
+        if not self.path.exists():
+            return
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
+        # A line without its end was being written when the run was killed.
+        for text in data.decode("utf-8", "replace").split("\n")[:-1]:
+            try:
+                yield json.loads(text)
+            except ValueError as error:
+                raise ReadError(f"{self.path}: a line is damaged: {error}") from error
+
+    def keep_whole(self, batches: Iterable[str]) -> int:
+        """Keep the lines of whole batches from the beginning, and forget all others.
+
+        The lines of a batch are written at once, so only those of the last can be incomplete: it
+        is made again.
+
+        Args:
+            batches: their keys, in the order of the run.
+
+        Returns:
+            How many batches are kept.
+        """
+        last = self.lines[-1]["batch"] if self.lines else None
+        there = list(dict.fromkeys(line["batch"] for line in self.lines))
+        whole = [
+            key for key, planned in zip(there, batches, strict=False) if key == planned != last
+        ]
+        kept = [line for line in self.lines if line["batch"] in set(whole)]
+        if len(kept) < len(self.lines):
+            self.lines = kept
+            write_text(self.path, "".join(map(_written, kept)))
+        return len(whole)
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Append the lines of a batch, whose files are all written.
+
+        Raises:
+            WriteError: the file system refuses.
+        """
+        try:
+            with self.path.open("ab") as file:
+                file.write("".join(map(_written, lines)).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise WriteError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self.lines += lines
+
+
+def _written(line: Line) -> str:
+    return json.dumps(line, ensure_ascii=True) + "\n"

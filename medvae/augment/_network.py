@@ -1,0 +1,78 @@
+"""The model as augmentation uses it: batches of one size, so that each slice fares alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medvae.networks import SliceVAE, inference_copy
+
+__all__ = ["BATCH", "Network"]
+
+BATCH = 16
+"""Slices that go through the network at once: their feature maps stay in the cache."""
+
+
+class Network:
+    """A model in eval mode that encodes and decodes vectors.
+
+    Every batch is filled up to one size: the rounding of matrix products depends on it, and what
+    becomes of a slice must not depend on how many others there are.
+
+    Args:
+        model: on the CPU; it stays as it is.
+        device: to compute on.
+
+    Attributes:
+        size: of the canvas.
+        latent_shape: of one latent.
+        device: as given.
+    """
+
+    def __init__(self, model: SliceVAE, device: torch.device) -> None:
+        self.size = model.image_size
+        self.device = device
+        self.latent_shape = model.latent_shape
+        self._model = inference_copy(model, _fastest(device)).to(device)
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+        """Return ``mu`` and ``logvar``, ``[N, D]`` on the CPU, of canvases ``[size, size]``."""
+        parts = []
+        for start in range(0, len(images), BATCH):
+            batch = torch.from_numpy(np.stack(images[start : start + BATCH]))[:, None]
+            filled = _filled(batch).contiguous(memory_format=torch.channels_last)
+            posterior = torch.stack(self._model.encode(filled.to(self.device)))
+            parts.append(posterior[:, : len(batch)].flatten(2).float().cpu())
+        mu, logvar = torch.cat(parts, dim=1)
+        return mu, logvar
+
+    @torch.inference_mode()
+    def decode(self, z: Tensor) -> Tensor:
+        """Return pictures ``[N, 1, size, size]`` on the device for latents ``[N, D]``."""
+        parts = []
+        for batch in z.split(BATCH):
+            shaped = _filled(batch).reshape(BATCH, *self.latent_shape).to(self.device)
+            pictures = self._model.decode(shaped)[: len(batch)].float()
+            # A model with three channels makes grey pictures in colour.
+            parts.append(pictures.mean(dim=1, keepdim=True))
+        return torch.cat(parts)
+
+
+def _filled(batch: Tensor) -> Tensor:
+    """Repeat the last of a batch until it has the one size."""
+    missing = BATCH - len(batch)
+    return torch.cat((batch, batch[-1:].expand(missing, *batch.shape[1:]))) if missing else batch
+
+
+def _fastest(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the device computes in it, else float32."""
+    if device.type == "cpu":
+        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if able else torch.float32

@@ -1,0 +1,118 @@
+"""Which synthetic slices are to be made: the draws, in batches, in an order of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from medvae.augment._settings import Settings
+from medvae.augment._sources import Located
+from medvae.errors import UsageProblem
+from medvae.records import pseudonym
+
+__all__ = ["Batch", "Draw", "plan"]
+
+_AT_ONCE = 16
+"""Draws that go through the network together: their feature maps stay in the cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """One synthetic slice to be made.
+
+    Attributes:
+        source: the slice that is varied, or whose lesion is transplanted.
+        copy: which one of this source, from 1.
+        seed: of the whole run.
+    """
+
+    source: Located
+    copy: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """The name of the synthetic slice, and what its random numbers depend on."""
+        return pseudonym("draw", str(self.seed), *self._series_and_slice, str(self.copy))
+
+    @property
+    def series_key(self) -> str:
+        """The name of the synthetic series: one for each source series and copy."""
+        return pseudonym("series", str(self.seed), self.source.series.key, str(self.copy))
+
+    @property
+    def _series_and_slice(self) -> tuple[str, str]:
+        return self.source.series.key, self.source.native.key
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Draws that are made together, and whose lines in the manifest come together.
+
+    Attributes:
+        draws: single slices, or those of one copy of a whole series.
+        whole: it is a series, drawn as one.
+    """
+
+    draws: tuple[Draw, ...]
+    whole: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name in the manifest."""
+        return pseudonym("batch", *(draw.key for draw in self.draws))
+
+
+def plan(sources: Sequence[Located], settings: Settings, positive_alone: bool) -> list[Batch]:
+    """Plan the draws of all sources.
+
+    Args:
+        sources: in their own order.
+        settings: how many are asked for, and by the slice or the series.
+        positive_alone: only slices with a finding can be sources.
+
+    Raises:
+        UsageProblem: no slice can be a source.
+    """
+    chosen = [item for item in sources if not positive_alone or item.native.labels]
+    if not chosen:
+        raise UsageProblem(
+            "none of the slices has a finding: give their labels with --labels, or leave "
+            "--only-positive and transplant out"
+        )
+    if settings.per == "study":
+        return list(_by_series(sources, chosen, settings))
+    draws = _draws(chosen, settings, real=len(sources))
+    return [Batch(tuple(draws[i : i + _AT_ONCE])) for i in range(0, len(draws), _AT_ONCE)]
+
+
+def _draws(chosen: Sequence[Located], settings: Settings, real: int) -> list[Draw]:
+    wanted = settings.copies * len(chosen)
+    if settings.ratio is not None:
+        wanted = max(1, round(settings.ratio * real))
+    copies = math.ceil(wanted / len(chosen))
+    draws = [Draw(item, copy, settings.seed) for item in chosen for copy in range(1, copies + 1)]
+    # Of the last copy only some are wanted: those whose keys come first in an order of the seed.
+    last = sorted(
+        (draw for draw in draws if draw.copy == copies),
+        key=lambda draw: hashlib.blake2b(draw.key.encode()).digest(),
+    )
+    left_out = set(last[len(last) - (len(draws) - wanted) :]) if len(draws) > wanted else set()
+    return [draw for draw in draws if draw not in left_out]
+
+
+def _by_series(
+    sources: Sequence[Located], chosen: Sequence[Located], settings: Settings
+) -> Iterator[Batch]:
+    if settings.ratio is not None:
+        raise UsageProblem("ratio is for single slices: with --per study give --copies")
+    wanted = {item.series.key for item in chosen}
+    for key, items in groupby(sources, key=lambda item: item.series.key):
+        if key not in wanted:
+            continue
+        whole = list(items)
+        for copy in range(1, settings.copies + 1):
+            yield Batch(tuple(Draw(item, copy, settings.seed) for item in whole), whole=True)

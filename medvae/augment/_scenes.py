@@ -1,0 +1,100 @@
+"""Slices as renders see them, decoded once and kept for a while."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.augment._sources import Located
+from medvae.intensity import Canvas, intensity_for
+from medvae.records import Labels, Pixels, Slice
+from medvae.render import Ground, Scene
+
+__all__ = ["Hosts", "Seen", "scene_of"]
+
+_KEPT_BYTES = 96 * 2**20
+"""Hosts that are held ready: enough for the neighbours of a few series of donors."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A decoded slice.
+
+    Attributes:
+        pixels: as they are in its file.
+        scene: as renders see it.
+    """
+
+    pixels: Pixels
+    scene: Scene
+
+    def on_canvas(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Show other values of the slice, ``[rows, columns]``, as the model sees them."""
+        scene = self.scene
+        return scene.canvas.image(scene.intensity.to_model(values, scene.padding))
+
+
+def scene_of(native: Slice, pixels: Pixels, size: int, spec: str | None) -> Seen:
+    """Make a scene of a slice.
+
+    Args:
+        native: the slice.
+        pixels: of it.
+        size: of the model's canvas.
+        spec: the model's intensity map; None for that of the modality.
+    """
+    scene = Scene(
+        values=pixels.values,
+        padding=pixels.padding,
+        labels=native.labels or Labels(),
+        spacing=native.geometry.spacing,
+        canvas=Canvas.fit(native.shape, native.geometry, size),
+        intensity=intensity_for(native, pixels, spec),
+        absolute=native.modality == "CT",
+    )
+    return Seen(pixels, scene)
+
+
+class Hosts:
+    """Host slices made ready for lesions; the latest are kept, up to a number of bytes.
+
+    Args:
+        size: of the model's canvas.
+        spec: the model's intensity map.
+    """
+
+    def __init__(self, size: int, spec: str | None) -> None:
+        self._size, self._spec = size, spec
+        self._kept: OrderedDict[Located, tuple[Seen, Ground]] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def ready(self, host: Located) -> tuple[Seen, Ground]:
+        """Return a host.
+
+        Raises:
+            DecodeError: its pixels cannot be decoded.
+        """
+        with self._lock:
+            known = self._kept.get(host)
+            if known is not None:
+                self._kept.move_to_end(host)
+                return known
+        seen = scene_of(host.native, host.native.pixels(), self._size, self._spec)
+        entry = seen, Ground.of(seen.scene)
+        with self._lock:
+            if host not in self._kept:
+                self._kept[host] = entry
+                self._bytes += _bytes_of(seen)
+            while self._bytes > _KEPT_BYTES and len(self._kept) > 1:
+                _, (oldest, _) = self._kept.popitem(last=False)
+                self._bytes -= _bytes_of(oldest)
+        return entry
+
+
+def _bytes_of(seen: Seen) -> int:
+    return 2 * (seen.pixels.stored.nbytes + seen.pixels.values.nbytes)

@@ -1,0 +1,74 @@
+"""What a user can choose for an augmentation, checked as far as no file is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medvae.errors import UsageProblem
+from medvae.writers import WRITERS
+
+__all__ = ["LABEL_FORMATS", "Settings"]
+
+LABEL_FORMATS = ("coco", "monai", "yolo")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices that decide, together with model and studies, what is written.
+
+    Attributes:
+        copies: synthetic slices of each source slice; of each series with ``per`` study.
+        ratio: synthetic slices for each real one, instead of ``copies``.
+        sampler: how new latents are drawn, as in ``make_sampler``.
+        strength: how far they are from the source's, and how much a lesion is varied: 0 is not
+            at all, None what the render is meant for.
+        render: a chain such as ``warp+residual`` or ``transplant``; ``auto`` chooses.
+        per: ``slice`` draws each slice alone, ``study`` whole series.
+        only_positive: leave out source slices without a finding.
+        formats: of the pictures.
+        label_formats: of the labels.
+        seed: of every draw.
+
+    Raises:
+        UsageProblem: a choice cannot be right.
+    """
+
+    copies: int = 1
+    ratio: float | None = None
+    sampler: str = "gaussian"
+    strength: float | None = None
+    render: str = "auto"
+    per: str = "slice"
+    only_positive: bool = False
+    formats: tuple[str, ...] = ("png",)
+    label_formats: tuple[str, ...] = ("coco",)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise UsageProblem(f"copies must be 1 or more, but is {self.copies}")
+        if self.ratio is not None and not (self.ratio > 0 and math.isfinite(self.ratio)):
+            raise UsageProblem(f"ratio must be above 0, but is {self.ratio}")
+        if self.strength is not None and not (self.strength >= 0 and math.isfinite(self.strength)):
+            raise UsageProblem(f"strength must be 0 or more, but is {self.strength}")
+        if self.per not in ("slice", "study"):
+            raise UsageProblem(f"per must be slice or study, but is {self.per!r}")
+        _check_names("format", self.formats, WRITERS)
+        _check_names("label format", self.label_formats, LABEL_FORMATS)
+
+    def record(self) -> dict[str, Any]:
+        """Return the choices as plain JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def _check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        found = ", ".join(unknown) or "nothing"
+        raise UsageProblem(f"{what} {found}: there is none; give any of {', '.join(known)}")

@@ -1,0 +1,134 @@
+"""What an augmentation starts from: labelled slices, hosts, and who may be drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medvae.bundle import Run
+from medvae.errors import ReadError, UsageProblem
+from medvae.labels import attach_labels
+from medvae.readers import Scan, open_studies
+from medvae.records import Labels, Series, Slice, Study
+from medvae.split import read_held_out
+
+__all__ = ["Located", "Sources", "find_sources", "located"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """A slice and where it stands.
+
+    Attributes:
+        native: the slice.
+        series: that it belongs to.
+        place: in the series, from 0.
+    """
+
+    native: Slice
+    series: Series
+    place: int
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """A place among all slices that does not depend on how files were given."""
+        return (self.series.key, self.place, self.native.key)
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The slices of an augmentation, each list in an order that arguments do not change.
+
+    Attributes:
+        sources: to be augmented, with their labels.
+        hosts: known to be free of findings, of ``--hosts``.
+        targets: to align to.
+        problems: files and labels that could not be used, a line each.
+    """
+
+    sources: tuple[Located, ...]
+    hosts: tuple[Located, ...]
+    targets: tuple[Located, ...]
+    problems: tuple[str, ...]
+
+
+def find_sources(
+    paths: Iterable[str | Path],
+    run: Run,
+    *,
+    labels: Path | None = None,
+    hosts: Iterable[str | Path] = (),
+    align_to: Iterable[str | Path] = (),
+    split: Path | None = None,
+    modality: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Sources:
+    """Read all headers and labels.
+
+    Raises:
+        ReadError: there is nothing that can be read.
+        UsageProblem: labels belong to none of the slices, a patient is not one to learn from, or
+            slices are of another modality than the model's.
+    """
+    problems: list[str] = []
+
+    def scan(what: Iterable[str | Path]) -> tuple[Study, ...]:
+        found = open_studies(what, modality=modality, workers=workers, progress=progress)
+        problems.extend(f"{f.path}: {f.reason}" for f in found.files if f.outcome == "refused")
+        _check_modalities(run, found)
+        return found.studies
+
+    studies = scan(paths)
+    if not studies:
+        raise ReadError("none of the files given can be read: see what 'medvae inspect' says")
+    if labels is not None:
+        attached = attach_labels(studies, labels)
+        problems.extend(f"{p.where}: {p.what}" for p in attached.problems)
+        studies = attached.studies
+        if all(item.labels is None for study in studies for item in study.slices):
+            raise UsageProblem(f"{labels}: none of its labels belongs to a slice that was given")
+    sources = located(studies)
+    free = tuple(
+        replace(item, native=replace(item.native, labels=Labels())) for item in located(scan(hosts))
+    )
+    if split is not None:
+        held_out = read_held_out(split)
+        _check_split(held_out, sources, "sources")
+        _check_split(held_out, free, "hosts")
+    return Sources(sources, free, located(scan(align_to)), tuple(problems))
+
+
+def located(studies: Iterable[Study]) -> tuple[Located, ...]:
+    """Return all slices of studies in an order of their own."""
+    return tuple(sorted(_all_slices(studies), key=lambda item: item.order))
+
+
+def _all_slices(studies: Iterable[Study]) -> Iterator[Located]:
+    for study in studies:
+        for series in study.series:
+            for place, native in enumerate(series.slices):
+                yield Located(native, series, place)
+
+
+def _check_modalities(run: Run, scan: Scan) -> None:
+    found = {native.modality for native in scan.slices if native.modality is not None}
+    foreign = sorted(found.difference(run.modalities))
+    if run.modalities and foreign:
+        raise UsageProblem(
+            f"{run.folder}: the model was trained on {', '.join(run.modalities)}, not on "
+            f"{', '.join(foreign)}: leave these studies out, or train one on them"
+        )
+
+
+def _check_split(held_out: frozenset[str], items: Sequence[Located], what: str) -> None:
+    """Refuse patients that a split holds out: a detector must not have seen them."""
+    there = {item.native.group for item in items} & held_out
+    if there:
+        raise UsageProblem(
+            f"{len(there)} of the patients among the {what} are held out by the split, such as "
+            f"{min(there)}: leave their studies out"
+        )

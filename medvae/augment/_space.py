@@ -1,0 +1,28 @@
+"""Where the slices of a run lie in the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medvae.augment._sources import Located
+from medvae.latent import Latents
+
+__all__ = ["Space"]
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Where slices lie in the latent space.
+
+    Attributes:
+        latents: of all that were read.
+        rows: the row of each.
+    """
+
+    latents: Latents
+    rows: Mapping[Located, int]
+
+    def of(self, items: Sequence[Located]) -> Latents:
+        """Return the latents of some slices."""
+        return self.latents.take([self.rows[item] for item in items])

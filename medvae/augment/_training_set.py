@@ -1,0 +1,54 @@
+"""The labels of a run in the formats that detectors are trained from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from medvae.augment._manifest import Line
+from medvae.labels import (
+    LabelledImage,
+    finding_from_record,
+    write_coco,
+    write_datalist,
+    write_yolo,
+)
+from medvae.records import Labels
+
+__all__ = ["write_labels"]
+
+
+def write_labels(out: Path, lines: Iterable[Line], formats: Iterable[str]) -> list[Path]:
+    """Write the labels of all kept slices, in each format; return the files.
+
+    Of pictures that are there in several formats, the labels name those in the first. COCO and
+    datalist name them from the folder of the run, where they lie, YOLO has files beside them.
+
+    Raises:
+        WriteError: the file system refuses.
+    """
+    images = list(_images(lines))
+    files = []
+    for name in formats:
+        if name == "coco":
+            files.append(out / "coco.json")
+            write_coco(files[-1], images)
+        elif name == "monai":
+            files.append(out / "datalist.json")
+            write_datalist(files[-1], images)
+        else:
+            files.append(out / "yolo")
+            write_yolo(files[-1], images)
+    return files
+
+
+def _images(lines: Iterable[Line]) -> Iterator[LabelledImage]:
+    for line in lines:
+        if line["outcome"] != "kept" or not line["labelled"]:
+            continue
+        rows, columns = line["shape"]
+        shape = (rows, columns)
+        findings = tuple(finding_from_record(record, shape) for record in line["labels"])
+        yield LabelledImage(
+            line["files"][0], shape, Labels(findings), "+".join(line["groups"]), line["key"]
+        )

@@ -1,0 +1,64 @@
+"""Small pictures of slices with their findings drawn over them, for HTML pages."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medvae.intensity import Canvas
+from medvae.records import Finding
+
+__all__ = ["COLOURS", "drawn", "png", "safe"]
+
+# Okabe and Ito's colours that stand out on grey, and that the colour-blind can tell apart.
+COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7", "#00c896", "#ff6a3d")
+
+
+def drawn(finding: Finding, canvas: Canvas, colour: str) -> str:
+    """The box of a finding and the outline of its mask, as SVG in canvas coordinates."""
+    ((x0, y0, x1, y1),) = canvas.boxes(np.array([finding.box]))
+    outline = ""
+    if finding.mask is not None:
+        path = _outline(canvas.mask(finding.mask.on(canvas.native)))
+        outline = f'<path d="{path}"/>'
+    return (
+        f'<g stroke="{colour}"><title>{safe(finding.category.name)}</title>{outline}'
+        f'<rect x="{x0:.2f}" y="{y0:.2f}" width="{x1 - x0:.2f}" height="{y1 - y0:.2f}"/></g>'
+    )
+
+
+def _outline(mask: NDArray[np.bool_]) -> str:
+    """The pixel edges between what is set in ``mask``, ``[rows, columns]``, and what is not."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    lying = _runs(np.diff(padded, axis=0)[:, 1:-1] != 0)
+    standing = _runs(np.diff(padded, axis=1)[1:-1].T != 0)
+    return "".join(
+        [f"M{start} {row}h{length}" for row, start, length in lying]
+        + [f"M{column} {start}v{length}" for column, start, length in standing]
+    )
+
+
+def _runs(edges: NDArray[np.bool_]) -> Iterator[tuple[int, int, int]]:
+    """Row, start and length of each run of what is set in a row of ``edges``."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    _, ends = np.nonzero(steps == -1)
+    return zip(rows.tolist(), starts.tolist(), (ends - starts).tolist(), strict=True)
+
+
+def png(image: NDArray[np.float32]) -> str:
+    """Encode an image, ``[rows, columns]`` in [0, 1], as a data URI."""
+    file = io.BytesIO()
+    Image.fromarray((image * 255).round().astype(np.uint8)).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def safe(text: str) -> str:
+    """Make text from a file safe in HTML; JSON can hold half a character, UTF-8 cannot."""
+    return escape(text.encode("utf-8", "replace").decode())

@@ -1,0 +1,71 @@
+"""The manifest: whole lines, whole batches, and a folder that belongs to one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvae.augment._manifest import Manifest, claim
+from medvae.errors import ReadError, UsageProblem
+
+ORDER = {"seed": 0, "model": "abc"}
+
+
+def lines(batch: str, *keys: str) -> list[dict[str, object]]:
+    return [{"key": key, "batch": batch} for key in keys]
+
+
+def test_lines_come_back(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path)
+    manifest.add(lines("one", "a", "b"))
+    manifest.add(lines("two", "c"))
+    assert Manifest(tmp_path).lines == manifest.lines == lines("one", "a", "b") + lines("two", "c")
+
+
+def test_what_a_killed_run_left_of_its_last_batch_is_forgotten(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path)
+    manifest.add(lines("one", "a", "b"))
+    manifest.add(lines("two", "c", "d"))
+    with manifest.path.open("ab") as file:
+        file.write(b'{"key": "e", "ba')
+    again = Manifest(tmp_path)
+    assert again.keep_whole(["one", "two", "three"]) == 1
+    assert again.lines == Manifest(tmp_path).lines == lines("one", "a", "b")
+
+
+def test_a_new_run_has_none(tmp_path: Path) -> None:
+    assert Manifest(tmp_path).keep_whole(["one"]) == 0
+
+
+def test_damaged_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text("nonsense\n{}\n")
+    with pytest.raises(ReadError, match=r"manifest\.jsonl: a line is damaged"):
+        Manifest(tmp_path)
+
+
+def test_folder_is_claimed_once(tmp_path: Path) -> None:
+    claim(tmp_path / "out", ORDER, resume=False)
+    claim(tmp_path / "out", ORDER, resume=True)
+    with pytest.raises(UsageProblem, match="holds a run: go on with it by --resume"):
+        claim(tmp_path / "out", ORDER, resume=False)
+    with pytest.raises(UsageProblem, match="holds a run with another seed: repeat"):
+        claim(tmp_path / "out", ORDER | {"seed": 1}, resume=True)
+
+
+def test_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(UsageProblem, match="is not empty, and nothing is overwritten"):
+            claim(tmp_path, ORDER, resume)
+    with pytest.raises(UsageProblem, match="is no folder"):
+        claim(tmp_path / "thesis.txt", ORDER, resume=False)
+
+
+def test_unfinished_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    claim(tmp_path, ORDER, resume=False)
+    part = tmp_path / "images" / ".a.png.123.part"
+    part.parent.mkdir()
+    part.write_text("half")
+    claim(tmp_path, ORDER, resume=True)
+    assert not part.exists()

@@ -1,0 +1,85 @@
+"""The plan: how many draws of which slices, in an order that arguments do not change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medvae.augment import Settings
+from medvae.augment._plan import plan
+from medvae.augment._sources import Located, located
+from medvae.errors import UsageProblem
+from medvae.labels import attach_labels
+from medvae.readers import open_studies
+
+
+@pytest.fixture
+def sources(studies: Path) -> tuple[Located, ...]:
+    return located(attach_labels(open_studies([studies]).studies, studies / "coco.json").studies)
+
+
+def test_every_slice_has_its_copies(sources: tuple[Located, ...]) -> None:
+    batches = plan(sources, Settings(copies=3), positive_alone=False)
+    draws = [draw for batch in batches for draw in batch.draws]
+    assert len(draws) == 3 * 16
+    assert len({draw.key for draw in draws}) == 48
+    assert max(len(batch.draws) for batch in batches) == 16
+
+
+def test_only_slices_with_findings(sources: tuple[Located, ...]) -> None:
+    batches = plan(sources, Settings(), positive_alone=True)
+    assert sum(len(batch.draws) for batch in batches) == 4
+    assert all(draw.source.native.labels for batch in batches for draw in batch.draws)
+
+
+@pytest.mark.parametrize(("ratio", "count"), [(0.5, 8), (1.0, 16), (2.25, 36), (0.001, 1)])
+def test_ratio_is_of_all_real_slices(
+    sources: tuple[Located, ...], ratio: float, count: int
+) -> None:
+    for positive_alone in (False, True):
+        batches = plan(sources, Settings(ratio=ratio), positive_alone)
+        assert sum(len(batch.draws) for batch in batches) == count
+
+
+def test_another_order_of_arguments_gives_the_same_plan(studies: Path) -> None:
+    folders = [studies / f"p{patient}" for patient in range(4)]
+    plans = [
+        plan(located(open_studies(order).studies), Settings(ratio=1.5), False)
+        for order in (folders, folders[::-1])
+    ]
+    keys = [[draw.key for batch in batches for draw in batch.draws] for batches in plans]
+    assert keys[0] == keys[1]
+
+
+def test_whole_series_are_batches(sources: tuple[Located, ...]) -> None:
+    batches = plan(sources, Settings(per="study", copies=2), positive_alone=False)
+    assert [len(batch.draws) for batch in batches] == [4] * 8
+    assert len({draw.series_key for batch in batches for draw in batch.draws}) == 8
+
+
+def test_another_seed_gives_other_names(sources: tuple[Located, ...]) -> None:
+    first, second = (plan(sources, Settings(seed=seed), False)[0].draws[0] for seed in (0, 1))
+    assert first.key != second.key
+    assert first.series_key != second.series_key
+
+
+def test_without_findings_there_is_nothing_to_draw(studies: Path) -> None:
+    with pytest.raises(UsageProblem, match="none of the slices has a finding"):
+        plan(located(open_studies([studies]).studies), Settings(), positive_alone=True)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"copies": 0}, "copies must be 1 or more, but is 0"),
+        ({"ratio": 0.0}, "ratio must be above 0"),
+        ({"strength": -1.0}, "strength must be 0 or more"),
+        ({"per": "patient"}, "per must be slice or study"),
+        ({"formats": ("jpeg",)}, "format jpeg: there is none; give any of nifti, png, dicom"),
+        ({"label_formats": ()}, "label format nothing"),
+    ],
+)
+def test_choices_are_checked(choices: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageProblem, match=message):
+        Settings(**choices)  # type: ignore[arg-type]

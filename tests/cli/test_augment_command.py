@@ -1,0 +1,82 @@
+"""``medvae augment`` as its users see it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from heads import save_heads, save_run
+from medvae_cli.main import cli
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_heads(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.fixture(scope="module")
+def run(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_run(tmp_path_factory.mktemp("run"), studies)
+
+
+def medvae_augment(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["augment", *map(str, arguments)])
+
+
+def test_says_what_was_made(studies: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    labels = ("--labels", studies / "coco.json", "--labels-format", "coco,monai,yolo")
+    result = medvae_augment(
+        studies, "--model", run, "--out", out, *labels, "--render", "warp", "--strength", "0"
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "render: warp",
+        f"16 of 16 draws kept, in {out}",
+        f"look at {out / 'preview.html'}",
+    ]
+    written = {path.name for path in out.iterdir()}
+    assert written >= {"run.json", "manifest.jsonl", "coco.json", "datalist.json", "yolo"}
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 16
+
+
+def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    labels = ("--labels", studies / "coco.json")
+    result = medvae_augment(studies, "--model", run, "--out", out, *labels, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "4 draws planned, nothing written" in result.stdout
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--format", "jpeg"), 2, "format jpeg: there is none"),
+        (("--labels-format", "xml"), 2, "label format xml: there is none"),
+        (("--copies", "0"), 2, "copies must be 1 or more"),
+        (("--strength", "-1"), 2, "strength must be 0 or more"),
+        (("--sampler", "noise"), 2, "there is no 'noise'"),
+        (("--sampler", "align"), 2, "give --align-to STUDIES"),
+        (("--render", "paint"), 2, "cannot be; give auto, transplant"),
+        (("--device", "abacus"), 2, "there is no such device"),
+        (("--render", "transplant"), 2, "none of the slices has a finding"),
+        (("--only-positive",), 2, "none of the slices has a finding"),
+        (("--per", "study", "--ratio", "2"), 2, "ratio is for single slices"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(
+    studies: Path, run: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    result = medvae_augment(studies, "--model", run, "--out", tmp_path / "out", *arguments)
+    assert (result.exit_code, said in result.stderr) == (code, True), result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_model_that_is_none(studies: Path, tmp_path: Path) -> None:
+    result = medvae_augment(studies, "--model", studies, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "is not a MONAI bundle" in result.stderr
