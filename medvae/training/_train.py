@@ -93,6 +93,9 @@ def train(
         workflow.run()
         figures: dict[str, float] = workflow.finalize()[0]
     except Exception as error:
+        if not resume and not (out / "checkpoints").exists():
+            # It was empty before, and holds nothing yet: the same command must be free to try anew.
+            shutil.rmtree(out, ignore_errors=True)
         told = _told(error)
         if told is None:
             raise

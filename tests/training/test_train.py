@@ -222,8 +222,10 @@ class TestWrongUsage:
         assert "holds no slice that can be read" in said
 
     def test_one_patient_only(self, pictures: Path, tmp_path: Path) -> None:
-        said = self.told(UsageProblem, [pictures / "p0"], "slice_vae", tmp_path, variant="plain")
+        out = tmp_path / "run"
+        said = self.told(UsageProblem, [pictures / "p0"], "slice_vae", out, variant="plain")
         assert "of one patient" in said
+        assert not out.exists()  # The command, set right, can be given again.
 
     def test_a_key_that_is_not_in_the_config(self, pictures: Path, tmp_path: Path) -> None:
         said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, settings={"epoch": 3})
