@@ -1,4 +1,4 @@
-"""Makes synthetic slices, a batch at a time: draw, render, judge, and draw again more gently."""
+"""Makes synthetic slices, a batch at a time: draw, render, judge, and draw again what failed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Made", "Studio"]
 
 _ATTEMPTS = 4
 _GENTLER = 0.7
-"""A draw that is rejected is drawn again at so much of its strength."""
+"""A draw that is rejected is drawn again at so much of its strength; a copy, more strongly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,21 +88,31 @@ class Studio:
         seen, lost = self._decoded(batch)
         open_draws = [draw for draw in batch.draws if draw.source in seen]
         made: dict[Draw, Made] = {}
+        strengths = dict.fromkeys(open_draws, self._strength)
         for attempt in range(_ATTEMPTS):
-            strength = self._strength * _GENTLER**attempt
-            results = list(self._attempt(batch, open_draws, seen, attempt, strength))
+            results = list(self._attempt(batch, open_draws, seen, attempt, strengths))
             made |= {result.draw: result for result in results}
-            failed = [result.draw for result in results if result.reason is not None]
-            if batch.whole and failed:
-                failed = open_draws
-            open_draws = failed
-            if not open_draws or self._strength == 0:
+            failed = [result for result in results if result.reason is not None]
+            if not failed or self._strength == 0:
                 break
+            if batch.whole:
+                strengths = dict.fromkeys(open_draws, self._next(failed[0]))
+            else:
+                strengths = {result.draw: self._next(result) for result in failed}
+            open_draws = list(strengths)
         if batch.whole:
             made = _all_or_nothing(made)
         for draw, why in lost.items():
             made[draw] = Made(draw, self._strength, why)
         return [made[draw] for draw in batch.draws]
+
+    def _next(self, rejected: Made) -> float:
+        """Return the strength of the next attempt: a copy was drawn too gently."""
+        if not (rejected.reason or "").startswith("copy"):
+            return rejected.strength * _GENTLER
+        if self._donors is not None:
+            return rejected.strength
+        return min(rejected.strength / _GENTLER, self._sampler.strongest)
 
     def _decoded(self, batch: Batch) -> tuple[dict[Located, Seen], dict[Draw, str]]:
         seen: dict[Located, Seen] = {}
@@ -125,7 +135,7 @@ class Studio:
         draws: Sequence[Draw],
         seen: Mapping[Located, Seen],
         attempt: int,
-        strength: float,
+        strengths: Mapping[Draw, float],
     ) -> Iterator[Made]:
         """Make draws once."""
         staged: list[Staged] = []
@@ -134,19 +144,23 @@ class Studio:
                 staged.append(_as_it_is(draw, seen[draw.source]))
                 continue
             randoms = partial(generator, draw.seed, "transplant", draw.key, attempt)
-            planted = self._donors.plant(draw.source, seen[draw.source], randoms, strength)
+            planted = self._donors.plant(draw.source, seen[draw.source], randoms, strengths[draw])
             if isinstance(planted, Refused):
-                yield Made(draw, strength, planted.reason)
+                yield Made(draw, strengths[draw], planted.reason)
             else:
                 staged.append(Staged(draw, planted.host, planted.seen, planted.rendered, planted))
         if not staged:
             return
-        for item, verdicts in self._judge(self._rendered(batch, staged, attempt, strength)):
+        for item, verdicts in self._judge(self._rendered(batch, staged, attempt, strengths)):
             reason = next((v.reason for v in verdicts if not v.passed), None)
-            yield Made(item.draw, strength, reason, item, verdicts)
+            yield Made(item.draw, strengths[item.draw], reason, item, verdicts)
 
     def _rendered(
-        self, batch: Batch, staged: Sequence[Staged], attempt: int, strength: float
+        self,
+        batch: Batch,
+        staged: Sequence[Staged],
+        attempt: int,
+        strengths: Mapping[Draw, float],
     ) -> list[Staged]:
         """Render slices as their latents, drawn anew, decode."""
         if self._render is None:
@@ -159,7 +173,7 @@ class Studio:
             for draw, key in zip(draws, keys, strict=True)
         ]
         own = self._space.of([item.base for item in staged])
-        drawn = self._sampler.sample(own, [strength] * len(staged), randoms)
+        drawn = self._sampler.sample(own, [strengths[draw] for draw in draws], randoms)
         z = drawn.z
         if self._shift is not None:
             z = z + (self._shift.sample(own, [1.0] * len(staged), randoms).z - own.mu)

@@ -25,6 +25,7 @@ class Crowd:
     def __init__(self, vectors: NDArray[np.float32], groups: Sequence[str] = ()) -> None:
         self._vectors = vectors
         self._squares = np.einsum("nd,nd->n", vectors, vectors)
+        self._longest = float(self._squares.max())
         self._groups = np.array(groups)
         # A sum of D products, and what is made of three of them, each a little wrong.
         self._rounding = 8 * (vectors.shape[1] + 8) * float(np.finfo(np.float32).eps)
@@ -60,7 +61,7 @@ class Crowd:
     ) -> float:
         """Measure those that may be nearest; how a product is rounded must not show."""
         last = np.partition(rough, count - 1)[count - 1] if len(rough) > count else np.inf
-        error = self._rounding * (float(query @ query) + float(self._squares.max()))
+        error = self._rounding * (float(query @ query) + self._longest)
         near = np.flatnonzero((rough <= last + 2 * error) & np.isfinite(rough))
         if not len(near):
             return math.nan if np.isnan(query).any() else math.inf
