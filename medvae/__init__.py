@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from medvae.augmentation import Augmented, augment
     from medvae.errors import (
         DecodeError,
         LabelError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
+    "medvae.augmentation": ("Augmented", "augment"),
     "medvae.errors": (
         "DecodeError",
         "LabelError",
@@ -35,6 +37,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Augmented",
     "DecodeError",
     "Inspection",
     "LabelError",
@@ -44,6 +47,7 @@ __all__ = [
     "UsageProblem",
     "WriteError",
     "attach_labels",
+    "augment",
     "inspect_studies",
     "open_studies",
     "read_pixels",

@@ -12,7 +12,7 @@ from medvae_cli.printing import printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from medvae.augment import Augmented
+    from medvae.augmentation import Augmented
 
 __all__ = ["augment"]
 
@@ -121,7 +121,7 @@ def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) ->
 
     Lesions are set into slices of other patients that are their neighbours in the latent space of
     the model; organs are warped as the model says that anatomy varies. Each slice must pass
-    gates, or it is drawn again more gently and in the end rejected: manifest.jsonl in the folder
+    gates, or it is drawn again and in the end rejected: manifest.jsonl in the folder
     says what became of each, preview.html shows some. The same command gives the same bytes.
 
     \b
@@ -130,10 +130,10 @@ def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) ->
       medvae augment ct/ --labels ct/masks --render warp --model run --out more --format dicom
       medvae augment mr/ --labels mr/coco.json --model run --out synthetic --copies 4 --resume
     """
-    import medvae.augment
+    import medvae.augmentation
 
     with progress_bars() as progress:
-        made = medvae.augment.augment(studies, progress=progress, **options)
+        made = medvae.augmentation.augment(studies, progress=progress, **options)
     for line in _lines(made):
         click.echo(printable(line))
     if made.preview is not None and not made.kept:

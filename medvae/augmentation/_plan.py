@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from medvae.augment._settings import Settings
-from medvae.augment._sources import Located
+from medvae.augmentation._settings import Settings
+from medvae.augmentation._sources import Located
 from medvae.errors import UsageProblem
 from medvae.records import pseudonym
 

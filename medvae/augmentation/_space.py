@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from medvae.augment._sources import Located
+from medvae.augmentation._sources import Located
 from medvae.latent import Latents
 
 __all__ = ["Space"]

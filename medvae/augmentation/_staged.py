@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medvae.augment._donors import Planted
-from medvae.augment._plan import Draw
-from medvae.augment._scenes import Seen
-from medvae.augment._sources import Located
+from medvae.augmentation._donors import Planted
+from medvae.augmentation._plan import Draw
+from medvae.augmentation._scenes import Seen
+from medvae.augmentation._sources import Located
 from medvae.render import Rendered
 
 __all__ = ["Staged"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medvae.augment._scenes import Hosts, Seen
-from medvae.augment._sources import Located
+from medvae.augmentation._scenes import Hosts, Seen
+from medvae.augmentation._sources import Located
 from medvae.errors import DecodeError, UsageProblem
 from medvae.latent import Latents, nearest
 from medvae.render import Lesion, Refused, Rendered, transplant

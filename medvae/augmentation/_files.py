@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from medvae.augment._manifest import Line
-from medvae.augment._plan import Batch, Draw
-from medvae.augment._settings import Settings
-from medvae.augment._staged import Staged
-from medvae.augment._studio import Made
+from medvae.augmentation._manifest import Line
+from medvae.augmentation._plan import Batch, Draw
+from medvae.augmentation._settings import Settings
+from medvae.augmentation._staged import Staged
+from medvae.augmentation._studio import Made
 from medvae.errors import WriteError
 from medvae.labels import finding_record
 from medvae.records import Series

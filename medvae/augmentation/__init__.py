@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvae.augment._job import Augmented, Progress, augment
-from medvae.augment._settings import LABEL_FORMATS, Settings
+from medvae.augmentation._job import Augmented, Progress, augment
+from medvae.augmentation._settings import LABEL_FORMATS, Settings
 
 __all__ = ["LABEL_FORMATS", "Augmented", "Progress", "Settings", "augment"]

@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.augment._sources import Located
+from medvae.augmentation._sources import Located
 from medvae.intensity import Canvas, intensity_for
 from medvae.records import Labels, Pixels, Slice
 from medvae.render import Ground, Scene

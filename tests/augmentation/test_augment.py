@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+import medvae
 from heads import LESIONS, SECRETS, SLICES
-from medvae.augment import augment
+from medvae.augmentation import augment
 from medvae.errors import UsageProblem, WriteError
 from medvae.labels import attach_labels
 from medvae.readers import open_studies, read_pixels
@@ -232,3 +233,7 @@ class TestWrongUse:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises((UsageProblem, WriteError), match="file"):
             made(studies, run, tmp_path / "file" / "out", strength=0.0, render="warp")
+
+
+def test_is_there_for_other_programs() -> None:
+    assert medvae.augment is augment

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import write_text
-from medvae.augment._manifest import Line
-from medvae.augment._scenes import Seen
-from medvae.augment._staged import Staged
-from medvae.augment._studio import Made
+from medvae.augmentation._manifest import Line
+from medvae.augmentation._scenes import Seen
+from medvae.augmentation._staged import Staged
+from medvae.augmentation._studio import Made
 from medvae.gates import Verdict
 from medvae.intensity import Canvas
 from medvae.overlays import COLOURS, drawn, png, safe

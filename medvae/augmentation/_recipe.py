@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medvae.augment._settings import Settings
-from medvae.augment._sources import Located, Sources
+from medvae.augmentation._settings import Settings
+from medvae.augmentation._sources import Located, Sources
 from medvae.errors import UsageProblem
 from medvae.render import RENDERS, Render, make_render
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.augment._network import BATCH, Network
-from medvae.augment._scenes import Seen, scene_of
-from medvae.augment._sources import Located
-from medvae.augment._space import Space
+from medvae.augmentation._network import BATCH, Network
+from medvae.augmentation._scenes import Seen, scene_of
+from medvae.augmentation._sources import Located
+from medvae.augmentation._space import Space
 from medvae.errors import DecodeError
 from medvae.latent import Latents
 from medvae.readers import read_pixels

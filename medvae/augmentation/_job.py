@@ -16,21 +16,21 @@ from typing import Any
 import torch
 
 from medvae.atomic import write_text
-from medvae.augment._donors import Donors
-from medvae.augment._encoding import encode, in_order
-from medvae.augment._files import Files
-from medvae.augment._judge import Judge, Witness
-from medvae.augment._manifest import Line, Manifest, claim
-from medvae.augment._network import Network
-from medvae.augment._plan import Batch, plan
-from medvae.augment._preview import Preview
-from medvae.augment._recipe import Recipe
-from medvae.augment._scenes import Hosts
-from medvae.augment._settings import Settings
-from medvae.augment._sources import Located, Sources, find_sources
-from medvae.augment._space import Space
-from medvae.augment._studio import Studio
-from medvae.augment._training_set import write_labels
+from medvae.augmentation._donors import Donors
+from medvae.augmentation._encoding import encode, in_order
+from medvae.augmentation._files import Files
+from medvae.augmentation._judge import Judge, Witness
+from medvae.augmentation._manifest import Line, Manifest, claim
+from medvae.augmentation._network import Network
+from medvae.augmentation._plan import Batch, plan
+from medvae.augmentation._preview import Preview
+from medvae.augmentation._recipe import Recipe
+from medvae.augmentation._scenes import Hosts
+from medvae.augmentation._settings import Settings
+from medvae.augmentation._sources import Located, Sources, find_sources
+from medvae.augmentation._space import Space
+from medvae.augmentation._studio import Studio
+from medvae.augmentation._training_set import write_labels
 from medvae.bundle import Run, load_run
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import finding_record

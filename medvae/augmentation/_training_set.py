@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from medvae.augment._manifest import Line
+from medvae.augmentation._manifest import Line
 from medvae.labels import (
     LabelledImage,
     finding_from_record,

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from medvae.augment._donors import Donors
-from medvae.augment._judge import Judge
-from medvae.augment._network import Network
-from medvae.augment._plan import Batch, Draw
-from medvae.augment._scenes import Seen, scene_of
-from medvae.augment._sources import Located
-from medvae.augment._space import Space
-from medvae.augment._staged import Staged
+from medvae.augmentation._donors import Donors
+from medvae.augmentation._judge import Judge
+from medvae.augmentation._network import Network
+from medvae.augmentation._plan import Batch, Draw
+from medvae.augmentation._scenes import Seen, scene_of
+from medvae.augmentation._sources import Located
+from medvae.augmentation._space import Space
+from medvae.augmentation._staged import Staged
 from medvae.errors import DecodeError
 from medvae.gates import Verdict
 from medvae.latent import Sampler

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.augment._network import Network
-from medvae.augment._scenes import Seen
-from medvae.augment._sources import Located
-from medvae.augment._staged import Staged
+from medvae.augmentation._network import Network
+from medvae.augmentation._scenes import Seen
+from medvae.augmentation._sources import Located
+from medvae.augmentation._staged import Staged
 from medvae.gates import Calibration, Candidate, Gates, Limits, Origin, Verdict
 from medvae.latent import LatentStatistics
 

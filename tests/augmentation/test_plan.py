@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from medvae.augment import Settings
-from medvae.augment._plan import plan
-from medvae.augment._sources import Located, located
+from medvae.augmentation import Settings
+from medvae.augmentation._plan import plan
+from medvae.augmentation._sources import Located, located
 from medvae.errors import UsageProblem
 from medvae.labels import attach_labels
 from medvae.readers import open_studies

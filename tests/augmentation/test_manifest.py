@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medvae.augment._manifest import Manifest, claim
+from medvae.augmentation._manifest import Manifest, claim
 from medvae.errors import ReadError, UsageProblem
 
 ORDER = {"seed": 0, "model": "abc"}
