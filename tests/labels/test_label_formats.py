@@ -30,6 +30,8 @@ def test_the_public_names() -> None:
         "LabelledImage",
         "Problem",
         "attach_labels",
+        "finding_from_record",
+        "finding_record",
         "label_format",
         "write_coco",
         "write_datalist",
