@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.errors import ReadError, UsageProblem
 from medvae.networks import SliceVAE, load_model
+from medvae.records import Slice
 
 __all__ = ["Run", "find_bundle", "load_run"]
 
@@ -34,6 +36,20 @@ class Run:
     intensity: str | None
     modalities: tuple[str, ...]
     digest: str
+
+    def check_modalities(self, slices: Iterable[Slice]) -> None:
+        """Refuse slices that are known to be of another modality than the model's.
+
+        Raises:
+            UsageProblem: there are some.
+        """
+        found = {native.modality for native in slices if native.modality is not None}
+        foreign = sorted(found.difference(self.modalities))
+        if self.modalities and foreign:
+            raise UsageProblem(
+                f"{self.folder}: the model was trained on {', '.join(self.modalities)}, not on "
+                f"{', '.join(foreign)}: leave these studies out, or train one on them"
+            )
 
 
 def find_bundle(name: str | Path) -> Path:

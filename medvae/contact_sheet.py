@@ -5,8 +5,6 @@ The page stands alone: it loads nothing, runs nothing, and names neither files n
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ import numpy as np
 
 from medvae.errors import DecodeError
 from medvae.intensity import model_image
-from medvae.overlays import COLOURS, drawn, png, safe
+from medvae.overlays import COLOURS, drawn, head, png, safe
 from medvae.readers import read_pixels
 from medvae.records import Labels, Pixels, Series, Slice, Study
 
@@ -158,21 +156,11 @@ def _colours(sections: Iterable[_Section]) -> dict[str, str]:
 def _page(
     title: str, notes: Sequence[str], sections: Sequence[_Section], colours: dict[str, str]
 ) -> str:
-    checksum = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     links = "".join(f'<li><a href="#series-{s.number}">{safe(s.name)}</a></li>' for s in sections)
     contents = f"<details><summary>All series</summary><ul>{links}</ul></details>"
     nav = f'<nav aria-label="Series">{contents}</nav>' if len(sections) > 1 else ""
     patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'sha256-{checksum}'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{safe(title)}</title>
-<style>{_STYLE}</style>
-</head>
+    return f"""{head(title, _STYLE)}
 <body>
 <header>
 <h1>{safe(title)}</h1>

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.bundle import Run, load_run
+from medvae.bundle import load_run
 from medvae.errors import DecodeError, UsageProblem, WriteError
 from medvae.intensity import model_image
 from medvae.networks import SliceVAE, inference_copy
-from medvae.readers import Scan, open_studies, read_pixels
+from medvae.readers import open_studies, read_pixels
 from medvae.records import Pixels, Series, Slice
 from medvae.writers import WRITERS, NewPixels, Synthesis
 
@@ -91,7 +91,7 @@ def denoise(
     _check_output(out, formats)
     run = load_run(model)
     scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
-    _check_modalities(run, scan)
+    run.check_modalities(scan.slices)
     synthesis = Synthesis(
         run=f"denoise {run.digest} {run.intensity}", model=run.digest, render="reconstruction"
     )
@@ -117,16 +117,6 @@ def _check_output(out: Path, formats: Sequence[str]) -> None:
             raise UsageProblem(f"{out}: is not empty, and nothing is overwritten: give another")
     except OSError as error:
         raise UsageProblem(f"{out}: cannot be used: {error.strerror}") from error
-
-
-def _check_modalities(run: Run, scan: Scan) -> None:
-    found = {native.modality for native in scan.slices if native.modality is not None}
-    foreign = sorted(found.difference(run.modalities))
-    if run.modalities and foreign:
-        raise UsageProblem(
-            f"{run.folder}: the model was trained on {', '.join(run.modalities)}, not on "
-            f"{', '.join(foreign)}: leave these studies out, or train one on them"
-        )
 
 
 def _counted(

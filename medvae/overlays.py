@@ -1,8 +1,9 @@
-"""Small pictures of slices with their findings drawn over them, for HTML pages."""
+"""What HTML pages share: their head, and small pictures of slices with findings over them."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterator
 from html import escape
@@ -14,10 +15,25 @@ from PIL import Image
 from medvae.intensity import Canvas
 from medvae.records import Finding
 
-__all__ = ["COLOURS", "drawn", "png", "safe"]
+__all__ = ["COLOURS", "drawn", "head", "png", "safe"]
 
 # Okabe and Ito's colours that stand out on grey, and that the colour-blind can tell apart.
 COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7", "#00c896", "#ff6a3d")
+
+
+def head(title: str, style: str) -> str:
+    """Begin a page that loads nothing and runs nothing."""
+    checksum = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'sha256-{checksum}'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{safe(title)}</title>
+<style>{style}</style>
+</head>"""
 
 
 def drawn(finding: Finding, canvas: Canvas, colour: str) -> str:

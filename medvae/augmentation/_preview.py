@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import shutil
 from collections import Counter
@@ -20,7 +19,7 @@ from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
 from medvae.gates import Verdict
 from medvae.intensity import Canvas
-from medvae.overlays import COLOURS, drawn, png, safe
+from medvae.overlays import COLOURS, drawn, head, png, safe
 from medvae.records import Labels
 
 __all__ = ["Preview"]
@@ -155,23 +154,13 @@ def _figure(name: str, picture: Shown, labels: Labels, before: Shown | None = No
 
 
 def _page(title: str, lines: Sequence[Line], articles: Sequence[str]) -> str:
-    checksum = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
     kept = sum(line["outcome"] == "kept" for line in lines)
     reasons = Counter(line["reason"] for line in lines if line["outcome"] != "kept")
     rejected = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     summary = f"{kept} of {len(lines)} draws kept"
     if rejected:
         summary += f"; rejected: {rejected}"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'sha256-{checksum}'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{safe(title)}</title>
-<style>{_STYLE}</style>
-</head>
+    return f"""{head(title, _STYLE)}
 <body>
 <header>
 <h1>{safe(title)}</h1>

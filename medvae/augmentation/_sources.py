@@ -9,7 +9,7 @@ from pathlib import Path
 from medvae.bundle import Run
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import attach_labels
-from medvae.readers import Scan, open_studies
+from medvae.readers import open_studies
 from medvae.records import Labels, Series, Slice, Study
 from medvae.split import read_held_out
 
@@ -79,7 +79,7 @@ def find_sources(
     def scan(what: Iterable[str | Path]) -> tuple[Study, ...]:
         found = open_studies(what, modality=modality, workers=workers, progress=progress)
         problems.extend(f"{f.path}: {f.reason}" for f in found.files if f.outcome == "refused")
-        _check_modalities(run, found)
+        run.check_modalities(found.slices)
         return found.studies
 
     studies = scan(paths)
@@ -112,16 +112,6 @@ def _all_slices(studies: Iterable[Study]) -> Iterator[Located]:
         for series in study.series:
             for place, native in enumerate(series.slices):
                 yield Located(native, series, place)
-
-
-def _check_modalities(run: Run, scan: Scan) -> None:
-    found = {native.modality for native in scan.slices if native.modality is not None}
-    foreign = sorted(found.difference(run.modalities))
-    if run.modalities and foreign:
-        raise UsageProblem(
-            f"{run.folder}: the model was trained on {', '.join(run.modalities)}, not on "
-            f"{', '.join(foreign)}: leave these studies out, or train one on them"
-        )
 
 
 def _check_split(held_out: frozenset[str], items: Sequence[Located], what: str) -> None:
