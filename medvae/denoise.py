@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medvae.atomic import check_empty
 from medvae.bundle import load_run
 from medvae.errors import DecodeError, UsageProblem, WriteError
 from medvae.intensity import model_image
@@ -110,13 +111,7 @@ def _check_output(out: Path, formats: Sequence[str]) -> None:
     if unknown or not formats:
         names = ", ".join(unknown) or "nothing"
         raise UsageProblem(f"format {names}: cannot be written; give {' or '.join(WRITERS)}")
-    try:
-        if out.exists() and not out.is_dir():
-            raise UsageProblem(f"{out}: is no folder: give another")
-        if out.exists() and any(out.iterdir()):
-            raise UsageProblem(f"{out}: is not empty, and nothing is overwritten: give another")
-    except OSError as error:
-        raise UsageProblem(f"{out}: cannot be used: {error.strerror}") from error
+    check_empty(out)
 
 
 def _counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -90,7 +91,7 @@ def encode(
             if watch is not None:
                 watch(item, seen, image)
         parts.append(latents)
-    units = int(torch.tensor(network.latent_shape).prod())
+    units = math.prod(network.latent_shape)
     empty = Latents.of([], [], [], torch.zeros(0, units), torch.zeros(0, units))
     space = Latents.concat(parts) if parts else empty
     return Space(space, {item: row for row, item in enumerate(known)}), problems

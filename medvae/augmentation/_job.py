@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -126,7 +125,7 @@ def augment(
     )
     job = _Job(run, settings, sources, Path(out), device, workers, told)
     if not dry_run:
-        claim(job.out, job.order(), resume)
+        claim(job.out, job.order, resume)
     with job:
         return job.run(dry_run)
 
@@ -146,6 +145,10 @@ class _Job:
         device: to compute on.
         workers: threads and processes.
         progress: is told how it goes on.
+
+    Attributes:
+        out: as given.
+        order: all that decides what is written, as plain JSON.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class _Job:
         self._progress = progress
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
+        self.order = self._order()
         self._network = Network(run.model, _device(device))
         count = workers or os.cpu_count() or 1
         self._ahead = 2 * count
@@ -182,7 +186,7 @@ class _Job:
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    def order(self) -> dict[str, Any]:
+    def _order(self) -> dict[str, Any]:
         """Return all that decides what is written, naming nobody."""
         return {
             "medvae": version("monai-medvae"),
@@ -211,15 +215,13 @@ class _Job:
         if dry_run:
             return Augmented(self.out, recipe.said, 0, 0, (), draws, tuple(problems), None)
         write_text(self.out / "gates.json", json.dumps(asdict(judge.limits), indent=2) + "\n")
-        lines, preview = self._made(batches, studio)
-        reasons = Counter(line["reason"] for line in lines if line["outcome"] == "rejected")
-        kept = sum(line["outcome"] == "kept" for line in lines)
+        manifest, preview = self._made(batches, studio)
         return Augmented(
             self.out,
             recipe.said,
-            len(lines),
-            kept,
-            tuple(reasons.most_common()),
+            len(manifest.lines),
+            manifest.kept,
+            tuple(manifest.rejected.most_common()),
             draws,
             tuple(problems),
             preview,
@@ -265,7 +267,7 @@ class _Job:
             recipe.strength,
         )
 
-    def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[list[Line], Path]:
+    def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[Manifest, Path]:
         """Make what is not there yet, batch by batch, and then what sums it up."""
         manifest = Manifest(self.out)
         done = manifest.keep_whole(batch.key for batch in batches)
@@ -281,16 +283,14 @@ class _Job:
         total = sum(len(batch.draws) for batch in batches)
         for lines in in_order(work, batches[done:], self._threads, self._ahead):
             manifest.add(lines)
-            kept = sum(line["outcome"] == "kept" for line in manifest.lines)
-            beside = f"{kept} kept, {len(manifest.lines) - kept} rejected"
+            beside = f"{manifest.kept} kept, {manifest.rejected.total()} rejected"
             self._progress("Making slices", len(manifest.lines), total, beside)
         write_labels(self.out, manifest.lines, self._settings.label_formats)
-        page = preview.write(manifest.lines, "Synthetic slices")
-        return manifest.lines, page
+        return manifest, preview.write(manifest, "Synthetic slices")
 
     def _about(self) -> Synthesis:
         recipe = self._recipe
-        text = json.dumps(self.order(), sort_keys=True)
+        text = json.dumps(self.order, sort_keys=True)
         return Synthesis(
             run=hashlib.blake2b(text.encode(), digest_size=10).hexdigest(),
             model=self._model.digest,

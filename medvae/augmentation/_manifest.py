@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medvae.atomic import write_text
+from medvae.atomic import check_empty, write_text
 from medvae.errors import ReadError, UsageProblem, WriteError
 
 __all__ = ["Line", "Manifest", "claim"]
@@ -35,8 +36,6 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
     path = out / _ORDER
     text = json.dumps(order, indent=2, sort_keys=True) + "\n"
     try:
-        if out.exists() and not out.is_dir():
-            raise UsageProblem(f"{out}: is no folder: give another")
         begun = path.is_file()
         if begun and not resume:
             raise UsageProblem(
@@ -48,13 +47,12 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
                 f"{out}: holds a run with another {changed}: repeat its command with --resume, "
                 "or give another folder"
             )
-        if not begun and out.exists() and any(out.iterdir()):
-            raise UsageProblem(f"{out}: is not empty, and nothing is overwritten: give another")
     except OSError as error:
         raise UsageProblem(f"{out}: cannot be used: {error.strerror}") from error
     except ValueError as error:
         raise UsageProblem(f"{path}: cannot be read: {error}") from error
     if not begun:
+        check_empty(out)
         write_text(path, text)
     _remove_unfinished(out)
 
@@ -79,6 +77,7 @@ class Manifest:
 
     Attributes:
         lines: all that are there.
+        rejected: how many draws were, for each reason.
 
     Raises:
         ReadError: the file is there and cannot be read.
@@ -86,7 +85,16 @@ class Manifest:
 
     def __init__(self, out: Path) -> None:
         self.path = out / _LINES
-        self.lines: list[Line] = list(self._read())
+        self._hold(list(self._read()))
+
+    @property
+    def kept(self) -> int:
+        """How many draws were kept."""
+        return len(self.lines) - self.rejected.total()
+
+    def _hold(self, lines: list[Line]) -> None:
+        self.lines = lines
+        self.rejected = _reasons(lines)
 
     def _read(self) -> Iterator[Line]:
         if not self.path.exists():
@@ -119,9 +127,10 @@ class Manifest:
         whole = [
             key for key, planned in zip(there, batches, strict=False) if key == planned != last
         ]
-        kept = [line for line in self.lines if line["batch"] in set(whole)]
+        known = set(whole)
+        kept = [line for line in self.lines if line["batch"] in known]
         if len(kept) < len(self.lines):
-            self.lines = kept
+            self._hold(kept)
             write_text(self.path, "".join(map(_written, kept)))
         return len(whole)
 
@@ -139,6 +148,11 @@ class Manifest:
         except OSError as error:
             raise WriteError(f"{self.path}: cannot be written: {error.strerror}") from error
         self.lines += lines
+        self.rejected += _reasons(lines)
+
+
+def _reasons(lines: Iterable[Line]) -> Counter[str]:
+    return Counter(line["reason"] for line in lines if line.get("outcome") == "rejected")
 
 
 def _written(line: Line) -> str:

@@ -30,12 +30,11 @@ class Network:
     Attributes:
         size: of the canvas.
         latent_shape: of one latent.
-        device: as given.
     """
 
     def __init__(self, model: SliceVAE, device: torch.device) -> None:
         self.size = model.image_size
-        self.device = device
+        self._device = device
         self.latent_shape = model.latent_shape
         self._model = inference_copy(model, _fastest(device)).to(device)
 
@@ -46,7 +45,7 @@ class Network:
         for start in range(0, len(images), BATCH):
             batch = torch.from_numpy(np.stack(images[start : start + BATCH]))[:, None]
             filled = _filled(batch).contiguous(memory_format=torch.channels_last)
-            posterior = torch.stack(self._model.encode(filled.to(self.device)))
+            posterior = torch.stack(self._model.encode(filled.to(self._device)))
             parts.append(posterior[:, : len(batch)].flatten(2).float().cpu())
         mu, logvar = torch.cat(parts, dim=1)
         return mu, logvar
@@ -56,7 +55,7 @@ class Network:
         """Return pictures ``[N, 1, size, size]`` on the device for latents ``[N, D]``."""
         parts = []
         for batch in z.split(BATCH):
-            shaped = _filled(batch).reshape(BATCH, *self.latent_shape).to(self.device)
+            shaped = _filled(batch).reshape(BATCH, *self.latent_shape).to(self._device)
             pictures = self._model.decode(shaped)[: len(batch)].float()
             # A model with three channels makes grey pictures in colour.
             parts.append(pictures.mean(dim=1, keepdim=True))

@@ -6,17 +6,16 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
+from medvae.augmentation._network import BATCH
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._sources import Located
 from medvae.errors import UsageProblem
 from medvae.records import pseudonym
 
 __all__ = ["Batch", "Draw", "plan"]
-
-_AT_ONCE = 16
-"""Draws that go through the network together: their feature maps stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +32,16 @@ class Draw:
     copy: int
     seed: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The name of the synthetic slice, and what its random numbers depend on."""
-        return pseudonym("draw", str(self.seed), *self._series_and_slice, str(self.copy))
+        source = (self.source.series.key, self.source.native.key)
+        return pseudonym("draw", str(self.seed), *source, str(self.copy))
 
     @property
     def series_key(self) -> str:
         """The name of the synthetic series: one for each source series and copy."""
         return pseudonym("series", str(self.seed), self.source.series.key, str(self.copy))
-
-    @property
-    def _series_and_slice(self) -> tuple[str, str]:
-        return self.source.series.key, self.source.native.key
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +56,7 @@ class Batch:
     draws: tuple[Draw, ...]
     whole: bool = False
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Its name in the manifest."""
         return pseudonym("batch", *(draw.key for draw in self.draws))
@@ -86,7 +82,7 @@ def plan(sources: Sequence[Located], settings: Settings, positive_alone: bool) -
     if settings.per == "study":
         return list(_by_series(sources, chosen, settings))
     draws = _draws(chosen, settings, real=len(sources))
-    return [Batch(tuple(draws[i : i + _AT_ONCE])) for i in range(0, len(draws), _AT_ONCE)]
+    return [Batch(tuple(draws[i : i + BATCH])) for i in range(0, len(draws), BATCH)]
 
 
 def _draws(chosen: Sequence[Located], settings: Settings, real: int) -> list[Draw]:

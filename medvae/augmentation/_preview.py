@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import write_text
-from medvae.augmentation._manifest import Line
+from medvae.augmentation._manifest import Manifest
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
@@ -84,7 +83,7 @@ class Preview:
                 article = _article(one.staged, one.strength, one.verdicts)
                 write_text(self._file(one.draw.key), article)
 
-    def write(self, lines: Sequence[Line], title: str) -> Path:
+    def write(self, manifest: Manifest, title: str) -> Path:
         """Write the page, and remove what was collected.
 
         Raises:
@@ -95,11 +94,11 @@ class Preview:
             # Of a run that had come to its end: what was collected for it may be gone.
             shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
             return path
-        kept = [line["key"] for line in lines if line["outcome"] == "kept"]
+        kept = [line["key"] for line in manifest.lines if line["outcome"] == "kept"]
         chosen = sorted((k for k in kept if k in self._order), key=self._order.__getitem__)
         chosen = [key for key in chosen if self._file(key).is_file()][:_SHOWN]
         articles = [self._file(key).read_text(encoding="utf-8") for key in chosen]
-        write_text(path, _page(title, lines, articles))
+        write_text(path, _page(title, manifest, articles))
         shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
         return path
 
@@ -153,11 +152,10 @@ def _figure(name: str, picture: Shown, labels: Labels, before: Shown | None = No
     )
 
 
-def _page(title: str, lines: Sequence[Line], articles: Sequence[str]) -> str:
-    kept = sum(line["outcome"] == "kept" for line in lines)
-    reasons = Counter(line["reason"] for line in lines if line["outcome"] != "kept")
-    rejected = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    summary = f"{kept} of {len(lines)} draws kept"
+def _page(title: str, manifest: Manifest, articles: Sequence[str]) -> str:
+    reasons = manifest.rejected.most_common()
+    rejected = ", ".join(f"{count} {reason}" for reason, count in reasons)
+    summary = f"{manifest.kept} of {len(manifest.lines)} draws kept"
     if rejected:
         summary += f"; rejected: {rejected}"
     return f"""{head(title, _STYLE)}

@@ -18,8 +18,8 @@ from medvae.records import Labels
 __all__ = ["write_labels"]
 
 
-def write_labels(out: Path, lines: Iterable[Line], formats: Iterable[str]) -> list[Path]:
-    """Write the labels of all kept slices, in each format; return the files.
+def write_labels(out: Path, lines: Iterable[Line], formats: Iterable[str]) -> None:
+    """Write the labels of all kept slices, in each format.
 
     Of pictures that are there in several formats, the labels name those in the first. COCO and
     datalist name them from the folder of the run, where they lie, YOLO has files beside them.
@@ -28,18 +28,13 @@ def write_labels(out: Path, lines: Iterable[Line], formats: Iterable[str]) -> li
         WriteError: the file system refuses.
     """
     images = list(_images(lines))
-    files = []
     for name in formats:
         if name == "coco":
-            files.append(out / "coco.json")
-            write_coco(files[-1], images)
+            write_coco(out / "coco.json", images)
         elif name == "monai":
-            files.append(out / "datalist.json")
-            write_datalist(files[-1], images)
+            write_datalist(out / "datalist.json", images)
         else:
-            files.append(out / "yolo")
-            write_yolo(files[-1], images)
-    return files
+            write_yolo(out / "yolo", images)
 
 
 def _images(lines: Iterable[Line]) -> Iterator[LabelledImage]:
