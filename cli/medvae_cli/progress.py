@@ -18,26 +18,18 @@ def progress_bar(*labels: str) -> Iterator[Callable[[int, int], None]]:
     Args:
         labels: what is done, phase by phase: each new count from one begins the next phase.
     """
-    remaining = list(labels)
-    bar: click._termui_impl.ProgressBar[int] | None = None
+    phase = last = 0
 
-    def tell(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None or done <= bar.pos:
-            if bar is not None:
-                bar.render_finish()
-            label = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-            hidden = not sys.stderr.isatty()
-            bar = click.progressbar(
-                length=total, label=label, file=sys.stderr, hidden=hidden, show_pos=True
-            )
-        bar.update(done - bar.pos)
+    with progress_bars() as tell_of:
 
-    try:
+        def tell(done: int, total: int) -> None:
+            nonlocal phase, last
+            if last and done <= last:
+                phase = min(phase + 1, len(labels) - 1)
+            last = done
+            tell_of(labels[phase], done, total, "")
+
         yield tell
-    finally:
-        if bar is not None:
-            bar.render_finish()
 
 
 @contextmanager
