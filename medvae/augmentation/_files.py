@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from medvae.augmentation._manifest import Line
 from medvae.augmentation._plan import Batch, Draw
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
 from medvae.errors import WriteError
 from medvae.labels import finding_record
+from medvae.manifest import Line
 from medvae.records import Series
 from medvae.writers import WRITERS, NewPixels, Synthesis, regular_parts
 

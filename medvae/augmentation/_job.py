@@ -19,7 +19,6 @@ from medvae.augmentation._donors import Donors
 from medvae.augmentation._encoding import encode, in_order
 from medvae.augmentation._files import Files
 from medvae.augmentation._judge import Judge, Witness
-from medvae.augmentation._manifest import Line, Manifest, claim
 from medvae.augmentation._network import Network
 from medvae.augmentation._plan import Batch, plan
 from medvae.augmentation._preview import Preview
@@ -34,6 +33,7 @@ from medvae.bundle import Run, load_run
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
+from medvae.manifest import Line, Manifest, claim
 from medvae.writers import Synthesis
 
 __all__ = ["Augmented", "Progress", "augment"]

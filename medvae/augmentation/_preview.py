@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import write_text
-from medvae.augmentation._manifest import Manifest
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
 from medvae.gates import Verdict
 from medvae.intensity import Canvas
+from medvae.manifest import Manifest
 from medvae.overlays import COLOURS, drawn, head, png, safe
 from medvae.records import Labels
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from medvae.augmentation._manifest import Line
 from medvae.labels import (
     LabelledImage,
     finding_from_record,
@@ -13,6 +12,7 @@ from medvae.labels import (
     write_datalist,
     write_yolo,
 )
+from medvae.manifest import Line
 from medvae.records import Labels
 
 __all__ = ["write_labels"]

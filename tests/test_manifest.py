@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medvae.augmentation._manifest import Manifest, claim
 from medvae.errors import ReadError, UsageProblem
+from medvae.manifest import Manifest, claim
 
 ORDER = {"seed": 0, "model": "abc"}
 
