@@ -1,0 +1,252 @@
+"""The files of a transplant bank: native pixels that are mapped into memory, and all else as JSON.
+
+::
+
+    values.npy      the values of all slices in real units, one after another, float32
+    padding.npy     where the files said that there is no image, in the same order, bool
+    bank.json       shape, geometry, intensity and findings of each slice, donors and their hosts
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.atomic import write_text
+from medvae.errors import ReadError, WriteError
+from medvae.intensity import Canvas, IntensityMap
+from medvae.labels import finding_from_record, finding_record
+from medvae.records import Geometry, Labels, Pixels, Slice
+from medvae.render import Scene
+
+__all__ = ["Contents", "Donor", "Stored", "read_bank", "write_index", "write_pixels"]
+
+_FORMAT = 1
+_VALUES, _PADDING, _INDEX = "values.npy", "padding.npy", "bank.json"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a bank says of a slice.
+
+    Attributes:
+        key, group: pseudonyms of the slice and its patient.
+        start: of its pixels in the files.
+        shape: rows and columns.
+        geometry: where it lies.
+        intensity: how its values become the model's.
+        absolute: its units are absolute, as in CT.
+        labels: what is on it.
+    """
+
+    key: str
+    group: str
+    start: int
+    shape: tuple[int, int]
+    geometry: Geometry
+    intensity: IntensityMap
+    absolute: bool
+    labels: Labels
+
+    @classmethod
+    def of(cls, native: Slice, scene: Scene) -> Stored:
+        """Describe a slice whose pixels are yet to be stored."""
+        return cls(
+            native.key,
+            native.group,
+            0,
+            native.shape,
+            native.geometry,
+            scene.intensity,
+            scene.absolute,
+            scene.labels,
+        )
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Stored:
+        """Return what :meth:`record` gave."""
+        rows, columns = record["shape"]
+        geometry: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in record["geometry"].items()
+        }
+        findings = (finding_from_record(one, (rows, columns)) for one in record["findings"])
+        return cls(
+            record["key"],
+            record["group"],
+            int(record["start"]),
+            (rows, columns),
+            Geometry(**geometry),
+            IntensityMap(**record["intensity"]),
+            bool(record["absolute"]),
+            Labels(tuple(findings)),
+        )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All of it as plain JSON."""
+        return {
+            "key": self.key,
+            "group": self.group,
+            "start": self.start,
+            "shape": list(self.shape),
+            "geometry": asdict(self.geometry),
+            "intensity": asdict(self.intensity),
+            "absolute": self.absolute,
+            "findings": [finding_record(finding, self.shape) for finding in self.labels],
+        }
+
+    @property
+    def stop(self) -> int:
+        """Where its pixels end."""
+        return self.start + self.shape[0] * self.shape[1]
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A slice with lesions that can be transplanted.
+
+    Attributes:
+        place: among the slices of the bank.
+        findings: the indices of these lesions among its findings.
+        hosts: the places of the slices that they may go to.
+    """
+
+    place: int
+    findings: tuple[int, ...]
+    hosts: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """All that is in a bank.
+
+    Attributes:
+        size: of the model's canvas.
+        slices: of donors and hosts.
+        donors: those with lesions.
+        values: of all slices in real units, ``[P]``, mapped into memory.
+        padding: where the files said that there is no image, ``[P]``, mapped into memory.
+    """
+
+    size: int
+    slices: Sequence[Stored]
+    donors: Sequence[Donor]
+    values: NDArray[np.float32]
+    padding: NDArray[np.bool_]
+
+    def scene(self, place: int) -> Scene:
+        """Show a slice as renders see it."""
+        one = self.slices[place]
+        own = slice(one.start, one.stop)
+        padding = np.asarray(self.padding[own]).reshape(one.shape)
+        return Scene(
+            values=np.asarray(self.values[own]).reshape(one.shape),
+            padding=padding if padding.any() else None,
+            labels=one.labels,
+            spacing=one.geometry.spacing,
+            canvas=Canvas.fit(one.shape, one.geometry, self.size),
+            intensity=one.intensity,
+            absolute=one.absolute,
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all is there that is spoken of."""
+        count = max((one.stop for one in self.slices), default=0)
+        return (
+            self.values.dtype == np.float32
+            and self.padding.dtype == np.bool_
+            and self.values.shape == self.padding.shape == (count,)
+            and bool(self.donors)
+            and all(map(self._is_whole, self.donors))
+        )
+
+    def _is_whole(self, donor: Donor) -> bool:
+        places = (donor.place, *donor.hosts)
+        if not (donor.findings and donor.hosts and 0 <= min(places)):
+            return False
+        if max(places) >= len(self.slices):
+            return False
+        return (
+            0 <= min(donor.findings) <= max(donor.findings) < len(self.slices[donor.place].labels)
+        )
+
+
+def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
+    """Write the pixels of slices, ``count`` numbers in all, one slice at a time.
+
+    Raises:
+        WriteError: the file system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _VALUES).open("wb") as values, (folder / _PADDING).open("wb") as padding:
+            for file, kind in ((values, "<f4"), (padding, "|b1")):
+                header = {"descr": kind, "fortran_order": False, "shape": (count,)}
+                np.lib.format.write_array_header_1_0(file, header)
+            for one in pixels:
+                absent = np.zeros_like(one.values, bool) if one.padding is None else one.padding
+                values.write(one.values.astype("<f4").tobytes())
+                padding.write(absent.tobytes())
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be written: {error.strerror}") from error
+
+
+def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Sequence[Donor]) -> None:
+    """Say what the pixels are; a bank is one from this moment on.
+
+    Raises:
+        WriteError: the file system refuses.
+    """
+    document = {
+        "format": _FORMAT,
+        "size": size,
+        "slices": [one.record for one in slices],
+        "donors": [asdict(donor) for donor in donors],
+    }
+    write_text(folder / _INDEX, json.dumps(document) + "\n")
+
+
+def read_bank(folder: Path) -> Contents:
+    """Open a bank.
+
+    Raises:
+        ReadError: there is none, or it is damaged.
+    """
+    path = folder / _INDEX
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["format"] != _FORMAT:
+            raise ReadError(f"{path}: format must be {_FORMAT}, but is {document['format']!r}")
+        contents = Contents(
+            int(document["size"]),
+            [Stored.from_record(record) for record in document["slices"]],
+            [
+                Donor(int(one["place"]), tuple(one["findings"]), tuple(one["hosts"]))
+                for one in document["donors"]
+            ],
+            np.load(folder / _VALUES, mmap_mode="r"),
+            np.load(folder / _PADDING, mmap_mode="r"),
+        )
+    except FileNotFoundError as error:
+        raise ReadError(
+            f"{folder}: holds no transplant bank: make one with TransplantBank.build"
+        ) from error
+    except OSError as error:
+        raise ReadError(f"{folder}: cannot be read: {error.strerror}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise _damaged(folder) from error
+    if not contents.is_whole:
+        raise _damaged(folder)
+    return contents
+
+
+def _damaged(folder: Path) -> ReadError:
+    return ReadError(f"{folder}: the transplant bank is damaged: build it anew")

@@ -1,0 +1,344 @@
+"""A picture becomes its neighbour in the latent space, with its masks and boxes, on the fly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
+from monai.data.meta_obj import get_track_meta
+from monai.transforms.transform import MapTransform, RandomizableTransform
+from monai.utils.enums import TransformBackends
+from monai.utils.misc import ensure_tuple
+from monai.utils.type_conversion import convert_to_tensor
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medvae.errors import UsageProblem
+from medvae.latent import SAMPLERS, LatentStatistics, Sampler, make_sampler
+from medvae.randomness import generator
+from medvae.records import Labels, Pixels, Slice, Source
+from medvae.render import Rendered, make_render
+from medvae.transforms._marks import Marks, boxes_like, like, numbers_of
+from medvae.transforms._model import SliceModel
+from medvae.transforms._plane import Plane
+from medvae.transforms._trace import Traced
+
+__all__ = [
+    "RandLatentNeighbor",
+    "RandLatentNeighborD",
+    "RandLatentNeighborDict",
+    "RandLatentNeighbord",
+]
+
+_SEEDS = 2**32
+
+_ALONE = ("prior", "posterior", "gaussian", "direction")
+"""Samplers that need no slices but the one: a picture here does not say whose it is."""
+
+
+class Neighbor(NamedTuple):
+    """A picture with what is marked on it.
+
+    Attributes:
+        image: ``[1, H, W]``.
+        masks: label maps ``[C, H, W]``.
+        boxes: sets of boxes ``[N, 4]``.
+    """
+
+    image: Tensor
+    masks: tuple[Any, ...]
+    boxes: tuple[Any, ...]
+
+
+class RandLatentNeighbor(RandomizableTransform, Traced):
+    """Make a picture into one that the model holds for near to it.
+
+    A latent near the picture's own is drawn, and the native pixels change as the decoded picture
+    does: nothing that the decoder painted is seen, unless ``decode`` is asked for. Put it first
+    after loading, where values are still in the units of the file, as in HU. It computes on the
+    CPU, in a loader's worker on one thread.
+
+    Args:
+        model: folder of a trained bundle; each process opens it when it first needs it.
+        sampler: how latents are drawn: gaussian, posterior, prior, or along directions as in
+            ``direction:1,3``.
+        strength: how far from the picture's own; at 0 the picture stays exactly as it is.
+        render: a chain such as ``warp+residual``.
+        prob: probability of changing a picture.
+        modality: of the pictures, where the model was trained on several.
+        rows_first: which of the spatial axes counts the rows; else the affine tells, and where
+            there is none, pictures that MONAI loaded from PNG and the like have columns first, and
+            arrays rows.
+
+    Raises:
+        UsageProblem: an argument cannot be right.
+    """
+
+    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
+
+    def __init__(
+        self,
+        model: str | Path,
+        sampler: str = "gaussian",
+        strength: float = 0.5,
+        render: str = "warp",
+        prob: float = 0.5,
+        modality: str | None = None,
+        rows_first: bool | None = None,
+    ) -> None:
+        super().__init__(prob)
+        _check(sampler, strength)
+        self.strength = strength
+        self.modality = modality
+        self.rows_first = rows_first
+        self._near = _Near(SliceModel(model), sampler)
+        self._render = make_render(render)
+        self._seed = 0
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw whether to change a picture, and where its random numbers begin."""
+        super().randomize(None)
+        if self._do_transform:
+            self._seed = int(self.R.randint(_SEEDS, dtype=np.uint64))
+
+    def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
+        """Return the picture, ``[1, H, W]`` float32, with its metadata.
+
+        Args:
+            img: picture ``[1, H, W]``.
+            randomize: draw anew; otherwise the last draw is applied again.
+        """
+        return self.with_marks(img, randomize=randomize).image
+
+    def with_marks(
+        self,
+        img: NdarrayOrTensor,
+        masks: Sequence[NdarrayOrTensor] = (),
+        boxes: Sequence[NdarrayOrTensor] = (),
+        randomize: bool = True,
+    ) -> Neighbor:
+        """Return a picture with its masks and boxes, all moved by one field.
+
+        A draw that would make a box or a label of a mask vanish is not applied.
+
+        Args:
+            img: picture ``[1, H, W]``.
+            masks: label maps ``[C, H, W]``; a label goes to the pixels it covers half of or more.
+            boxes: ``[N, 4]`` in MONAI's ``StandardMode``. Those that a piece of a mask fills are
+                measured anew on it, others are those of the ellipse in them.
+            randomize: draw anew; otherwise the last draw is applied again.
+
+        Raises:
+            UsageProblem: something is not of its shape, or the model does not fit.
+        """
+        track_meta = get_track_meta()
+        picture: Tensor = convert_to_tensor(img, dtype=torch.float32, track_meta=track_meta)
+        if picture.dim() != 3 or len(picture) != 1:
+            raise UsageProblem(f"a picture must be [1, H, W], but is {list(picture.shape)}")
+        if randomize:
+            self.randomize()
+        given = [numbers_of(one) for one in boxes]
+        drawn = self._drawn(picture, masks, given) if self._do_transform else None
+        image, maps, sets = drawn or (picture, masks, given)
+        result = Neighbor(
+            like(image, picture),
+            tuple(
+                convert_to_tensor(like(new, old), track_meta=track_meta)
+                for new, old in zip(maps, masks, strict=True)
+            ),
+            tuple(boxes_like(new, old) for new, old in zip(sets, boxes, strict=True)),
+        )
+        return self._noted(result, drawn is not None)
+
+    def inverse(self, data: Tensor) -> Tensor:
+        """Take back what was noted on a tensor; its values are as MONAI leaves changed intensities.
+
+        Raises:
+            UsageProblem: the picture was moved.
+        """
+        return self._undo(data)
+
+    def _drawn(
+        self,
+        picture: Tensor,
+        masks: Sequence[NdarrayOrTensor],
+        boxes: Sequence[NDArray[np.float64]],
+    ) -> tuple[NDArray[np.float32], Sequence[NDArray[Any]], Sequence[NDArray[np.float64]]] | None:
+        """Apply the last draw; None where a mark would be lost."""
+        plane = Plane.of(picture, self.rows_first)
+        maps = [torch.as_tensor(mask).cpu().numpy() for mask in masks]
+        for labels in maps:
+            if labels.shape[1:] != picture.shape[1:]:
+                raise UsageProblem(
+                    f"a mask must be [C, H, W] as large as its picture, {list(picture.shape)}, "
+                    f"but is {list(labels.shape)}"
+                )
+        marks = Marks(tuple(map(plane.turned, maps)), tuple(map(plane.turned_boxes, boxes)))
+        values = plane.turned(picture[0].cpu().numpy())
+        rendered = self._rendered(values, marks.labels, plane)
+        moved = marks.moved(rendered.labels)
+        if moved is None:
+            return None
+        return (
+            plane.turned(rendered.values)[None],
+            [plane.turned(labels) for labels in moved.maps],
+            [plane.turned_boxes(one) for one in moved.boxes],
+        )
+
+    def _rendered(self, values: NDArray[np.float32], labels: Labels, plane: Plane) -> Rendered:
+        model = self._near.model
+        pixels = Pixels(values, values)
+        native = Slice(
+            key="",
+            group="",
+            shape=(values.shape[0], values.shape[1]),
+            modality=model.modality(self.modality),
+            geometry=plane.geometry,
+            source=Source(Path(), "array"),
+            load=lambda _: pixels,
+            labels=labels,
+        )
+        scene = model.scene(native, pixels)
+        own = model.latents(native, scene)
+        z = self._near.sampler.sample(own, [self.strength], [generator(self._seed, "latent")]).z
+        (rendered,) = self._render.render([scene], model.decoded(own.mu), model.decoded(z))
+        return rendered
+
+    def _noted(self, result: Neighbor, applied: bool) -> Neighbor:
+        moved = applied and not self._render.preserves_locations
+
+        def note(data: Any) -> Any:
+            return self._trace(data, moved, seed=self._seed, strength=self.strength)
+
+        return Neighbor(
+            note(result.image), tuple(map(note, result.masks)), tuple(map(note, result.boxes))
+        )
+
+
+class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
+    """Dictionary form of :class:`RandLatentNeighbor`.
+
+    Args:
+        image_key: of the picture ``[1, H, W]``.
+        model: folder of a trained bundle.
+        mask_keys: of label maps ``[C, H, W]`` that move with it.
+        box_keys: of boxes ``[N, 4]`` in MONAI's ``StandardMode`` that move with it.
+        sampler: how latents are drawn.
+        strength: how far from the picture's own.
+        render: a chain such as ``warp+residual``.
+        prob: probability of changing a picture.
+        modality: of the pictures, where the model was trained on several.
+        rows_first: which of the spatial axes counts the rows, where the affine does not tell.
+        allow_missing_keys: do not raise where a key is missing.
+
+    Raises:
+        UsageProblem: an argument cannot be right.
+    """
+
+    backend = RandLatentNeighbor.backend
+
+    def __init__(
+        self,
+        image_key: Hashable,
+        model: str | Path,
+        mask_keys: KeysCollection = (),
+        box_keys: KeysCollection = (),
+        sampler: str = "gaussian",
+        strength: float = 0.5,
+        render: str = "warp",
+        prob: float = 0.5,
+        modality: str | None = None,
+        rows_first: bool | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        self.image_key = image_key
+        self.mask_keys: tuple[Hashable, ...] = ensure_tuple(mask_keys)
+        self.box_keys: tuple[Hashable, ...] = ensure_tuple(box_keys)
+        keys = (image_key, *self.mask_keys, *self.box_keys)
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        self.neighbor = RandLatentNeighbor(
+            model, sampler, strength, render, prob, modality, rows_first
+        )
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandLatentNeighbord:
+        """Seed the draws."""
+        super().set_random_state(seed, state)
+        self.neighbor.set_random_state(state=self.R)
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw as the array transform does."""
+        self.neighbor.randomize()
+        self._do_transform = self.neighbor._do_transform
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the dictionary with the picture, its masks and its boxes."""
+        changed = dict(data)
+        there = list(self.key_iterator(changed))
+        if self.image_key not in there:
+            return changed
+        masks = [key for key in self.mask_keys if key in there]
+        boxes = [key for key in self.box_keys if key in there]
+        self.randomize()
+        result = self.neighbor.with_marks(
+            changed[self.image_key],
+            [changed[key] for key in masks],
+            [changed[key] for key in boxes],
+            randomize=False,
+        )
+        changed[self.image_key] = result.image
+        changed.update(zip(masks, result.masks, strict=True))
+        changed.update(zip(boxes, result.boxes, strict=True))
+        return changed
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Take back what was noted on the tensors.
+
+        Raises:
+            UsageProblem: the picture was moved.
+        """
+        undone = dict(data)
+        for key in self.key_iterator(undone):
+            undone[key] = self.neighbor.inverse(undone[key])
+        return undone
+
+
+class _Near:
+    """A model and what draws latents near those of its slices; opened when first needed."""
+
+    def __init__(self, model: SliceModel, spec: str) -> None:
+        self.model = model
+        self._spec = spec
+
+    def __reduce__(self) -> tuple[type[_Near], tuple[SliceModel, str]]:
+        return type(self), (self.model, self._spec)
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """What draws them."""
+        return make_sampler(self._spec, LatentStatistics.load(self.model.folder / "models"))
+
+
+def _check(sampler: str, strength: float) -> None:
+    name = sampler.partition(":")[0]
+    if name not in _ALONE:
+        raise UsageProblem(
+            f"sampler {sampler!r}: cannot draw near a picture alone; give {', '.join(_ALONE[:-1])} "
+            "or directions, as in direction:1,3"
+        )
+    most = SAMPLERS[name].strongest
+    if not (0 <= strength <= most and math.isfinite(strength)):
+        limit = f"to {most:g}" if math.isfinite(most) else "on"
+        raise UsageProblem(f"strength of {name} must be from 0 {limit}, but is {strength}")
+
+
+RandLatentNeighborD = RandLatentNeighborDict = RandLatentNeighbord

@@ -1,0 +1,141 @@
+"""The boxes and label maps of a picture as findings that renders move, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from monai.utils.type_conversion import convert_to_dst_type
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medvae.errors import UsageProblem
+from medvae.records import Box, Category, Finding, Labels, Mask
+
+__all__ = ["Marks", "boxes_like", "like", "numbers_of"]
+
+_UNNAMED = Category("")
+
+_TOUCHING = np.ones((3, 3), dtype=np.int8)
+"""Pixels that touch at a corner are one piece, as where masks are read."""
+
+_SLACK = 1.0
+"""Pixels by which a box may differ from the box around a piece of a map that is its own."""
+
+
+class _Region(NamedTuple):
+    """Where one channel of one label map has one value."""
+
+    place: tuple[int, int]
+    value: Any
+    mask: Mask
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """What is marked on a slice.
+
+    Attributes:
+        maps: label maps, each ``[C, rows, columns]`` of whole numbers; 0 is nothing.
+        boxes: sets of boxes ``(x0, y0, x1, y1)``, each ``[N, 4]``.
+    """
+
+    maps: tuple[NDArray[Any], ...]
+    boxes: tuple[NDArray[np.float64], ...]
+
+    def __post_init__(self) -> None:
+        for labels in self.maps:
+            if not np.array_equal(labels, np.rint(labels)):
+                raise UsageProblem("a mask must hold whole numbers: give it as a label map")
+
+    @cached_property
+    def labels(self) -> Labels:
+        """A finding for each value of each map, and then one for each box.
+
+        A box that a piece of a map fills, or all that has one value, has it as its mask: it is
+        measured anew where the mask comes to lie.
+        """
+        regions = [Finding(_UNNAMED, region.mask.box, region.mask) for region in self._regions]
+        boxes: list[Box] = [(a, b, c, d) for own in self.boxes for a, b, c, d in own.tolist()]
+        return Labels((*regions, *(Finding(_UNNAMED, box, self._filling(box)) for box in boxes)))
+
+    def moved(self, labels: Labels) -> Marks | None:
+        """Return what the findings have become; None where one of them is lost."""
+        if len(labels) < len(self.labels):
+            return None
+        maps = [np.zeros_like(old) for old in self.maps]
+        count = len(self._regions)
+        regions, rest = labels.findings[:count], iter(labels.findings[count:])
+        for (place, value, _), finding in zip(self._regions, regions, strict=True):
+            if finding.mask is not None:
+                number, channel = place
+                shown = finding.mask.on(maps[number].shape[1:])
+                maps[number][channel][shown] = value
+        boxes = [
+            np.array([next(rest).box for _ in old], dtype=np.float64).reshape(-1, 4)
+            for old in self.boxes
+        ]
+        return Marks(tuple(maps), tuple(boxes))
+
+    @cached_property
+    def _regions(self) -> list[_Region]:
+        return [
+            _Region((number, channel), value, mask)
+            for number, labels in enumerate(self.maps)
+            for channel, plane in enumerate(labels)
+            for value in np.unique(plane)
+            if value != 0 and (mask := Mask.of(plane == value)) is not None
+        ]
+
+    @cached_property
+    def _pieces(self) -> list[Mask]:
+        return [piece for region in self._regions for piece in _pieces_of(region.mask)]
+
+    def _filling(self, box: Box) -> Mask | None:
+        """Return the piece of a map whose box this is."""
+
+        def difference(piece: Mask) -> float:
+            return float(np.abs(np.subtract(piece.box, box)).max())
+
+        nearest = min(self._pieces, key=difference, default=None)
+        return nearest if nearest is not None and difference(nearest) <= _SLACK else None
+
+
+def _pieces_of(mask: Mask) -> Iterator[Mask]:
+    """Give a mask and, where it falls apart, the pieces of it."""
+    yield mask
+    numbered, count = ndimage.label(mask.crop, _TOUCHING)
+    if count > 1:
+        for number, (rows, columns) in enumerate(ndimage.find_objects(numbered), 1):
+            crop = numbered[rows, columns] == number
+            yield Mask(mask.row + rows.start, mask.column + columns.start, crop)
+
+
+def numbers_of(boxes: Any) -> NDArray[np.float64]:
+    """Return boxes as they are given, an array, tensor or list, as ``[N, 4]``."""
+    found = torch.as_tensor(boxes).cpu().double().numpy()
+    if found.size and found.shape[1:] != (4,):
+        raise UsageProblem(f"boxes must be [N, 4], but are {list(found.shape)}")
+    return found.reshape(-1, 4)
+
+
+def like(new: NDArray[Any] | torch.Tensor, old: Any, dtype: torch.dtype | None = None) -> Any:
+    """Return values as ``old`` has them: as array or tensor, of its type, with its metadata.
+
+    Args:
+        new: the values.
+        old: a list counts as a tensor.
+        dtype: to take instead of the type of ``old``.
+    """
+    given = isinstance(old, torch.Tensor | np.ndarray)
+    return convert_to_dst_type(new, old if given else torch.as_tensor(old), dtype=dtype)[0]
+
+
+def boxes_like(new: NDArray[np.float64], old: Any) -> Any:
+    """Return boxes as ``old`` is, but never as whole numbers, which would round them."""
+    whole = not torch.as_tensor(old).is_floating_point()
+    return like(new, old, torch.float32 if whole else None)

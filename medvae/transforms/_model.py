@@ -1,0 +1,96 @@
+"""A trained bundle that encodes and decodes one slice at a time, opened where it is used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from medvae.bundle import Run, find_bundle, load_run
+from medvae.errors import UsageProblem
+from medvae.intensity import Canvas, intensity_for
+from medvae.latent import Latents
+from medvae.networks import inference_copy
+from medvae.records import Labels, Pixels, Slice
+from medvae.render import Scene
+
+__all__ = ["SliceModel"]
+
+
+class SliceModel:
+    """A model that is opened when it is first asked for something.
+
+    So each worker of a loader opens its own: what is sent to it is only the name of the folder.
+
+    Args:
+        folder: of the bundle.
+
+    Raises:
+        UsageProblem: there is no such bundle.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = find_bundle(folder).absolute()
+
+    def __reduce__(self) -> tuple[type[SliceModel], tuple[Path]]:
+        return type(self), (self.folder,)
+
+    @cached_property
+    def run(self) -> Run:
+        """The bundle, with a model that is fast and cannot be trained."""
+        run = load_run(self.folder)
+        return replace(run, model=inference_copy(run.model))
+
+    def modality(self, said: str | None) -> str | None:
+        """Return the modality of slices whose file is not known.
+
+        Args:
+            said: by the user.
+
+        Raises:
+            UsageProblem: the user must say, as it decides how values become the model's.
+        """
+        known = self.run.modalities
+        if said is None and self.run.intensity is None and len(known) > 1:
+            raise UsageProblem(
+                f"{self.folder}: the model was trained on {', '.join(known)}: say by modality "
+                "which of them the pictures are"
+            )
+        return known[0] if said is None and len(known) == 1 else said
+
+    def scene(self, native: Slice, pixels: Pixels) -> Scene:
+        """Show a slice as renders see it.
+
+        Raises:
+            UsageProblem: the model was trained on other modalities.
+        """
+        self.run.check_modalities([native])
+        return Scene(
+            values=pixels.values,
+            padding=pixels.padding,
+            labels=native.labels or Labels(),
+            spacing=native.geometry.spacing,
+            canvas=Canvas.fit(native.shape, native.geometry, self.run.model.image_size),
+            intensity=intensity_for(native, pixels, self.run.intensity),
+            absolute=native.modality == "CT",
+        )
+
+    @torch.inference_mode()
+    def latents(self, native: Slice, scene: Scene) -> Latents:
+        """Encode a slice."""
+        unit = scene.intensity.to_model(scene.values, scene.padding)
+        canvas = torch.from_numpy(scene.canvas.image(unit))
+        mu, logvar = self.run.model.encode(canvas[None, None])
+        kinds = {finding.category.name for finding in scene.labels}
+        return Latents.of([native.key], [native.group], [kinds], mu, logvar)
+
+    @torch.inference_mode()
+    def decoded(self, z: Tensor) -> Tensor:
+        """Return the picture, ``[1, 1, size, size]``, of a latent, ``[1, D]``."""
+        model = self.run.model
+        pictures = model.decode(z.reshape(1, *model.latent_shape))
+        # A model with three channels makes grey pictures in colour.
+        return pictures.float().mean(dim=1, keepdim=True)

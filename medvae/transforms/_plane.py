@@ -1,0 +1,107 @@
+"""How the two axes of a picture lie: which of them are rows, and which way they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from monai.data.meta_tensor import MetaTensor
+from monai.utils.enums import MetaKeys, SpaceKeys
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medvae.records import Geometry
+
+__all__ = ["Plane"]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """How a picture of MONAI's, ``[C, H, W]``, lies in the patient.
+
+    The first two numbers of a MONAI box lie on the two spatial axes of its picture in their order,
+    whatever these are: rows and columns of an array, but columns and rows of most files, whose
+    readers give x first. A slice has rows first, and boxes ``(x0, y0, x1, y1)``.
+
+    Attributes:
+        rows_first: the first spatial axis counts the rows.
+        geometry: of the slice, as far as the affine says.
+    """
+
+    rows_first: bool
+    geometry: Geometry
+
+    @classmethod
+    def of(cls, picture: Tensor, rows_first: bool | None = None) -> Plane:
+        """Take it from the affine.
+
+        Where that says nothing, what MONAI has loaded from a file has columns first, and all else
+        rows.
+
+        Args:
+            picture: ``[C, H, W]``.
+            rows_first: what to take instead.
+        """
+        loaded = _is_loaded(picture)
+        steps = _steps(picture) if isinstance(picture, MetaTensor) and loaded else None
+        if steps is None:
+            return cls(not loaded if rows_first is None else rows_first, Geometry())
+        lengths = np.linalg.norm(steps, axis=1)
+        first, second = (np.abs(step).argmax() for step in steps)
+        if rows_first is None:
+            # In each of the three standard views the columns are counted along the lesser axis.
+            rows_first = bool(first > second)
+        down, along = (0, 1) if rows_first else (1, 0)
+        geometry = Geometry(
+            spacing=(float(lengths[down]), float(lengths[along])),
+            along_row=_direction(steps[along]),
+            along_column=_direction(steps[down]),
+        )
+        return cls(rows_first, geometry)
+
+    def turned(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Take ``[..., H, W]`` to ``[..., rows, columns]``, or back."""
+        return np.ascontiguousarray(pixels if self.rows_first else pixels.swapaxes(-1, -2))
+
+    def turned_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take boxes on the picture, ``[N, 4]``, to boxes of the slice, or back."""
+        return boxes[:, [1, 0, 3, 2]] if self.rows_first else boxes
+
+    def spaced(self, affine: Tensor, spacing: tuple[float, float] | None) -> Tensor:
+        """Return the affine for rows and columns that are so many millimetres apart."""
+        own, new = self.geometry.spacing, affine.clone()
+        if own is not None and spacing is not None:
+            factors = [there / here for there, here in zip(spacing, own, strict=True)]
+            for axis, factor in enumerate(factors if self.rows_first else factors[::-1]):
+                new[:, axis] *= factor
+        return new
+
+
+def _is_loaded(picture: Tensor) -> bool:
+    """Tell whether MONAI has loaded it from a file: it has an affine, or comes from Pillow."""
+    if not isinstance(picture, MetaTensor):
+        return False
+    affine = picture.affine.cpu().numpy()
+    return _from_pillow(picture) or not np.array_equal(affine, np.eye(len(affine)))
+
+
+def _from_pillow(picture: MetaTensor) -> bool:
+    """Tell whether the affine is made up, as for PNG and the like."""
+    return {"width", "height"} <= picture.meta.keys()
+
+
+def _steps(picture: MetaTensor) -> NDArray[np.float64] | None:
+    """Return the steps from pixel to pixel along both axes in LPS, ``[2, 3]``; None if unknown."""
+    affine = picture.affine.cpu().double().numpy()
+    steps = np.zeros((2, 3))
+    steps[:, : len(affine) - 1] = affine[:-1, :2].T
+    if picture.meta.get(MetaKeys.SPACE, SpaceKeys.RAS) != SpaceKeys.LPS:
+        steps[:, :2] *= -1
+    known = np.isfinite(steps).all() and steps.any(axis=1).all()
+    return steps if known and not _from_pillow(picture) else None
+
+
+def _direction(step: NDArray[np.float64]) -> tuple[float, float, float]:
+    x, y, z = (step / np.linalg.norm(step)).tolist()
+    return x, y, z
