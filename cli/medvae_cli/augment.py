@@ -44,7 +44,11 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     help="Scans known to be free of findings, for lesions to be set into; several times.",
 )
 @click.option(
-    "--copies", default=1, show_default=True, metavar="N", help="Draws of each source slice."
+    "--copies",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Draws of each source slice; with --per study, of each series or transplanted lesion.",
 )
 @click.option(
     "--ratio", type=float, metavar="R", help="Draws for each real slice, instead of --copies."
@@ -74,7 +78,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     type=click.Choice(["slice", "study"]),
     default="slice",
     show_default=True,
-    help="Draw each slice alone, or whole series that stay smooth.",
+    help="Draw each slice alone, or whole series: smooth, with lesions through all their slices.",
 )
 @click.option("--only-positive", is_flag=True, help="Leave out slices without a finding.")
 @click.option(
@@ -104,6 +108,11 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     metavar="F[,F]",
     callback=_names,
     help="Of the labels: coco, monai, yolo.",
+)
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Write the labelled slices of STUDIES too, to OUT/real, and labels of both; png or nifti.",
 )
 @click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, other slices.")
@@ -149,6 +158,8 @@ def _lines(made: Augmented) -> Iterator[str]:
     else:
         yield f"{made.kept} of {made.draws} draws kept, in {made.out}"
         yield from (f"  rejected {count}: {reason}" for reason, count in made.rejected)
+        if made.real:
+            yield f"{made.real} real slices beside them, in {made.out / 'real'}"
         yield f"look at {made.preview}"
     yield from (f"  not used: {problem}" for problem in made.problems[:_FEW])
     if len(made.problems) > _FEW:

@@ -1,21 +1,23 @@
-"""Finds for each lesion a host that is its neighbour in the latent space, and sets it in."""
+"""Finds for the lesion on a slice a host that is its neighbour in the latent space."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from medvae.augmentation._scenes import Hosts, Seen
+from medvae.augmentation._plan import Draw
+from medvae.augmentation._scenes import Hosts, Seen, is_absolute
 from medvae.augmentation._sources import Located
+from medvae.augmentation._space import Space
+from medvae.augmentation._staged import Planted, Staged
 from medvae.errors import DecodeError, UsageProblem
-from medvae.latent import Latents, nearest
-from medvae.render import Lesion, Refused, Rendered, transplant
+from medvae.latent import nearest
+from medvae.render import Lesion, Refused, transplant
 
-__all__ = ["Donors", "Planted"]
+__all__ = ["NEAREST", "Donors"]
 
-_NEAREST = 8
+NEAREST = 8
 """Hosts that a lesion may go to, those nearest to its slice in the latent space: drawn from all
 hosts instead, transplants taught a detector less."""
 
@@ -23,33 +25,13 @@ _TRIES = 12
 """Hosts, places and variations that a lesion is given before there is said to be no room."""
 
 
-@dataclass(frozen=True, eq=False)
-class Planted:
-    """A lesion in a host.
-
-    Attributes:
-        host: the slice that it was set into.
-        seen: that slice, decoded.
-        donor: the slice that it comes from, decoded.
-        finding: which of the donor's findings it is.
-        rendered: the slice with it.
-    """
-
-    host: Located
-    seen: Seen
-    donor: Seen
-    finding: int
-    rendered: Rendered
-
-
 class Donors:
-    """Sets lesions of donors into hosts.
+    """Sets lesions of single slices into single slices.
 
     Args:
         donors: the slices with lesions.
-        donor_latents: of each of them.
         hosts: slices that are free of findings.
-        host_latents: of each of them.
+        space: where they all lie.
         ready: decodes hosts.
 
     Raises:
@@ -57,17 +39,16 @@ class Donors:
     """
 
     def __init__(
-        self,
-        donors: Sequence[Located],
-        donor_latents: Latents,
-        hosts: Sequence[Located],
-        host_latents: Latents,
-        ready: Hosts,
+        self, donors: Sequence[Located], hosts: Sequence[Located], space: Space, ready: Hosts
     ) -> None:
-        found = nearest(donor_latents, host_latents, _NEAREST)
-        self._hosts: Mapping[Located, Sequence[Located]] = {
-            donor: [hosts[row] for row in rows] for donor, rows in zip(donors, found, strict=True)
-        }
+        self._hosts: dict[Located, list[Located]] = {}
+        for absolute in (False, True):
+            # A lesion of a CT cannot be brought to the level of an MR.
+            alike = [item for item in hosts if is_absolute(item.native) == absolute]
+            asking = [item for item in donors if is_absolute(item.native) == absolute]
+            found = nearest(space.of(asking), space.of(alike), NEAREST)
+            for donor, rows in zip(asking, found, strict=True):
+                self._hosts[donor] = [alike[row] for row in rows]
         self._ready = ready
         if not any(self._hosts.values()):
             raise UsageProblem(
@@ -77,24 +58,18 @@ class Donors:
 
     def plant(
         self,
-        donor: Located,
-        seen: Seen,
+        draw: Draw,
+        seen: Mapping[Located, Seen],
         randoms: Callable[[int], np.random.Generator],
         strength: float,
-    ) -> Planted | Refused:
-        """Set one of a donor's lesions into one of its neighbours, or say why there is no room.
-
-        Args:
-            donor: a slice with findings.
-            seen: that slice, decoded.
-            randoms: gives the generator of each try; that of try 0 chooses the lesion.
-            strength: of the lesion's variation.
-        """
-        hosts = self._hosts[donor]
+    ) -> list[Staged] | Refused:
+        """Set one of a slice's lesions, which the generator of try 0 chooses, into a neighbour."""
+        donor = seen[draw.source]
+        hosts = self._hosts[draw.source]
         if not hosts:
             return Refused("no host of another patient")
-        finding = int(randoms(0).integers(len(seen.scene.labels)))
-        lesion = Lesion.on(seen.scene, finding)
+        finding = int(randoms(0).integers(len(donor.scene.labels)))
+        lesion = Lesion.on(donor.scene, finding)
         if isinstance(lesion, Refused):
             return lesion
         refused = Refused("no host can be decoded")
@@ -107,6 +82,6 @@ class Donors:
                 continue
             result = transplant(lesion, ground, random, strength)
             if not isinstance(result, Refused):
-                return Planted(host, host_seen, seen, finding, result)
+                return [Staged(draw, host, host_seen, result, Planted(donor, finding))]
             refused = result
         return refused

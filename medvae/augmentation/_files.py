@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
+from medvae.augmentation._pictures import Pictures
 from medvae.augmentation._plan import Batch, Draw
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
-from medvae.errors import WriteError
 from medvae.labels import finding_record
 from medvae.manifest import Line
 from medvae.records import Series
-from medvae.writers import WRITERS, NewPixels, Synthesis, regular_parts
+from medvae.writers import NewPixels, Synthesis
 
 __all__ = ["Files"]
 
@@ -43,52 +43,31 @@ class Files:
         Raises:
             WriteError: the file system refuses.
         """
-        kept = [one for one in made if one.reason is None and one.staged is not None]
-        parts = [kept] if batch.whole and kept else [[one] for one in kept]
-        written: dict[Draw, tuple[str | None, list[str]]] = {}
-        for part in parts:
-            reason, files = self._in_all_formats(part, batch.whole)
-            written |= {one.draw: (reason, names) for one, names in zip(part, files, strict=True)}
+        kept = [one for one in made if one.reason is None]
+        written: dict[Made, tuple[str | None, list[str]]] = {}
+        for part in [kept] if batch.whole and kept else [[one] for one in kept]:
+            slices = [(one.staged, one.strength) for one in part if one.staged is not None]
+            reason, files = self._written(slices, batch.whole)
+            written |= {one: (reason, names) for one, names in zip(part, files, strict=True)}
         lines = []
         for one in made:
-            reason, names = written.get(one.draw, (one.reason, []))
+            reason, names = written.get(one, (one.reason, []))
             lines.append(self._line(batch, replace(one, reason=reason), names))
         return lines
 
-    def _in_all_formats(
-        self, part: Sequence[Made], whole: bool
+    def _written(
+        self, slices: Sequence[tuple[Staged, float]], whole: bool
     ) -> tuple[str | None, list[list[str]]]:
         """Write slices of one series; return why they cannot be, and the files of each."""
-        slices = [(one.staged, one.strength) for one in part if one.staged is not None]
-        files: list[list[str]] = [[] for _ in part]
-        for name in self.settings.formats:
-            try:
-                for own, path in zip(files, self._written(name, slices, whole), strict=True):
-                    own.append(path)
-            except WriteError as error:
-                if isinstance(error.__cause__, OSError):
-                    raise
-                for path in chain.from_iterable(files):
-                    (self.out / path).unlink(missing_ok=True)
-                return f"cannot be written as {name}", [[] for _ in part]
-        return None, files
-
-    def _written(self, name: str, slices: Sequence[tuple[Staged, float]], whole: bool) -> list[str]:
-        """Write slices of one series in one format; return the file of each."""
         first = slices[0][0]
         natives = tuple(
-            replace(item.base.native, key=item.draw.key, labels=item.rendered.labels)
+            replace(item.base.native, key=item.key, labels=item.rendered.labels)
             for item, _ in slices
         )
-        series = Series(first.series_key, natives)
-        folder = self.out / "images" / name / f"sub-{natives[0].group}"
         place = None if whole else first.base.place + 1
         pixels = [self._pixels(item, strength) for item, strength in slices]
-        paths = WRITERS[name](folder, series, pixels, place)
-        if len(paths) < len(slices):
-            volumes = zip(paths, regular_parts(series), strict=True)
-            paths = [path for path, volume in volumes for _ in volume.places]
-        return [path.relative_to(self.out).as_posix() for path in paths]
+        pictures = Pictures(self.out, "images", self.settings.formats)
+        return pictures.write(Series(first.series_key, natives), pixels, place)
 
     def _pixels(self, item: Staged, strength: float) -> NewPixels:
         about = replace(
@@ -96,7 +75,7 @@ class Files:
             copy=item.draw.copy,
             strength=strength,
             seed=_seed(item.draw),
-            donors=() if item.donor is None else (item.donor,),
+            donors=() if item.planted is None else (item.draw.source.native.group,),
         )
         return NewPixels.of(item.seen.pixels, item.rendered.values, about)
 
@@ -106,7 +85,7 @@ class Files:
         findings = item.rendered.labels if item is not None and one.reason is None else ()
         numbers = {} if item is None else item.rendered.numbers
         return {
-            "key": one.draw.key,
+            "key": one.key,
             "batch": batch.key,
             "outcome": "kept" if one.reason is None else "rejected",
             "reason": one.reason,
@@ -132,5 +111,6 @@ def _seed(draw: Draw) -> str:
     return f"{draw.seed}/{draw.key}"
 
 
-def _rounded(value: float) -> float:
-    return round(float(value), 6)
+def _rounded(value: float) -> float | None:
+    """Return a number as JSON can hold it: None where it is none."""
+    return round(float(value), 6) if math.isfinite(value) else None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,21 @@ from medvae.augmentation._encoding import encode, in_order
 from medvae.augmentation._files import Files
 from medvae.augmentation._judge import Judge, Witness
 from medvae.augmentation._network import Network
-from medvae.augmentation._plan import Batch, plan
+from medvae.augmentation._plan import Batch, Draw, plan
 from medvae.augmentation._preview import Preview
+from medvae.augmentation._real import RealSlices
 from medvae.augmentation._recipe import Recipe
 from medvae.augmentation._scenes import Hosts
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._sources import Located, Sources, find_sources
 from medvae.augmentation._space import Space
+from medvae.augmentation._staged import Planter
 from medvae.augmentation._studio import Studio
 from medvae.augmentation._training_set import write_labels
+from medvae.augmentation._whole_lesions import WholeLesions
 from medvae.bundle import Run, load_run
 from medvae.errors import ReadError, UsageProblem
-from medvae.labels import finding_record
+from medvae.labels import LabelledImage, finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
 from medvae.manifest import Line, Manifest, claim
 from medvae.writers import Synthesis
@@ -52,6 +56,7 @@ class Augmented:
         draws, kept: how many there are.
         rejected: how many for each reason.
         planned: how many draws the plan has, made or not.
+        real: how many real slices were written beside them.
         problems: files and labels that could not be used, a line each.
         preview: the page to look at; None after a dry run.
     """
@@ -62,6 +67,7 @@ class Augmented:
     kept: int
     rejected: tuple[tuple[str, int], ...]
     planned: int
+    real: int
     problems: tuple[str, ...]
     preview: Path | None
 
@@ -110,6 +116,8 @@ def augment(
         WriteError: the file system refuses; what was written stays, and ``resume`` goes on.
     """
     settings = Settings(**choices)
+    if settings.merge and labels is None:
+        raise UsageProblem("merge: real slices to train with must be labelled: give --labels")
     run = load_run(model)
     told = progress or _silent
     sources = find_sources(
@@ -168,6 +176,8 @@ class _Job:
         self._progress = progress
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
+        # What cannot be planned is told before the folder is taken.
+        plan(sources.sources, self._settings, self._recipe.transplants)
         self.order = self._order()
         self._network = Network(run.model, _device(device))
         count = workers or os.cpu_count() or 1
@@ -206,16 +216,18 @@ class _Job:
         readable = [item for item in sources.sources if item in space.rows]
         if not readable:
             raise ReadError("none of the slices can be decoded: see what 'medvae inspect' says")
-        batches = plan(readable, self._settings, recipe.transplants or self._settings.only_positive)
+        batches = plan(readable, self._settings, recipe.transplants)
         same = recipe.strength == 0 and not recipe.transplants
         judge = witness.judge(statistics, self._network, copies_pass=same)
         studio = self._studio(space, statistics, batches, judge)
         problems = [*sources.problems, *problems]
         draws = sum(len(batch.draws) for batch in batches)
         if dry_run:
-            return Augmented(self.out, recipe.said, 0, 0, (), draws, tuple(problems), None)
+            return Augmented(self.out, recipe.said, 0, 0, (), draws, 0, tuple(problems), None)
         write_text(self.out / "gates.json", json.dumps(asdict(judge.limits), indent=2) + "\n")
         manifest, preview = self._made(batches, studio)
+        real = self._real(readable, problems) if self._settings.merge else []
+        write_labels(self.out, manifest.lines, real, self._settings.label_formats)
         return Augmented(
             self.out,
             recipe.said,
@@ -223,8 +235,9 @@ class _Job:
             manifest.kept,
             tuple(manifest.rejected.most_common()),
             draws,
+            len(real),
             tuple(problems),
-            preview,
+            preview.write(manifest, "Synthetic slices"),
         )
 
     def _encoded(
@@ -244,17 +257,16 @@ class _Job:
         self, space: Space, statistics: LatentStatistics, batches: Sequence[Batch], judge: Judge
     ) -> Studio:
         recipe, settings = self._recipe, self._settings
-        chosen = list(dict.fromkeys(draw.source for batch in batches for draw in batch.draws))
-        own, shift, target = space.of(chosen), None, None
+        draws, planter = [draw for batch in batches for draw in batch.draws], None
+        moved = list(dict.fromkeys(draw.source for draw in draws))
+        if recipe.transplants:
+            moved = [item for item in recipe.hosts if item in space.rows]
+            planter = self._planter(draws, moved, space)
+        own, shift, target = space.of(moved), None, None
         if self._sources.targets:
             target = self._encoded(self._sources.targets, None)[0].latents
             shift = AlignSampler(own, target)
         sampler = make_sampler(settings.sampler, statistics, own, target)
-        donors = None
-        if recipe.transplants:
-            hosts = [item for item in recipe.hosts if item in space.rows]
-            ready = Hosts(self._network.size, self._model.intensity)
-            donors = Donors(chosen, own, hosts, space.of(hosts), ready)
         return Studio(
             self._network,
             self._model.intensity,
@@ -262,13 +274,20 @@ class _Job:
             sampler,
             None if settings.sampler == "align" else shift,
             recipe.render,
-            donors,
+            planter,
             judge,
             recipe.strength,
         )
 
-    def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[Manifest, Path]:
-        """Make what is not there yet, batch by batch, and then what sums it up."""
+    def _planter(self, draws: Sequence[Draw], hosts: Sequence[Located], space: Space) -> Planter:
+        ready = Hosts(self._network.size, self._model.intensity)
+        lesions = dict.fromkeys(draw.lesion for draw in draws if draw.lesion is not None)
+        if lesions:
+            return WholeLesions(list(lesions), hosts, space, ready)
+        return Donors(list(dict.fromkeys(draw.source for draw in draws)), hosts, space, ready)
+
+    def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[Manifest, Preview]:
+        """Make what is not there yet, batch by batch."""
         manifest = Manifest(self.out)
         done = manifest.keep_whole(batch.key for batch in batches)
         preview = Preview(self.out, (draw.key for batch in batches for draw in batch.draws))
@@ -280,13 +299,22 @@ class _Job:
             preview.collect(made)
             return lines
 
-        total = sum(len(batch.draws) for batch in batches)
-        for lines in in_order(work, batches[done:], self._threads, self._ahead):
+        counts = list(accumulate(len(batch.draws) for batch in batches))
+        results = in_order(work, batches[done:], self._threads, self._ahead)
+        for count, lines in zip(counts[done:], results, strict=True):
             manifest.add(lines)
             beside = f"{manifest.kept} kept, {manifest.rejected.total()} rejected"
-            self._progress("Making slices", len(manifest.lines), total, beside)
-        write_labels(self.out, manifest.lines, self._settings.label_formats)
-        return manifest, preview.write(manifest, "Synthetic slices")
+            self._progress("Making slices", count, counts[-1], beside)
+        return manifest, preview
+
+    def _real(self, items: Sequence[Located], problems: list[str]) -> list[LabelledImage]:
+        """Write the labelled real slices, and note what is wrong with others."""
+        real, images = RealSlices(items, self._settings), []
+        for problem, written in real.write(self.out, self._threads):
+            images += written
+            problems += filter(None, [problem])
+            self._progress("Writing real slices", len(images), real.count, "")
+        return images
 
     def _about(self) -> Synthesis:
         recipe = self._recipe

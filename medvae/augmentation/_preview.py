@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from medvae.atomic import write_text
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
+from medvae.augmentation._traced import area
 from medvae.gates import Verdict
 from medvae.intensity import Canvas
 from medvae.manifest import Manifest
@@ -74,14 +76,16 @@ class Preview:
         self._out = out
         ranked = sorted(keys, key=lambda key: hashlib.blake2b(key.encode()).digest())
         # Some of those that are chosen will be rejected.
-        self._order = {key: place for place, key in enumerate(ranked[: 4 * _SHOWN])}
+        self._order = dict.fromkeys(ranked[: 4 * _SHOWN])
 
     def collect(self, made: Iterable[Made]) -> None:
-        """Draw those of the slices that the page may show."""
-        for one in made:
-            if one.reason is None and one.staged and one.draw.key in self._order:
+        """Draw those of the slices that the page may show: of a whole lesion its largest."""
+        kept = [one for one in made if one.reason is None and one.draw.key in self._order]
+        for draw, ones in groupby(kept, key=lambda one: one.draw):
+            one = max(ones, key=_labelled)
+            if one.staged is not None:
                 article = _article(one.staged, one.strength, one.verdicts)
-                write_text(self._file(one.draw.key), article)
+                write_text(self._file(draw.key), article)
 
     def write(self, manifest: Manifest, title: str) -> Path:
         """Write the page, and remove what was collected.
@@ -94,9 +98,7 @@ class Preview:
             # Of a run that had come to its end: what was collected for it may be gone.
             shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
             return path
-        kept = [line["key"] for line in manifest.lines if line["outcome"] == "kept"]
-        chosen = sorted((k for k in kept if k in self._order), key=self._order.__getitem__)
-        chosen = [key for key in chosen if self._file(key).is_file()][:_SHOWN]
+        chosen = [key for key in self._order if self._file(key).is_file()][:_SHOWN]
         articles = [self._file(key).read_text(encoding="utf-8") for key in chosen]
         write_text(path, _page(title, manifest, articles))
         shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
@@ -104,6 +106,11 @@ class Preview:
 
     def _file(self, key: str) -> Path:
         return self._out / _FOLDER / f"{key}.html"
+
+
+def _labelled(one: Made) -> float:
+    """Return how many pixels of a synthetic slice are labelled."""
+    return 0.0 if one.staged is None else sum(map(area, one.staged.rendered.labels))
 
 
 def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> str:
@@ -117,8 +124,8 @@ def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> str:
     pictures.append(_figure("Synthetic", after, item.rendered.labels, before))
     facts = [f"strength {strength:.2g}", *(f"{v.measure} {v.value:.3g}" for v in verdicts)]
     return (
-        f'<article id="{item.draw.key}"><div class="pictures">{"".join(pictures)}</div>'
-        f'<p class="facts">{safe(", ".join(facts))}; <code>{item.draw.key}</code></p></article>\n'
+        f'<article id="{item.key}"><div class="pictures">{"".join(pictures)}</div>'
+        f'<p class="facts">{safe(", ".join(facts))}; <code>{item.key}</code></p></article>\n'
     )
 
 

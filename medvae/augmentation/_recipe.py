@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._sources import Located, Sources
+from medvae.augmentation._whole_lesions import whole_series
 from medvae.errors import UsageProblem
 from medvae.render import RENDERS, Render, make_render
 
@@ -25,7 +27,8 @@ class Recipe:
         spec: the chain of renders, such as ``transplant+warp``.
         said: that, and why where it was chosen.
         transplants: lesions are set into hosts first.
-        hosts: the slices that are known to be free of findings.
+        hosts: the slices that are known to be free of findings; for whole lesions, those of
+            series that are free as a whole.
         render: is led by the latents; None where lesions are only transplanted.
         strength: of the draws.
     """
@@ -49,20 +52,19 @@ class Recipe:
             for item in sources.sources
             if item.native.labels is not None and not item.native.labels
         )
-        hosts = (*free, *sources.hosts)
+        hosts, free_is = (*free, *sources.hosts), "slice"
+        if settings.per == "study":
+            hosts, free_is = tuple(chain.from_iterable(whole_series(hosts))), "series"
         spec, why = settings.render, ""
         if spec == "auto":
-            spec, why = _suggested(sources, hosts)
+            spec, why = _suggested(sources, hosts, free_is)
         first, _, rest = spec.partition("+")
         transplants = first == _TRANSPLANT
-        chain = rest if transplants else spec
-        if settings.per == "study" and (transplants or settings.sampler == "interpolate"):
-            what = _TRANSPLANT if transplants else "interpolate"
-            raise UsageProblem(f"{what} draws each slice alone: leave --per study out")
         if not transplants and sources.hosts:
             raise UsageProblem(f"render {spec}: only transplant has a use for --hosts")
         try:
-            render = None if spec == _TRANSPLANT else make_render(chain)
+            led = rest if transplants else spec
+            render = None if spec == _TRANSPLANT else make_render(led)
         except UsageProblem as error:
             names = ", ".join(("auto", _TRANSPLANT, *RENDERS))
             raise UsageProblem(
@@ -76,8 +78,8 @@ class Recipe:
         return cls(spec, said, transplants, hosts, render, strength)
 
 
-def _suggested(sources: Sources, hosts: Sequence[Located]) -> tuple[str, str]:
-    """Choose a render, and say why."""
+def _suggested(sources: Sources, hosts: Sequence[Located], free_is: str) -> tuple[str, str]:
+    """Choose a render, and say why; a host is a slice or a series."""
     if sources.hosts:
         return _TRANSPLANT, "because hosts are given"
     lesions = {
@@ -89,5 +91,5 @@ def _suggested(sources: Sources, hosts: Sequence[Located]) -> tuple[str, str]:
     if not lesions:
         return "warp", "because no category is of the supercategory lesion"
     if all(lesions == {item.native.group} for item in hosts):
-        return "warp", "because no other patient has a slice known to be free of lesions"
+        return "warp", f"because no other patient has a {free_is} known to be free of lesions"
     return _TRANSPLANT, "because the findings are lesions"

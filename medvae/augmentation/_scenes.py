@@ -14,7 +14,7 @@ from medvae.intensity import Canvas, intensity_for
 from medvae.records import Labels, Pixels, Slice
 from medvae.render import Ground, Scene
 
-__all__ = ["Hosts", "Seen", "scene_of"]
+__all__ = ["Hosts", "Seen", "is_absolute", "scene_of"]
 
 _KEPT_BYTES = 96 * 2**20
 """Hosts that are held ready: enough for the neighbours of a few series of donors."""
@@ -38,6 +38,11 @@ class Seen:
         return scene.canvas.image(scene.intensity.to_model(values, scene.padding))
 
 
+def is_absolute(native: Slice) -> bool:
+    """Say whether the units of a slice are absolute."""
+    return native.modality == "CT"
+
+
 def scene_of(native: Slice, pixels: Pixels, size: int, spec: str | None) -> Seen:
     """Make a scene of a slice.
 
@@ -54,7 +59,7 @@ def scene_of(native: Slice, pixels: Pixels, size: int, spec: str | None) -> Seen
         spacing=native.geometry.spacing,
         canvas=Canvas.fit(native.shape, native.geometry, size),
         intensity=intensity_for(native, pixels, spec),
-        absolute=native.modality == "CT",
+        absolute=is_absolute(native),
     )
     return Seen(pixels, scene)
 
@@ -79,12 +84,10 @@ class Hosts:
         Raises:
             DecodeError: its pixels cannot be decoded.
         """
-        with self._lock:
-            known = self._kept.get(host)
-            if known is not None:
-                self._kept.move_to_end(host)
-                return known
-        seen = scene_of(host.native, host.native.pixels(), self._size, self._spec)
+        known = self._known(host)
+        if known is not None:
+            return known
+        seen = self._decoded(host)
         entry = seen, Ground.of(seen.scene)
         with self._lock:
             if host not in self._kept:
@@ -94,6 +97,25 @@ class Hosts:
                 _, (oldest, _) = self._kept.popitem(last=False)
                 self._bytes -= _bytes_of(oldest)
         return entry
+
+    def seen(self, host: Located) -> Seen:
+        """Return a host that no lesion goes to.
+
+        Raises:
+            DecodeError: its pixels cannot be decoded.
+        """
+        known = self._known(host)
+        return self._decoded(host) if known is None else known[0]
+
+    def _known(self, host: Located) -> tuple[Seen, Ground] | None:
+        with self._lock:
+            known = self._kept.get(host)
+            if known is not None:
+                self._kept.move_to_end(host)
+            return known
+
+    def _decoded(self, host: Located) -> Seen:
+        return scene_of(host.native, host.native.pixels(), self._size, self._spec)
 
 
 def _bytes_of(seen: Seen) -> int:

@@ -20,16 +20,18 @@ class Settings:
     """The choices that decide, together with model and studies, what is written.
 
     Attributes:
-        copies: synthetic slices of each source slice; of each series with ``per`` study.
+        copies: synthetic slices of each source slice; with ``per`` study, synthetic series of each
+            source series, or of each lesion that is transplanted.
         ratio: synthetic slices for each real one, instead of ``copies``.
         sampler: how new latents are drawn, as in ``make_sampler``.
         strength: how far they are from the source's, and how much a lesion is varied: 0 is not
             at all, None what the render is meant for.
         render: a chain such as ``warp+residual`` or ``transplant``; ``auto`` chooses.
-        per: ``slice`` draws each slice alone, ``study`` whole series.
+        per: ``slice`` draws each slice alone, ``study`` whole series, or whole lesions.
         only_positive: leave out source slices without a finding.
         formats: of the pictures.
         label_formats: of the labels.
+        merge: write the labelled real slices as well, and labels of both.
         seed: of every draw.
 
     Raises:
@@ -45,6 +47,7 @@ class Settings:
     only_positive: bool = False
     formats: tuple[str, ...] = ("png",)
     label_formats: tuple[str, ...] = ("coco",)
+    merge: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,6 +61,16 @@ class Settings:
             raise UsageProblem(f"per must be slice or study, but is {self.per!r}")
         _check_names("format", self.formats, WRITERS)
         _check_names("label format", self.label_formats, LABEL_FORMATS)
+        if self.merge and "dicom" in self.formats:
+            raise UsageProblem(
+                "merge: real slices are not written as DICOM, whose headers would call them "
+                "synthetic: give --format png or nifti"
+            )
+        if self.per == "study" and self.formats[0] == "nifti" and "yolo" in self.label_formats:
+            raise UsageProblem(
+                "label format yolo: has a file for each picture, but with --per study a whole "
+                "series is one NIfTI file: give png as the first format"
+            )
 
     def record(self) -> dict[str, Any]:
         """Return the choices as plain JSON."""

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from medvae.bundle import Run
 from medvae.errors import ReadError, UsageProblem
-from medvae.labels import attach_labels
+from medvae.labels import Problem, attach_labels
 from medvae.readers import open_studies
 from medvae.records import Labels, Series, Slice, Study
 from medvae.split import read_held_out
 
-__all__ = ["Located", "Sources", "find_sources", "located"]
+__all__ = ["Located", "Sources", "by_series", "find_sources", "located"]
 
 Progress = Callable[[int, int], None]
+
+_NAMED = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
+"""What tells problems of one sort apart: names and numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +52,8 @@ class Sources:
         sources: to be augmented, with their labels.
         hosts: known to be free of findings, of ``--hosts``.
         targets: to align to.
-        problems: files and labels that could not be used, a line each.
+        problems: files and labels that could not be used: a line for each file, and one for all
+            labels that have the same thing wrong with them.
     """
 
     sources: tuple[Located, ...]
@@ -87,7 +94,7 @@ def find_sources(
         raise ReadError("none of the files given can be read: see what 'medvae inspect' says")
     if labels is not None:
         attached = attach_labels(studies, labels)
-        problems.extend(f"{p.where}: {p.what}" for p in attached.problems)
+        problems.extend(_folded(attached.problems))
         studies = attached.studies
         if all(item.labels is None for study in studies for item in study.slices):
             raise UsageProblem(f"{labels}: none of its labels belongs to a slice that was given")
@@ -105,6 +112,23 @@ def find_sources(
 def located(studies: Iterable[Study]) -> tuple[Located, ...]:
     """Return all slices of studies in an order of their own."""
     return tuple(sorted(_all_slices(studies), key=lambda item: item.order))
+
+
+def by_series(items: Iterable[Located]) -> list[list[Located]]:
+    """Return slices, which stand in their order, series by series."""
+    return [list(series) for _, series in groupby(items, key=lambda item: item.series.key)]
+
+
+def _folded(problems: Iterable[Problem]) -> Iterator[str]:
+    """Say once, of the first, what is wrong with many: labels of a cohort, of which a part is here,
+    would drown all else.
+    """
+    alike = defaultdict(list)
+    for problem in problems:
+        alike[_NAMED.sub("", problem.what)].append(problem)
+    for first, *others in alike.values():
+        more = f" (and {len(others)} more like this)" if others else ""
+        yield f"{first.where}: {first.what}{more}"
 
 
 def _all_slices(studies: Iterable[Study]) -> Iterator[Located]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from medvae.augmentation._donors import Donors
+import numpy as np
+from torch import Tensor
+
 from medvae.augmentation._judge import Judge
 from medvae.augmentation._network import Network
 from medvae.augmentation._plan import Batch, Draw
 from medvae.augmentation._scenes import Seen, scene_of
 from medvae.augmentation._sources import Located
 from medvae.augmentation._space import Space
-from medvae.augmentation._staged import Staged
+from medvae.augmentation._staged import Planter, Staged
 from medvae.errors import DecodeError
 from medvae.gates import Verdict
-from medvae.latent import Sampler
+from medvae.latent import Latents, Partner, Sampler
 from medvae.randomness import generator
 from medvae.render import Refused, Render, Rendered
 
@@ -29,7 +31,7 @@ _GENTLER = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What came of one draw.
+    """What came of one draw; of a whole lesion, a slice of what came of it.
 
     Attributes:
         draw: which one.
@@ -45,6 +47,11 @@ class Made:
     staged: Staged | None = None
     verdicts: tuple[Verdict, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """The name of the synthetic slice."""
+        return self.draw.key if self.staged is None else self.staged.key
+
 
 class Studio:
     """Makes the slices of batches; several threads may use it at once.
@@ -56,7 +63,7 @@ class Studio:
         sampler: draws new ones.
         shift: is added to them, ``[D]``; None for nothing.
         render: is led by what they decode to; None where only lesions are transplanted.
-        donors: finds hosts for lesions; None where none are transplanted.
+        planter: finds hosts for lesions; None where none are transplanted.
         judge: decides what is kept.
         strength: of the first attempt.
     """
@@ -69,7 +76,7 @@ class Studio:
         sampler: Sampler,
         shift: Sampler | None,
         render: Render | None,
-        donors: Donors | None,
+        planter: Planter | None,
         judge: Judge,
         strength: float,
     ) -> None:
@@ -79,38 +86,32 @@ class Studio:
         self._sampler = sampler
         self._shift = shift
         self._render = render
-        self._donors = donors
+        self._planter = planter
         self._judge = judge
         self._strength = strength
 
     def make(self, batch: Batch) -> list[Made]:
         """Make a batch; what cannot be made is there too, with the reason."""
         seen, lost = self._decoded(batch)
-        open_draws = [draw for draw in batch.draws if draw.source in seen]
-        made: dict[Draw, Made] = {}
-        strengths = dict.fromkeys(open_draws, self._strength)
+        made = {draw: [Made(draw, self._strength, why)] for draw, why in lost.items()}
+        strengths = {draw: self._strength for draw in batch.draws if draw not in lost}
         for attempt in range(_ATTEMPTS):
-            results = list(self._attempt(batch, open_draws, seen, attempt, strengths))
-            made |= {result.draw: result for result in results}
-            failed = [result for result in results if result.reason is not None]
+            results = self._attempt(batch, seen, attempt, strengths)
+            made |= {draw: [one for one in results if one.draw is draw] for draw in strengths}
+            failed = [one for one in results if one.reason is not None]
             if not failed or self._strength == 0:
                 break
             if batch.whole:
-                strengths = dict.fromkeys(open_draws, self._next(failed[0]))
+                strengths = dict.fromkeys(strengths, self._next(failed[0]))
             else:
-                strengths = {result.draw: self._next(result) for result in failed}
-            open_draws = list(strengths)
-        if batch.whole:
-            made = _all_or_nothing(made)
-        for draw, why in lost.items():
-            made[draw] = Made(draw, self._strength, why)
-        return [made[draw] for draw in batch.draws]
+                strengths = {one.draw: self._next(one) for one in failed}
+        return [one for draw in batch.draws for one in made[draw]]
 
     def _next(self, rejected: Made) -> float:
         """Return the strength of the next attempt: a copy was drawn too gently."""
         if not (rejected.reason or "").startswith("copy"):
             return rejected.strength * _GENTLER
-        if self._donors is not None:
+        if self._planter is not None:
             return rejected.strength
         return min(rejected.strength / _GENTLER, self._sampler.strongest)
 
@@ -118,42 +119,48 @@ class Studio:
         seen: dict[Located, Seen] = {}
         lost: dict[Draw, str] = {}
         for draw in batch.draws:
-            source = draw.source
-            if source in seen:
-                continue
-            try:
-                pixels = source.native.pixels()
-            except DecodeError:
-                lost[draw] = "cannot be decoded"
-                continue
-            seen[source] = scene_of(source.native, pixels, self._network.size, self._spec)
+            for item in draw.decoded:
+                if item in seen:
+                    continue
+                try:
+                    pixels = item.native.pixels()
+                except DecodeError:
+                    lost[draw] = "cannot be decoded"
+                    continue
+                seen[item] = scene_of(item.native, pixels, self._network.size, self._spec)
         return seen, lost
 
     def _attempt(
         self,
         batch: Batch,
-        draws: Sequence[Draw],
         seen: Mapping[Located, Seen],
         attempt: int,
         strengths: Mapping[Draw, float],
-    ) -> Iterator[Made]:
-        """Make draws once."""
+    ) -> list[Made]:
+        """Make draws once, of a series all or nothing."""
+        made: list[Made] = []
         staged: list[Staged] = []
-        for draw in draws:
-            if self._donors is None:
-                staged.append(_as_it_is(draw, seen[draw.source]))
-                continue
-            randoms = partial(generator, draw.seed, "transplant", draw.key, attempt)
-            planted = self._donors.plant(draw.source, seen[draw.source], randoms, strengths[draw])
+        for draw, strength in strengths.items():
+            planted = self._planted(draw, seen, attempt, strength)
             if isinstance(planted, Refused):
-                yield Made(draw, strengths[draw], planted.reason)
+                made.append(Made(draw, strength, planted.reason))
             else:
-                staged.append(Staged(draw, planted.host, planted.seen, planted.rendered, planted))
-        if not staged:
-            return
-        for item, verdicts in self._judge(self._rendered(batch, staged, attempt, strengths)):
-            reason = next((v.reason for v in verdicts if not v.passed), None)
-            yield Made(item.draw, strengths[item.draw], reason, item, verdicts)
+                staged += planted
+        if staged:
+            rendered = self._rendered(batch, staged, attempt, strengths)
+            for item, verdicts, reason in self._judge(rendered, batch.whole):
+                made.append(Made(item.draw, strengths[item.draw], reason, item, verdicts))
+        return _all_or_nothing(made) if batch.whole else made
+
+    def _planted(
+        self, draw: Draw, seen: Mapping[Located, Seen], attempt: int, strength: float
+    ) -> list[Staged] | Refused:
+        """Set the lesion of a draw into a host; without transplants its source is what it is on."""
+        if self._planter is not None:
+            randoms = partial(generator, draw.seed, "transplant", draw.key, attempt)
+            return self._planter.plant(draw, seen, randoms, strength)
+        own = seen[draw.source]
+        return [Staged(draw, draw.source, own, Rendered(own.scene.values, own.scene.labels))]
 
     def _rendered(
         self,
@@ -161,20 +168,19 @@ class Studio:
         staged: Sequence[Staged],
         attempt: int,
         strengths: Mapping[Draw, float],
-    ) -> list[Staged]:
+    ) -> Sequence[Staged]:
         """Render slices as their latents, drawn anew, decode."""
         if self._render is None:
-            return list(staged)
-        draws = [item.draw for item in staged]
-        # The slices of a series move alike: generators of one key draw the same for all of them.
-        keys = [draw.series_key if batch.whole else draw.key for draw in draws]
-        randoms = [
-            generator(draw.seed, "latent", key, attempt)
-            for draw, key in zip(draws, keys, strict=True)
-        ]
+            return staged
         own = self._space.of([item.base for item in staged])
-        drawn = self._sampler.sample(own, [strengths[draw] for draw in draws], randoms)
-        z = drawn.z
+        keys = [item.series_key if batch.whole else item.draw.key for item in staged]
+        randoms = [
+            generator(item.draw.seed, "latent", key, attempt)
+            for item, key in zip(staged, keys, strict=True)
+        ]
+        z, partners = self._drawn(
+            own, [strengths[item.draw] for item in staged], randoms, batch.whole
+        )
         if self._shift is not None:
             z = z + (self._shift.sample(own, [1.0] * len(staged), randoms).z - own.mu)
         scenes = [
@@ -188,19 +194,32 @@ class Studio:
                 rendered=replace(new, numbers={**item.rendered.numbers, **new.numbers}),
                 partner=None if partner is None else partner.key,
             )
-            for item, new, partner in zip(staged, results, drawn.partners, strict=True)
+            for item, new, partner in zip(staged, results, partners, strict=True)
         ]
 
+    def _drawn(
+        self,
+        own: Latents,
+        strengths: Sequence[float],
+        randoms: Sequence[np.random.Generator],
+        whole: bool,
+    ) -> tuple[Tensor, Sequence[Partner | None]]:
+        """Draw new latents ``[N, D]``: a series moves as its middle slice does.
 
-def _as_it_is(draw: Draw, seen: Seen) -> Staged:
-    return Staged(draw, draw.source, seen, Rendered(seen.scene.values, seen.scene.labels))
+        Slices that were drawn one by one would lead to neighbours that do not fit together.
+        """
+        if not whole:
+            drawn = self._sampler.sample(own, strengths, randoms)
+            return drawn.z, drawn.partners
+        middle = own.take([len(own) // 2])
+        drawn = self._sampler.sample(middle, strengths[:1], randoms[:1])
+        return own.mu + (drawn.z - middle.mu), drawn.partners * len(own)
 
 
-def _all_or_nothing(made: Mapping[Draw, Made]) -> dict[Draw, Made]:
+def _all_or_nothing(made: Sequence[Made]) -> list[Made]:
     """Reject a whole series where one of its slices is rejected."""
-    if all(one.reason is None for one in made.values()):
-        return dict(made)
-    return {
-        draw: replace(one, reason=one.reason or "another slice of the series is rejected")
-        for draw, one in made.items()
-    }
+    if all(one.reason is None for one in made):
+        return list(made)
+    return [
+        replace(one, reason=one.reason or "another slice of the series is rejected") for one in made
+    ]

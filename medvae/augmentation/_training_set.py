@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from medvae.labels import (
@@ -18,8 +18,10 @@ from medvae.records import Labels
 __all__ = ["write_labels"]
 
 
-def write_labels(out: Path, lines: Iterable[Line], formats: Iterable[str]) -> None:
-    """Write the labels of all kept slices, in each format.
+def write_labels(
+    out: Path, lines: Iterable[Line], real: Sequence[LabelledImage], formats: Iterable[str]
+) -> None:
+    """Write the labels of all kept slices, in each format, after those of real ones.
 
     Of pictures that are there in several formats, the labels name those in the first. COCO and
     datalist name them from the folder of the run, where they lie, YOLO has files beside them.
@@ -27,7 +29,7 @@ def write_labels(out: Path, lines: Iterable[Line], formats: Iterable[str]) -> No
     Raises:
         WriteError: the file system refuses.
     """
-    images = list(_images(lines))
+    images = [*real, *_images(lines)]
     for name in formats:
         if name == "coco":
             write_coco(out / "coco.json", images)

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from made import lines_of, made, tree
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -24,19 +24,6 @@ from medvae.errors import UsageProblem, WriteError
 from medvae.labels import attach_labels
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Pixels
-
-
-def made(studies: Path, run: Path, out: Path, **choices: Any) -> list[dict[str, Any]]:
-    """Augment the studies; return the lines of the manifest."""
-    choices = {"labels": studies / "coco.json", "workers": 2, **choices}
-    augment([studies], run, out, **choices)
-    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by their path in a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def stored(folder: Path) -> list[bytes]:
@@ -79,7 +66,7 @@ class TestTransplant:
         assert not (tmp_path / "out").exists()
 
     def test_every_draw_has_its_line(self, out: Path) -> None:
-        lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+        lines = lines_of(out)
         assert len(lines) == 4 * LESIONS == len({line["key"] for line in lines})
         kept = [line for line in lines if line["outcome"] == "kept"]
         assert kept
@@ -203,13 +190,6 @@ class TestWrongUse:
     def test_hosts_without_transplants(self, studies: Path, run: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageProblem, match="only transplant has a use for --hosts"):
             made(studies, run, tmp_path / "out", render="warp", hosts=[studies / "p3"])
-
-    @pytest.mark.parametrize("choices", [{"render": "transplant"}, {"sampler": "interpolate"}])
-    def test_what_cannot_be_drawn_for_whole_series(
-        self, studies: Path, run: Path, tmp_path: Path, choices: dict[str, str]
-    ) -> None:
-        with pytest.raises(UsageProblem, match="draws each slice alone: leave --per study out"):
-            made(studies, run, tmp_path / "out", **{"render": "warp", "per": "study", **choices})
 
     @pytest.mark.parametrize("render", ["paint", "warp+transplant", "warp+warp", ""])
     def test_renders_that_are_none(

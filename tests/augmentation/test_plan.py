@@ -20,7 +20,7 @@ def sources(studies: Path) -> tuple[Located, ...]:
 
 
 def test_every_slice_has_its_copies(sources: tuple[Located, ...]) -> None:
-    batches = plan(sources, Settings(copies=3), positive_alone=False)
+    batches = plan(sources, Settings(copies=3), transplants=False)
     draws = [draw for batch in batches for draw in batch.draws]
     assert len(draws) == 3 * 16
     assert len({draw.key for draw in draws}) == 48
@@ -28,7 +28,7 @@ def test_every_slice_has_its_copies(sources: tuple[Located, ...]) -> None:
 
 
 def test_only_slices_with_findings(sources: tuple[Located, ...]) -> None:
-    batches = plan(sources, Settings(), positive_alone=True)
+    batches = plan(sources, Settings(), transplants=True)
     assert sum(len(batch.draws) for batch in batches) == 4
     assert all(draw.source.native.labels for batch in batches for draw in batch.draws)
 
@@ -37,8 +37,8 @@ def test_only_slices_with_findings(sources: tuple[Located, ...]) -> None:
 def test_ratio_is_of_all_real_slices(
     sources: tuple[Located, ...], ratio: float, count: int
 ) -> None:
-    for positive_alone in (False, True):
-        batches = plan(sources, Settings(ratio=ratio), positive_alone)
+    for transplants in (False, True):
+        batches = plan(sources, Settings(ratio=ratio), transplants)
         assert sum(len(batch.draws) for batch in batches) == count
 
 
@@ -53,9 +53,22 @@ def test_another_order_of_arguments_gives_the_same_plan(studies: Path) -> None:
 
 
 def test_whole_series_are_batches(sources: tuple[Located, ...]) -> None:
-    batches = plan(sources, Settings(per="study", copies=2), positive_alone=False)
+    batches = plan(sources, Settings(per="study", copies=2), transplants=False)
     assert [len(batch.draws) for batch in batches] == [4] * 8
     assert len({draw.series_key for batch in batches for draw in batch.draws}) == 8
+
+
+def test_whole_lesions_are_batches(sources: tuple[Located, ...]) -> None:
+    batches = plan(sources, Settings(per="study", copies=2), transplants=True)
+    assert len(batches) == 2 * 2
+    draws = [draw for batch in batches for draw in batch.draws]
+    assert len({draw.key for draw in draws}) == len({batch.key for batch in batches}) == 4
+    for draw in draws:
+        assert draw.lesion is not None
+        assert draw.decoded == tuple(item for item, _ in draw.lesion.sections)
+        assert [item.place for item in draw.decoded] == [1, 2]
+        # The lesion grows from slice to slice.
+        assert draw.source is draw.decoded[-1]
 
 
 def test_another_seed_gives_other_names(sources: tuple[Located, ...]) -> None:
@@ -66,7 +79,7 @@ def test_another_seed_gives_other_names(sources: tuple[Located, ...]) -> None:
 
 def test_without_findings_there_is_nothing_to_draw(studies: Path) -> None:
     with pytest.raises(UsageProblem, match="none of the slices has a finding"):
-        plan(located(open_studies([studies]).studies), Settings(), positive_alone=True)
+        plan(located(open_studies([studies]).studies), Settings(), transplants=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Writes slices of one series as pictures, in all formats of a run or in none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from medvae.errors import WriteError
+from medvae.records import Series
+from medvae.writers import WRITERS, NewPixels, regular_parts
+
+__all__ = ["Pictures"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Writes pictures.
+
+    Attributes:
+        out: the folder of the run.
+        folder: in it, where the pictures go.
+        formats: of each of them.
+    """
+
+    out: Path
+    folder: str
+    formats: tuple[str, ...]
+
+    def write(
+        self, series: Series, pixels: Sequence[NewPixels], place: int | None
+    ) -> tuple[str | None, list[list[str]]]:
+        """Write slices of one series.
+
+        Args:
+            series: gives keys and patient.
+            pixels: of each of its slices.
+            place: of the first in a longer series, from 1; None where this is all of it.
+
+        Returns:
+            Why they cannot be written, and the files of each slice, from the folder of the run.
+
+        Raises:
+            WriteError: the file system refuses.
+        """
+        files: list[list[str]] = [[] for _ in pixels]
+        for name in self.formats:
+            try:
+                for own, path in zip(files, self._in(name, series, pixels, place), strict=True):
+                    own.append(path)
+            except WriteError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise
+                for path in chain.from_iterable(files):
+                    (self.out / path).unlink(missing_ok=True)
+                return f"cannot be written as {name}", [[] for _ in pixels]
+        return None, files
+
+    def _in(
+        self, name: str, series: Series, pixels: Sequence[NewPixels], place: int | None
+    ) -> list[str]:
+        """Write them in one format; return the file of each slice."""
+        folder = self.out / self.folder / name / f"sub-{series.slices[0].group}"
+        paths = WRITERS[name](folder, series, pixels, place)
+        if len(paths) < len(pixels):
+            volumes = zip(paths, regular_parts(series), strict=True)
+            paths = [path for path, volume in volumes for _ in volume.places]
+        return [path.relative_to(self.out).as_posix() for path in paths]

@@ -1,0 +1,60 @@
+"""Which lesions run through the series of a run, and on which slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvae.augmentation._axis import Axis
+from medvae.augmentation._sources import Located, by_series
+from medvae.records import Finding
+from medvae.render import trace_lesions
+
+__all__ = ["Traced", "area", "trace"]
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A lesion as it runs through a series.
+
+    Attributes:
+        number: among the lesions of its series, from 0.
+        sections: the slices that show it, in order, with the indices of its findings on each.
+    """
+
+    number: int
+    sections: tuple[tuple[Located, tuple[int, ...]], ...]
+
+    @property
+    def largest(self) -> Located:
+        """The slice that shows most of it."""
+        item, _ = max(self.sections, key=lambda section: _shown(*section))
+        return item
+
+    def ends(self, axis: Axis) -> tuple[float, float]:
+        """Return how far it reaches below and above its centre, on the axis of its series."""
+        places = [axis.places[item.place] for item, _ in self.sections]
+        weights = [_shown(*section) for section in self.sections]
+        centre = float(np.average(places, weights=weights))
+        return centre - min(places) + axis.gap / 2, max(places) + axis.gap / 2 - centre
+
+
+def trace(items: Iterable[Located]) -> Iterator[Traced]:
+    """Follow all lesions through the series of slices that stand in their order."""
+    for series in by_series(items):
+        lesions = trace_lesions([item.native.labels for item in series])
+        for number, shown in enumerate(lesions):
+            yield Traced(number, tuple((series[i], shown[i]) for i in sorted(shown)))
+
+
+def area(finding: Finding) -> float:
+    """Return how many pixels a finding covers: its mask, or its box."""
+    x0, y0, x1, y1 = finding.box
+    return (x1 - x0) * (y1 - y0) if finding.mask is None else float(finding.mask.area)
+
+
+def _shown(item: Located, findings: Iterable[int]) -> float:
+    labels = item.native.labels
+    return 0.0 if labels is None else sum(area(labels.findings[i]) for i in findings)

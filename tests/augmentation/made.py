@@ -1,0 +1,33 @@
+"""What tests of the augmentation do with a run: make it, and read back what it wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medvae.augmentation import augment
+
+__all__ = ["lines_of", "made", "tree"]
+
+Line = dict[str, Any]
+
+
+def made(studies: Path, run: Path, out: Path, **choices: Any) -> list[Line]:
+    """Augment studies; return the lines of the manifest."""
+    augment([studies], run, out, **{"labels": studies / "coco.json", "workers": 2, **choices})
+    return lines_of(out)
+
+
+def lines_of(out: Path) -> list[Line]:
+    """Return the lines of a manifest, which must be JSON to the letter."""
+    lines = (out / "manifest.jsonl").read_text().splitlines()
+    return [json.loads(line, parse_constant=pytest.fail) for line in lines]
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return the content of all files by their path in a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
