@@ -12,7 +12,7 @@ from typing import Any
 from medvae.atomic import check_empty, write_text
 from medvae.errors import ReadError, UsageProblem, WriteError
 
-__all__ = ["Line", "Manifest", "claim"]
+__all__ = ["Line", "Manifest", "claim", "disclaim"]
 
 Line = dict[str, Any]
 """What the manifest says of one draw."""
@@ -55,6 +55,12 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
         check_empty(out)
         write_text(path, text)
     _remove_unfinished(out)
+
+
+def disclaim(out: Path) -> None:
+    """Give a folder back where nothing was made: a better command must find it free."""
+    if [path.name for path in out.iterdir()] == [_ORDER]:
+        (out / _ORDER).unlink()
 
 
 def _changed(before: object, now: Mapping[str, Any]) -> Iterator[str]:

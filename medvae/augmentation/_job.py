@@ -37,7 +37,7 @@ from medvae.bundle import Run, load_run
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import LabelledImage, finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
-from medvae.manifest import Line, Manifest, claim
+from medvae.manifest import Line, Manifest, claim, disclaim
 from medvae.writers import Synthesis
 
 __all__ = ["Augmented", "Progress", "augment"]
@@ -134,8 +134,12 @@ def augment(
     job = _Job(run, settings, sources, Path(out), device, workers, told)
     if not dry_run:
         claim(job.out, job.order, resume)
-    with job:
-        return job.run(dry_run)
+    try:
+        with job:
+            return job.run(dry_run)
+    finally:
+        if not dry_run:
+            disclaim(job.out)
 
 
 def _silent(what: str, done: int, total: int, beside: str) -> None:
@@ -176,8 +180,6 @@ class _Job:
         self._progress = progress
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
-        # What cannot be planned is told before the folder is taken.
-        plan(sources.sources, self._settings, self._recipe.transplants)
         self.order = self._order()
         self._network = Network(run.model, _device(device))
         count = workers or os.cpu_count() or 1
@@ -330,9 +332,11 @@ class _Job:
 
 def _device(name: str | None) -> torch.device:
     try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).cpu()  # a device can have a name and still not be there
+    except (RuntimeError, AssertionError) as error:
         raise UsageProblem(f"device {name!r}: there is no such device: give cpu or cuda") from error
+    return device
 
 
 def _digest(items: Sequence[Located]) -> str:

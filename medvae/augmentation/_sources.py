@@ -83,15 +83,20 @@ def find_sources(
     """
     problems: list[str] = []
 
-    def scan(what: Iterable[str | Path]) -> tuple[Study, ...]:
+    def scan(option: str, paths: Iterable[str | Path]) -> tuple[Study, ...]:
+        what = list(paths)
+        if option and not what:
+            return ()
         found = open_studies(what, modality=modality, workers=workers, progress=progress)
+        if not found.studies:
+            raise ReadError(
+                f"none of the files given{option} can be read: see what 'medvae inspect' says"
+            )
         problems.extend(f"{f.path}: {f.reason}" for f in found.files if f.outcome == "refused")
         run.check_modalities(found.slices)
         return found.studies
 
-    studies = scan(paths)
-    if not studies:
-        raise ReadError("none of the files given can be read: see what 'medvae inspect' says")
+    studies = scan("", paths)
     if labels is not None:
         attached = attach_labels(studies, labels)
         problems.extend(_folded(attached.problems))
@@ -100,13 +105,15 @@ def find_sources(
             raise UsageProblem(f"{labels}: none of its labels belongs to a slice that was given")
     sources = located(studies)
     free = tuple(
-        replace(item, native=replace(item.native, labels=Labels())) for item in located(scan(hosts))
+        replace(item, native=replace(item.native, labels=Labels()))
+        for item in located(scan(" with --hosts", hosts))
     )
+    _check_hosts(free, [item for item in sources if item.native.labels])
     if split is not None:
         held_out = read_held_out(split)
         _check_split(held_out, sources, "sources")
         _check_split(held_out, free, "hosts")
-    return Sources(sources, free, located(scan(align_to)), tuple(problems))
+    return Sources(sources, free, located(scan(" with --align-to", align_to)), tuple(problems))
 
 
 def located(studies: Iterable[Study]) -> tuple[Located, ...]:
@@ -136,6 +143,22 @@ def _all_slices(studies: Iterable[Study]) -> Iterator[Located]:
         for series in study.series:
             for place, native in enumerate(series.slices):
                 yield Located(native, series, place)
+
+
+def _check_hosts(hosts: Sequence[Located], positive: Sequence[Located]) -> None:
+    """Refuse hosts that have findings, and those that no lesion can be set into."""
+    marred = {item.native.key for item in hosts} & {item.native.key for item in positive}
+    if marred:
+        raise UsageProblem(
+            f"{len(marred)} of the hosts have findings by the labels, such as {min(marred)}: "
+            "leave them out of --hosts"
+        )
+    own, known = ({item.native.modality or "" for item in items} for items in (hosts, positive))
+    if own and known and "" not in own | known and not own & known:
+        raise UsageProblem(
+            f"the hosts are {', '.join(sorted(own))}, the slices with findings "
+            f"{', '.join(sorted(known))}: give hosts of their modality"
+        )
 
 
 def _check_split(held_out: frozenset[str], items: Sequence[Located], what: str) -> None:

@@ -198,11 +198,9 @@ class TestWholeLesions:
         for own in kept(lines):
             assert all(line["numbers"]["least_jacobian"] > 0 for line in own)
             assert len(shown(own)) >= 2
-            changed = [
-                (picture(tmp_path / "out", line) != real[line["sources"][-1]][0].pixels().stored)
-                for line in own
-            ]
-            assert all(one.any() for one in changed[1:-1])
+            for line in own:
+                host = real[line["sources"][-1]][0].pixels().stored
+                assert (picture(tmp_path / "out", line) != host).any() or not host.any()
 
     def test_a_host_must_be_free_as_a_whole(
         self, volumes: Path, volume_run: Path, tmp_path: Path
