@@ -7,9 +7,11 @@ from typing import Any
 import click
 
 from medvae.errors import MedvaeError, UsageProblem
+from medvae_cli.audit import audit
 from medvae_cli.augment import augment
 from medvae_cli.denoise import denoise
 from medvae_cli.inspect import inspect
+from medvae_cli.latent import latent
 from medvae_cli.printing import printable
 from medvae_cli.train import train
 
@@ -56,7 +58,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (inspect, train, augment, denoise):
+for command in (inspect, train, augment, audit, latent, denoise):
     cli.add_command(command)
 
 

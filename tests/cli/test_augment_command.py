@@ -43,6 +43,23 @@ def test_says_what_was_made(studies: Path, run: Path, tmp_path: Path) -> None:
     assert len(json.loads((out / "coco.json").read_text())["images"]) == 16
 
 
+def test_real_slices_are_counted(studies: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    labels = ("--labels", studies / "coco.json", "--render", "warp", "--strength", "0")
+    result = medvae_augment(studies, "--model", run, "--out", out, *labels, "--merge")
+    assert result.exit_code == 0, result.output
+    assert f"16 real slices beside them, in {out / 'real'}" in result.stdout
+    assert len(json.loads((out / "coco.json").read_text())["images"]) == 32
+
+
+def test_labels_of_a_whole_cohort_are_one_line(studies: Path, run: Path, tmp_path: Path) -> None:
+    labels = ("--labels", studies / "coco.json", "--render", "warp", "--dry-run")
+    result = medvae_augment(studies / "p0", "--model", run, "--out", tmp_path / "out", *labels)
+    assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.stdout.splitlines() if "not used" in line)
+    assert "'p1/000.dcm' matches no slice: not used (and 11 more like this)" in line
+
+
 def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     labels = ("--labels", studies / "coco.json")
@@ -66,6 +83,13 @@ def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> Non
         (("--render", "transplant"), 2, "none of the slices has a finding"),
         (("--only-positive",), 2, "none of the slices has a finding"),
         (("--per", "study", "--ratio", "2"), 2, "ratio is for single slices"),
+        (("--merge",), 2, "merge: real slices to train with must be labelled"),
+        (("--merge", "--format", "png,dicom"), 2, "merge: real slices are not written as DICOM"),
+        (
+            ("--per", "study", "--format", "nifti", "--labels-format", "yolo"),
+            2,
+            "give png as the first format",
+        ),
     ],
 )
 def test_wrong_use_is_told_in_one_line(

@@ -1,0 +1,119 @@
+"""``medvae audit``: is a synthetic set different from the real one, and does it matter?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from medvae_cli.printing import printable
+from medvae_cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from medvae.audit import Audit
+
+__all__ = ["audit"]
+
+_EXISTING = click.Path(exists=True, path_type=Path)
+_FEW = 5
+
+
+@click.command()
+@click.option(
+    "--real",
+    multiple=True,
+    required=True,
+    metavar="STUDIES",
+    type=_EXISTING,
+    help="Real slices; several times.",
+)
+@click.option("--labels", type=_EXISTING, help="Boxes or masks of the real slices.")
+@click.option(
+    "--synthetic",
+    required=True,
+    metavar="OUT",
+    type=_EXISTING,
+    help="What 'medvae augment' wrote, or any other slices.",
+)
+@click.option(
+    "--synthetic-labels",
+    type=_EXISTING,
+    help="Of slices that 'medvae augment' did not write.",
+)
+@click.option(
+    "--model",
+    metavar="RUN",
+    help="What 'medvae train' wrote: shows where both sets lie in its latent space.",
+)
+@click.option(
+    "--holdout",
+    multiple=True,
+    metavar="STUDIES",
+    type=_EXISTING,
+    help="Real slices of other patients, to compare with; several times.  [default: the real "
+    "slices themselves, split by patient]",
+)
+@click.option(
+    "--extractor",
+    "extractors",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Weights of efficientnet, resnet152 or vgg11-bn, whose features are compared too; several "
+    "times.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the report: empty, or not there yet.",
+)
+@click.option(
+    "--fail-if",
+    multiple=True,
+    metavar="BOUND",
+    help='Exit with 1 where this is true, as in "auc>0.8"; several times.',
+)
+@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other random splits.")
+@click.option("--device", metavar="D", help="cpu or cuda.  [default: a GPU where there is one]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that read.  [default: one for each processor, 8 at most]",
+)
+@click.pass_context
+def audit(ctx: click.Context, /, **options: Any) -> None:
+    """Compare synthetic slices with real ones.
+
+    Can a network tell them apart? Do their findings still hold what was labelled? Are they copies
+    of the patients they come from? report.html in the folder answers in words, tables and
+    pictures, report.json in numbers; each stands beside the same number of real slices against
+    real ones. Everything is split by patient. Exit code 1 says that a bound of --fail-if is broken.
+
+    \b
+    Examples:
+      medvae audit --real mr/ --labels mr/coco.json --synthetic out --model run --out report
+      medvae audit --real mr/ --synthetic gan/ --out report --fail-if "auc>0.8"
+      medvae audit --real mr/ --labels mr/coco.json --synthetic out --holdout later/ --out report
+    """
+    import medvae.audit
+
+    with progress_bars() as progress:
+        found = medvae.audit.audit(progress=progress, **options)
+    for line in _lines(found):
+        click.echo(printable(line))
+    if found.broken:
+        for line in found.broken:
+            click.echo(f"Error: fail-if {printable(line)}", err=True)
+        ctx.exit(1)
+
+
+def _lines(found: Audit) -> Iterator[str]:
+    """Say it in words, for a person."""
+    yield f"{found.verdict.mark}: {found.verdict.words}"
+    yield f"look at {found.page}"
+    yield from (f"  not used: {problem}" for problem in found.problems[:_FEW])
+    if len(found.problems) > _FEW:
+        yield f"  and {len(found.problems) - _FEW} more that could not be used"

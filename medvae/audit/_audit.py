@@ -1,0 +1,218 @@
+"""The audit from end to end: read, decode, measure, judge, and write the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medvae.atomic import check_empty, write_text
+from medvae.audit._bounds import broken, parse_bounds
+from medvae.audit._canvases import decode
+from medvae.audit._extractors import PIXELS, encoder, from_files
+from medvae.audit._input import Sets, read_sets
+from medvae.audit._latents import look
+from medvae.audit._lesions import FindingBook
+from medvae.audit._measure import Instruments, Side, measure
+from medvae.audit._page import page
+from medvae.audit._report import NAMES, as_report
+from medvae.audit._sections import opening, sections, summary
+from medvae.audit._sets import Member, SliceSet
+from medvae.audit._verdict import Verdict, judge
+from medvae.bundle import Run, load_run
+from medvae.errors import UsageProblem
+from medvae.render import Scene
+
+__all__ = ["SIZES", "Audit", "Progress", "audit"]
+
+Progress = Callable[[str, int, int, str], None]
+"""Is told what is done, how much of it, of how much, and what is to be said beside it."""
+
+SIZES = (224, 128, 64, 32)
+"""Of the pictures from which the published network learns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What came of an audit.
+
+    Attributes:
+        report: as it is in ``report.json``.
+        verdict: what it comes to.
+        broken: bounds that were asked for and are broken, a line each.
+        problems: files and labels that could not be used, a line each.
+        page: the report to look at.
+    """
+
+    report: Mapping[str, Any]
+    verdict: Verdict
+    broken: tuple[str, ...]
+    problems: tuple[str, ...]
+    page: Path
+
+
+def audit(
+    real: Iterable[str | Path],
+    synthetic: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    synthetic_labels: str | Path | None = None,
+    model: str | Path | None = None,
+    holdout: Iterable[str | Path] = (),
+    extractors: Iterable[str] = (),
+    fail_if: Iterable[str] = (),
+    modality: str | None = None,
+    sizes: Sequence[int] = SIZES,
+    epochs: int = 10,
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Compare a synthetic set with the real one, and write a report.
+
+    The same arguments give the same bytes.
+
+    Args:
+        real: files and folders with real slices.
+        synthetic: the folder of an augmentation, or a file or folder of other slices.
+        out: a folder for the report that is empty or not there yet.
+        labels: of the real slices.
+        synthetic_labels: of slices that no augmentation wrote.
+        model: a trained bundle; without it the latent space is left out.
+        holdout: files and folders with real slices of other patients, for the baselines; without
+            them these come from splits of the real slices by patient.
+        extractors: weights of further networks whose features are compared, as ``NAME=FILE``.
+        fail_if: bounds that must not be met, such as ``auc>0.8``.
+        modality: taken for files that do not say.
+        sizes: of the pictures from which the published network learns; those above the model's
+            canvas are left out.
+        epochs: for which it learns.
+        seed: of every draw.
+        device: to compute on; a GPU where there is one.
+        workers: how many processes read; those already running by default.
+        progress: is told how it goes on.
+
+    Raises:
+        UsageProblem: an argument cannot be right, or the sets cannot be compared.
+        ReadError: a set is empty or cannot be read, or the model is damaged.
+        WriteError: the file system refuses.
+    """
+    bounds = parse_bounds(fail_if, NAMES)
+    folder, told = Path(out), progress or _silent
+    check_empty(folder)
+    run = None if model is None else load_run(model)
+    place = device_named(device)
+    given = from_files(extractors, place)
+    sets = read_sets(
+        list(real),
+        Path(synthetic),
+        labels=None if labels is None else Path(labels),
+        synthetic_labels=None if synthetic_labels is None else Path(synthetic_labels),
+        holdout=list(holdout),
+        modality=modality,
+        run=run,
+        workers=workers,
+        progress=lambda done, total: told("Reading headers", done, total, ""),
+    )
+    canvas = max(sizes) if run is None else run.model.image_size
+    tools = Instruments(
+        sizes=tuple(sorted({canvas, *(size for size in sizes if size < canvas)}, reverse=True)),
+        epochs=epochs,
+        extractors=(*([] if run is None else [encoder(run.model, place)]), *given, PIXELS),
+        seed=seed,
+        device=place,
+        progress=told,
+    )
+    made = _made(sets, run, tools, folder, workers)
+    write_text(folder / "report.json", json.dumps(made.report, indent=2) + "\n")
+    write_text(folder / "report.html", made.html)
+    said = broken(bounds, made.report)
+    return Audit(made.report, made.verdict, said, made.problems, folder / "report.html")
+
+
+def _silent(what: str, done: int, total: int, beside: str) -> None:
+    """Tell nobody."""
+
+
+def device_named(name: str | None) -> torch.device:
+    """Return a device by its name; a GPU where there is one and nothing is said.
+
+    Raises:
+        UsageProblem: there is no such device.
+    """
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise UsageProblem(f"device {name!r}: there is no such device: give cpu or cuda") from error
+
+
+class _Made(NamedTuple):
+    """A report that is yet to be written."""
+
+    report: dict[str, Any]
+    verdict: Verdict
+    html: str
+    problems: tuple[str, ...]
+
+
+def _made(
+    sets: Sets, run: Run | None, tools: Instruments, room: Path, workers: int | None
+) -> _Made:
+    spec = None if run is None else run.intensity
+
+    def decoded(one: SliceSet) -> Side:
+        told = tools.told(f"Decoding {one.name} slices")
+        return _side(one, max(tools.sizes), spec, room, workers, told)
+
+    real, synthetic = decoded(sets.real), decoded(sets.synthetic)
+    held_out = None if sets.held_out is None else decoded(sets.held_out)
+    there = Sets(
+        real.canvases.set,
+        synthetic.canvases.set,
+        None if held_out is None else held_out.canvases.set,
+    )
+    measured = measure(real, synthetic, held_out, tools)
+    latent = None
+    if run is not None:
+        told = tools.told("Looking at latents")
+        latent = look(run.model, real.pool, synthetic.pool, tools.seed, tools.device, told)
+    about = {
+        "canvas": max(tools.sizes),
+        "seed": tools.seed,
+        "epochs": tools.epochs,
+        "model": None if run is None else run.digest,
+        "extractors": [one.name for one in tools.extractors],
+    }
+    report = as_report(there, measured, latent, about)
+    verdict = judge(report, sets.synthetic.order)
+    report["verdict"] = verdict.as_json()
+    parts = list(sections(report, measured, latent, real, synthetic))
+    html = page("Synthetic slices beside real ones", summary(report), opening(report), parts)
+    return _Made(report, verdict, html, there.problems)
+
+
+def _side(
+    one: SliceSet,
+    size: int,
+    spec: str | None,
+    room: Path,
+    workers: int | None,
+    progress: Callable[[int, int], None],
+) -> Side:
+    """Decode a set, and take down its findings."""
+    book = FindingBook()
+
+    def see(member: Member, scene: Scene, picture: NDArray[np.float32]) -> None:
+        key, sources = member.native.key, member.sources or ()
+        book.add(member.series, key, member.groups, scene, picture, sources)
+
+    found = decode(one, size, spec, room, workers=workers, watch=see, progress=progress)
+    return Side(found, found.pool, book)

@@ -1,0 +1,135 @@
+"""What an augmentation wrote, as a set: its pictures, and what the manifest says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from medvae.audit._sets import Member, SliceSet, in_order
+from medvae.errors import ReadError
+from medvae.labels import finding_from_record
+from medvae.manifest import Line, Manifest
+from medvae.readers import open_studies
+from medvae.records import Labels, Slice
+
+__all__ = ["read_augmented", "wrote_augment"]
+
+Progress = Callable[[int, int], None]
+
+_ORDER = "run.json"
+_LINES = "manifest.jsonl"
+_BEST_FIRST = ("dicom", "nifti", "png")
+"""Formats of an augmentation: DICOM and NIfTI say where a slice lies in the patient."""
+
+_DAMAGED = (LookupError, TypeError, ValueError, AttributeError)
+"""What is raised where a line of the manifest is JSON, but not as it was written."""
+
+_SCALE = re.compile(r"value = (\S+) \* pixel \+ (\S+)")
+
+
+def wrote_augment(folder: Path) -> bool:
+    """Say whether ``medvae augment`` wrote a folder."""
+    return (folder / _ORDER).is_file() and (folder / _LINES).is_file()
+
+
+def read_augmented(
+    folder: Path,
+    real: SliceSet,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> SliceSet:
+    """Read what an augmentation kept: slices from its files, all else from its manifest.
+
+    What a file does not say, such as the spacing of a PNG, is taken from the real slice that it
+    is on.
+
+    Raises:
+        ReadError: no slice was kept, a file is missing, or the manifest is damaged.
+    """
+    kept = [line for line in _lines(folder) if line.get("outcome") == "kept"]
+    if not kept:
+        raise ReadError(f"{folder}: the synthetic set is empty: no slice was kept")
+    order = _order(folder / _ORDER)
+    formats = [name for name in _BEST_FIRST if (folder / "images" / name).is_dir()]
+    if not formats:
+        raise ReadError(f"{folder / 'images'}: holds no slices: give the folder as it was written")
+    images = folder / "images" / formats[0]
+    scan = open_studies([images], workers=workers, progress=progress)
+    there = {(_absolute(s.source.path), s.source.frame): s for s in scan.slices}
+    known = {member.native.key: member.native for member in real.members}
+    try:
+        members = list(_kept(folder, kept, formats[0], there, known))
+    except _DAMAGED as error:
+        raise ReadError(f"{folder}: a line of {_LINES} is damaged: {error!r}") from error
+    return SliceSet("synthetic", in_order(members), (), order)
+
+
+def _lines(folder: Path) -> list[Line]:
+    try:
+        return Manifest(folder).lines
+    except _DAMAGED as error:
+        raise ReadError(f"{folder}: a line of {_LINES} is damaged: {error!r}") from error
+
+
+def _order(path: Path) -> Mapping[str, Any]:
+    try:
+        order = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
+    return order if isinstance(order, dict) else {}
+
+
+def _kept(
+    folder: Path,
+    lines: Iterable[Line],
+    written: str,
+    there: Mapping[tuple[str, int], Slice],
+    known: Mapping[str, Slice],
+) -> Iterator[Member]:
+    """Yield a member for each line; the slices of a volume have their lines in its order."""
+    frames: dict[str, int] = {}
+    for line in lines:
+        (file,) = (name for name in line["files"] if name.split("/")[1] == written)
+        path = _absolute(folder / file)
+        frame = frames[path] = frames.get(path, -1) + 1
+        found = there.get((path, frame))
+        if found is None:
+            raise ReadError(f"{path}: cannot be read, but the manifest says that it was written")
+        rows, columns = line["shape"]
+        findings = (finding_from_record(r, (rows, columns)) for r in line["labels"])
+        native = replace(
+            found,
+            key=line["key"],
+            group=line["groups"][0],
+            labels=Labels(tuple(findings)) if line["labelled"] else None,
+        )
+        sources = tuple(map(str, line["sources"]))
+        base = known.get(sources[-1])
+        if base is not None:
+            native = replace(native, modality=native.modality or base.modality)
+        scale = None
+        if written == "png":
+            scale = _scale(Path(path))
+            low_is_bright = scale is not None and scale[0] < 0
+            geometry = native.geometry if base is None else base.geometry
+            native = replace(native, geometry=geometry, inverted=low_is_bright)
+        yield Member(native, line["batch"], frame, tuple(line["groups"]), sources, scale)
+
+
+def _scale(path: Path) -> tuple[float, float] | None:
+    """Return what the comment of a picture says of its units."""
+    with Image.open(path) as picture:
+        said = _SCALE.fullmatch(str(picture.info.get("Comment", "")))
+    return None if said is None else (float(said[1]), float(said[2]))
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  # links must stay as they were given

@@ -1,0 +1,126 @@
+"""A set on the model's canvas: every slice is decoded once, and its picture lies on the disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.audit._estimate import Pool
+from medvae.audit._sets import Member, SliceSet
+from medvae.errors import DecodeError, ReadError, WriteError
+from medvae.intensity import Canvas, intensity_for
+from medvae.readers import read_pixels
+from medvae.records import Labels
+from medvae.render import Scene
+
+__all__ = ["Canvases", "decode"]
+
+Watch = Callable[[Member, Scene, NDArray[np.float32]], None]
+"""Is shown a slice, as gates see it and on the canvas, ``[size, size]``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Canvases:
+    """The slices of a set that can be decoded, N of them.
+
+    Attributes:
+        set: which one; its members are those that can be decoded, in their order.
+        pictures: ``[N, size, size]`` uint8, on the disk.
+        canvases: where each slice lies on its picture.
+    """
+
+    set: SliceSet
+    pictures: NDArray[np.uint8]
+    canvases: tuple[Canvas, ...]
+
+    @property
+    def pool(self) -> Pool:
+        """The slices as statistics see them."""
+        members = self.set.members
+        seen: Counter[str] = Counter()
+        keys = []
+        for member in members:
+            # A file may be there twice.
+            seen[member.native.key] += 1
+            number = seen[member.native.key]
+            keys.append(member.native.key + (f".{number}" if number > 1 else ""))
+        return Pool(self.pictures, tuple(member.groups for member in members), tuple(keys))
+
+    def __len__(self) -> int:
+        return len(self.canvases)
+
+
+def decode(
+    slices: SliceSet,
+    size: int,
+    spec: str | None,
+    room: Path,
+    *,
+    workers: int | None = None,
+    watch: Watch | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Canvases:
+    """Decode a set; memory does not grow with it.
+
+    Args:
+        slices: the set.
+        size: of the canvas.
+        spec: the intensity map, as in ``intensity_rule``; None for that of each modality.
+        room: a folder on whose disk the pictures lie; they have no name there, and are gone when
+            the process is.
+        workers: how many processes decode; those already running by default.
+        watch: is shown each slice as it was decoded, in order.
+        progress: is told how many are done.
+
+    Raises:
+        ReadError: none of the slices can be decoded.
+        WriteError: there is no room.
+    """
+    members: list[Member] = []
+    canvases: list[Canvas] = []
+    problems: list[str] = []
+    count = len(slices.members)
+    pictures = _on_disk(room, (count, size, size))
+    pixels = read_pixels((member.native for member in slices.members), workers)
+    for done, (member, (_, read)) in enumerate(zip(slices.members, pixels, strict=True), 1):
+        if progress is not None:
+            progress(done, count)
+        found = member.pixels(read)
+        if isinstance(found, DecodeError):
+            problems.append(str(found))
+            continue
+        native = member.native
+        scene = Scene(
+            values=found.values,
+            padding=found.padding,
+            labels=native.labels or Labels(),
+            spacing=native.geometry.spacing,
+            canvas=Canvas.fit(native.shape, native.geometry, size),
+            intensity=intensity_for(native, found, spec),
+            absolute=native.modality == "CT",
+        )
+        unit = scene.canvas.image(scene.intensity.to_model(scene.values, scene.padding))
+        pictures[len(members)] = (unit * 255).round()
+        members.append(member)
+        canvases.append(scene.canvas)
+        if watch is not None:
+            watch(member, scene, unit)
+    if not members:
+        raise ReadError(f"{problems[0]} (nor can any other slice of the {slices.name} set)")
+    there = replace(slices, members=tuple(members), problems=(*slices.problems, *problems))
+    return Canvases(there, pictures[: len(members)], tuple(canvases))
+
+
+def _on_disk(room: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    try:
+        room.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=room) as file:
+            return np.memmap(file, np.uint8, "w+", shape=shape)
+    except OSError as error:
+        raise WriteError(f"{room}: has no room for the pictures: {error.strerror}") from error

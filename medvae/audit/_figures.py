@@ -1,0 +1,231 @@
+"""Figures: on a page in the colours of its text, day and night, or as PNG on white."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+__all__ = ["Dot", "Drawing", "clouds", "curves", "densities", "dots", "histograms", "tiles"]
+
+Numbers = NDArray[np.floating]
+
+_INK = "#010203"
+"""Stands in a figure for the colour of the text around it."""
+
+_COLOURS = ("#3f8fd2", "#e07f2e", "#2fa57f", "#b678c4", "#b3a12e")
+_DASHES: Final = ("-", "--", "-.", ":")
+_MARKERS = ("o", "^", "s", "D", "v")
+_MOST_POINTS = 4000
+_MOST_NAMES = len(_COLOURS)
+_DPI = 160
+_INCHES = (4.4, 3.5)
+_SETTINGS: Any = {
+    "svg.hashsalt": "medvae",
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
+    ),
+}
+_NIGHT = (
+    "<style>svg{color:#1b1f24}"
+    "@media screen and (prefers-color-scheme:dark){svg{color:#e6edf3}}</style>"
+)
+
+
+class Drawing:
+    """A figure; the same numbers give the same bytes.
+
+    Args:
+        figure: as matplotlib has it.
+    """
+
+    def __init__(self, figure: Figure) -> None:
+        self._figure = figure
+
+    @property
+    def uri(self) -> str:
+        """An SVG as a data URI."""
+        buffer = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        with matplotlib.rc_context(_SETTINGS):
+            self._figure.savefig(buffer, format="svg", transparent=True, dpi=_DPI, metadata=nothing)
+        text = buffer.getvalue()
+        text = text[text.index("<svg") :].replace(_INK, "currentColor")
+        text = re.sub(r"(<svg[^>]*>)", rf"\1{_NIGHT}", text, count=1)
+        return f"data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}"
+
+    @property
+    def png(self) -> bytes:
+        """A PNG file."""
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(_SETTINGS):
+            self._figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+        return buffer.getvalue()
+
+
+class Dot(NamedTuple):
+    """A number with its interval, and what it is compared with."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    baseline: float | None
+
+
+def curves(
+    lines: Mapping[str, tuple[Numbers, Numbers]], x: str, y: str, chance: Sequence[float] = ()
+) -> Drawing:
+    """Draw curves in the unit square.
+
+    Args:
+        lines: x and y of each, by its name.
+        x, y: what the axes show.
+        chance: y at the left and at the right of the line that guessing gives.
+    """
+
+    def draw(axes: Axes) -> None:
+        if chance:
+            axes.plot((0, 1), chance, color=_INK, linewidth=0.8, alpha=0.5)
+        for place, (name, (across, up)) in enumerate(lines.items()):
+            axes.plot(across, up, label=name, color=_colour(place), linestyle=_dashes(place))
+        axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        _legend(axes)
+
+    return _drawn(draw)
+
+
+def histograms(samples: Mapping[str, Numbers], x: str) -> Drawing:
+    """Draw how numbers are distributed, one outline for each sample.
+
+    Args:
+        samples: numbers by name, of any length; what is not finite is left out.
+        x: what they are.
+    """
+    finite = {name: found[np.isfinite(found)] for name, found in samples.items()}
+    edges = _edges(np.concatenate(list(finite.values())))
+    heights = {
+        name: np.histogram(found, edges)[0] / (len(found) * np.diff(edges))
+        for name, found in finite.items()
+        if len(found)
+    }
+    return densities(edges, heights, x)
+
+
+def densities(edges: Numbers, heights: Mapping[str, Numbers], x: str) -> Drawing:
+    """Draw densities ``[B]`` in bins ``[B + 1]``, one outline for each name."""
+
+    def draw(axes: Axes) -> None:
+        for place, (name, found) in enumerate(heights.items()):
+            patch = axes.stairs(found, edges, label=name, linewidth=1.4, edgecolor=_colour(place))
+            patch.set_linestyle(_dashes(place))
+        axes.set(xlabel=x, ylabel="density")
+        _legend(axes)
+
+    return _drawn(draw)
+
+
+def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
+    """Draw points, ``[N, 2]`` for each name; of very many points every n-th, of names none."""
+    many = len(points) > _MOST_NAMES
+    size = float(np.clip(4000 / sum(map(len, points.values())), 9, 36))
+    shades = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(points)))
+
+    def draw(axes: Axes) -> None:
+        for place, (name, found) in enumerate(points.items()):
+            shown = found[:: -(-len(found) // _MOST_POINTS) or 1]
+            axes.scatter(
+                shown[:, 0],
+                shown[:, 1],
+                s=size,
+                alpha=0.7,
+                linewidths=0,
+                color=shades[place] if many else _colour(place),
+                marker=_MARKERS[place % len(_MARKERS)],
+                label=name,
+                rasterized=True,
+            )
+        axes.set(xlabel=x, ylabel=y)
+        if not many:
+            _legend(axes)
+
+    return _drawn(draw)
+
+
+def dots(rows: Sequence[Dot], x: str, limits: tuple[float, float] | None = None) -> Drawing:
+    """Draw numbers with their intervals below one another, beside what they are compared with."""
+
+    def draw(axes: Axes) -> None:
+        for place, row in enumerate(rows):
+            axes.plot((row.low, row.high), (place, place), color=_COLOURS[1], linewidth=2)
+            axes.plot(row.value, place, "o", color=_COLOURS[1], label=None if place else "measured")
+            if row.baseline is not None:
+                name = None if place else "real against real"
+                axes.plot(row.baseline, place, "|", color=_INK, markersize=14, label=name)
+        axes.set(xlabel=x, ylim=(len(rows) - 0.4, -0.6), xlim=limits)
+        axes.set_yticks(range(len(rows)), [row.name for row in rows])
+        _legend(axes)
+
+    return _drawn(draw)
+
+
+def tiles(pictures: NDArray[np.float32], names: Sequence[str]) -> Drawing:
+    """Draw pictures in [0, 1], ``[N, side, side]``, in a row with their names above them."""
+    side = pictures.shape[-1]
+    gap = max(1, side // 16)
+    # What is not a number is left blank.
+    spaced = np.pad(pictures, ((0, 0), (0, 0), (0, gap)), constant_values=np.nan)
+    strip = np.concatenate(list(spaced), axis=1)[:, :-gap]
+    with matplotlib.rc_context(_SETTINGS):
+        width = 1.1 * len(names)
+        figure = Figure(figsize=(width, width * side / strip.shape[1] + 0.25))
+        axes = figure.add_axes((0, 0, 1, 1 - 0.25 / figure.get_figheight()))
+        axes.imshow(strip, cmap="gray", vmin=0, vmax=1, interpolation="none")
+        axes.set_xticks([place * (side + gap) + side / 2 for place in range(len(names))], names)
+        axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+    return Drawing(figure)
+
+
+def _colour(place: int) -> str:
+    return _COLOURS[place % len(_COLOURS)]
+
+
+def _dashes(place: int) -> Literal["-", "--", "-.", ":"]:
+    return _DASHES[place % len(_DASHES)]
+
+
+def _edges(numbers: Numbers) -> Numbers:
+    """Return the edges of bins in which all but the rarest numbers lie."""
+    low, high = np.percentile(numbers, (0.2, 99.8)) if len(numbers) else (0.0, 1.0)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    bins = int(np.clip(np.sqrt(len(numbers)), 8, 40))
+    return np.linspace(low, high, bins + 1)
+
+
+def _legend(axes: Axes) -> None:
+    """Name what is drawn above the axes, where it covers nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
+
+
+def _drawn(draw: Callable[[Axes], None]) -> Drawing:
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        draw(figure.subplots())
+    return Drawing(figure)

@@ -1,0 +1,158 @@
+"""The latent view alone: slices to pictures and a page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.atomic import check_empty, write_bytes, write_text
+from medvae.audit._audit import Progress, device_named
+from medvae.audit._canvases import Canvases, decode
+from medvae.audit._latent_sights import latent_gallery, latent_sights
+from medvae.audit._latents import LatentPicture, look
+from medvae.audit._page import Section, page, paragraph, table
+from medvae.audit._sets import Member, read_studies
+from medvae.audit._verdict import said
+from medvae.bundle import load_run
+
+__all__ = ["LatentReport", "show_latent"]
+
+
+@dataclass(frozen=True, eq=False)
+class LatentReport:
+    """What was written of a latent view.
+
+    Attributes:
+        page: to look at.
+        pictures: its figures as PNG files.
+        slices: how many are looked at.
+        units: of a latent.
+        problems: files and labels that could not be used, a line each.
+    """
+
+    page: Path
+    pictures: tuple[Path, ...]
+    slices: int
+    units: int
+    problems: tuple[str, ...]
+
+
+def show_latent(
+    studies: Iterable[str | Path],
+    model: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    modality: str | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> LatentReport:
+    """Show where slices lie in the latent space of a model.
+
+    Args:
+        studies: files and folders.
+        model: a trained bundle.
+        out: a folder that is empty or not there yet.
+        labels: of the slices, which are then coloured by them.
+        modality: taken for files that do not say.
+        seed: chooses slices where there are very many.
+        device: to compute on; a GPU where there is one.
+        workers: how many processes read; those already running by default.
+        progress: is told how it goes on.
+
+    Raises:
+        UsageProblem: an argument cannot be right.
+        ReadError: nothing can be read, or the model is damaged.
+        WriteError: the file system refuses.
+    """
+    folder = Path(out)
+    check_empty(folder)
+    run, place = load_run(model), device_named(device)
+
+    def told(what: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(what, done, total, "")
+
+    found = read_studies(
+        "given",
+        list(studies),
+        None if labels is None else Path(labels),
+        modality=modality,
+        workers=workers,
+        progress=lambda done, total: told("Reading headers", done, total),
+    )
+    run.check_modalities(member.native for member in found.members)
+    canvases = decode(
+        found,
+        run.model.image_size,
+        run.intensity,
+        folder,
+        workers=workers,
+        progress=lambda done, total: told("Decoding slices", done, total),
+    )
+    latent = look(
+        run.model,
+        canvases.pool,
+        None,
+        seed,
+        place,
+        lambda done, total: told("Encoding slices", done, total),
+    )
+    return _written(folder, canvases, latent)
+
+
+def _written(folder: Path, canvases: Canvases, latent: LatentPicture) -> LatentReport:
+    members = [canvases.set.members[row] for row in latent.rows]
+    ways = {"patient": [member.groups[0][:8] for member in members]}
+    if canvases.set.labelled:
+        ways = {"label": [_label(member) for member in members]} | ways
+    points = {way: _by_name(latent.view.real.points, names) for way, names in ways.items()}
+    sights = list(latent_sights(latent, points))
+    pictures = []
+    for sight in sights:
+        pictures.append(folder / f"{sight.name}.png")
+        write_bytes(pictures[-1], sight.figure.png)
+    units = int(latent.view.traversals.shape[-1])
+    real = latent.view.real
+    summary = f"{len(members)} slices of {len(canvases.set.patients)} patients, {units} units"
+    share = table(
+        "Latents within [-1.5, 1.5]",
+        ("", "units", "slices with all units"),
+        [
+            ("these slices", said(real.inside), said(real.wholly_inside)),
+            ("N(0, 1)", "0.866", said(0.8664**units)),
+        ],
+    )
+    parts = (
+        share,
+        paragraph("A direction is one in which the slices vary, the widest first."),
+        latent_gallery(sights),
+    )
+    html = page("Slices in the latent space", summary, "", [Section("view", "Latent view", parts)])
+    write_text(folder / "latent.html", html)
+    return LatentReport(
+        folder / "latent.html", tuple(pictures), len(members), units, canvases.set.problems
+    )
+
+
+def _label(member: Member) -> str:
+    """Name what is on a slice."""
+    found = member.native.labels
+    if found is None:
+        return "not labelled"
+    return ", ".join(sorted({one.category.name for one in found})) or "no finding"
+
+
+def _by_name(points: NDArray[np.float64], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Take points ``[N, K]`` apart by the name of each."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(names):
+        rows[name].append(row)
+    return {name: points[found] for name, found in sorted(rows.items())}

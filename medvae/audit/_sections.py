@@ -1,0 +1,361 @@
+"""The sections of a report: what was measured, in tables and figures, with what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvae.audit._copies import Copies
+from medvae.audit._figures import Dot, clouds, curves, dots, histograms
+from medvae.audit._latent_sights import latent_gallery, latent_sights
+from medvae.audit._latent_view import LatentView
+from medvae.audit._latents import LatentPicture
+from medvae.audit._lesions import CategoryLabels, LabelReport
+from medvae.audit._measure import Measured, Side
+from medvae.audit._page import Section, drawing, gallery, numbers, paragraph, table, told
+from medvae.audit._sights import activations, lost_findings, worst_copies
+from medvae.overlays import safe
+
+__all__ = ["opening", "sections", "summary"]
+
+Report = Mapping[str, Any]
+
+_DISTANCES = {
+    "fid": "FID: 0 is the same",
+    "kid": "KID: 0 is the same",
+    "mmd": "MMD: 0 is the same",
+    "precision": "Precision: synthetic slices among real ones",
+    "recall": "Recall: real slices among synthetic ones",
+    "density": "Density: how densely real slices lie around synthetic ones",
+    "coverage": "Coverage: real slices with a synthetic one near",
+}
+_TESTS = {
+    "t_test": "t-test, p < 0.05",
+    "t_test_adjusted": "t-test, corrected for their number",
+    "mann_whitney": "Mann-Whitney, p < 0.05",
+    "mann_whitney_adjusted": "Mann-Whitney, corrected",
+}
+_BOXES = {
+    "width": "width of the box, as a share of the canvas",
+    "height": "height of the box, as a share of the canvas",
+    "contrast-to-noise": "contrast to noise",
+}
+
+
+def summary(report: Report) -> str:
+    """Return a line that says what the report is of."""
+    sets = report["sets"]
+    said = [
+        f"{sets[name]['slices']} {name} slices of {sets[name]['patients']} patients"
+        for name in ("real", "synthetic", "held-out")
+        if name in sets
+    ]
+    return ", ".join(said)
+
+
+def opening(report: Report) -> str:
+    """Return the verdict: in words, as a table, and what to change."""
+    verdict = report["verdict"]
+    mark = verdict["mark"]
+    rows = [
+        (
+            f"{safe(_named(row))}<small>{safe(row['question'])}</small>",
+            _mark(row["mark"]),
+            told(report, row["path"]),
+            told(report, f"{row['path']}.baseline"),
+            safe(row["bounds"]),
+        )
+        for row in verdict["rows"]
+    ]
+    advice = "".join(f"<li>{safe(one)}</li>" for one in verdict["advice"])
+    return (
+        f'<div class="verdict {mark}"><p>{_mark(mark)}. {safe(verdict["words"])}</p></div>\n'
+        + table(
+            "The verdict, number by number. Red is what is beyond its bound with its whole "
+            "interval. Lost findings and copies decide; the others do not by themselves.",
+            ("", "mark", "synthetic against real", "real against real", "bounds"),
+            rows,
+        )
+        + (f"<h2>What to change</h2><ul>{advice}</ul>\n" if advice else "")
+    )
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{row['name']} ({row['extractor']})" if row["extractor"] else str(row["name"])
+
+
+def _mark(mark: str | None) -> str:
+    """Return a mark as a word in its colour."""
+    if mark is None:
+        return "not measured"
+    return f'<strong class="{mark}">{mark.capitalize()}</strong>'
+
+
+def sections(
+    report: Report, measured: Measured, latent: LatentPicture | None, real: Side, synthetic: Side
+) -> Iterator[Section]:
+    """Make the sections for which there are numbers."""
+    yield Section("sets", "What was compared", tuple(_sets(report)))
+    if measured.labels is not None:
+        parts = _findings(report, measured.labels, real, synthetic)
+        yield Section("findings", "Do findings still hold a lesion?", tuple(parts))
+    yield Section("copies", "Are slices copied?", tuple(_copies(measured.copies, real, synthetic)))
+    yield Section("apart", "Can a network tell the sets apart?", tuple(_apart(report, measured)))
+    yield Section("features", "Which features differ?", tuple(_features(report)))
+    yield Section("distances", "How near, and how varied?", tuple(_distances(report)))
+    if latent is not None:
+        sights = latent_sights(latent, {"set": _both(latent.view)})
+        shown = (_latent_table(report), latent_gallery(sights))
+        yield Section("latent", "Where do they lie in the latent space?", shown)
+    yield Section("method", "How this was measured", tuple(_method(report)))
+
+
+def _sets(report: Report) -> Iterator[str]:
+    sets = report["sets"]
+    names = [name for name in ("real", "synthetic", "held-out") if name in sets]
+    what = ("slices", "patients", "labelled_slices", "findings")
+    yield table(
+        "The sets",
+        ("set", *(one.replace("_", " ") for one in what)),
+        [(name, *(told(report, f"sets.{name}.{one}") for one in what)) for name in names],
+    )
+    order = sets["synthetic"]["order"]
+    if order is not None:
+        names = [name for name in ("render", "sampler", "strength", "seed") if name in order]
+        said = ", ".join(f"{name} {order[name]}" for name in names)
+        yield paragraph(f"The synthetic set was asked for with {said}.")
+    for note in sets["notes"]:
+        yield paragraph(note)
+
+
+def _findings(report: Report, labels: LabelReport, real: Side, synthetic: Side) -> Iterator[str]:
+    yield paragraph(
+        "A finding survives where its box still has the contrast, the visibility and the structure "
+        "that the same finding keeps from one real slice to the next. Contrast is what is left of "
+        "that of the source: 1 is all of it."
+    )
+    judged = labels.judged
+    yield paragraph(
+        f"Judged by the finding of the declared source: {judged.get('declared', 0)}; by that of "
+        f"the nearest real slice: {judged.get('nearest', 0)}; by what can be seen alone: "
+        f"{judged.get('visibility', 0)}; not at all, because they fill their slice: "
+        f"{judged.get('unjudged', 0)}."
+    )
+    rows = {"all": "labels"} | {
+        name: f"labels.categories.{name}" for name in report["labels"]["categories"]
+    }
+    yield table(
+        "Findings by category",
+        ("category", "still a lesion", "real against real", "contrast kept", "5th percentile"),
+        [
+            (
+                safe(name),
+                told(report, f"{path}.survival"),
+                told(report, f"{path}.survival.baseline"),
+                told(report, f"{path}.contrast"),
+                told(report, f"{path}.contrast_low"),
+            )
+            for name, path in rows.items()
+        ],
+    )
+    if labels.lost:
+        yield "<h3>Findings that are gone</h3>"
+        yield lost_findings(real.canvases, synthetic.canvases, labels.lost)
+    for name, category in labels.categories.items():
+        if category.measures:
+            yield f"<h3>Boxes of {safe(name)}</h3>{_boxes(name, category)}"
+
+
+def _boxes(name: str, category: CategoryLabels) -> str:
+    pairs = {
+        what: {"real": one.real, "synthetic": one.synthetic}
+        for what, one in category.measures.items()
+    }
+    found = [
+        drawing(histograms(pairs[what], axis), f"{name}: {axis}, real and synthetic")
+        for what, axis in _BOXES.items()
+        if what in pairs
+    ]
+    if {"x", "y"} <= pairs.keys():
+        centres = {
+            side: np.stack((pairs["x"][side], 1 - pairs["y"][side]), axis=1)
+            for side in ("real", "synthetic")
+        }
+        found.append(
+            drawing(
+                clouds(centres, "centre, left to right", "centre, bottom to top"),
+                f"{name}: where the centres of boxes lie on the canvas, real and synthetic",
+            )
+        )
+    return gallery("figures", found)
+
+
+def _copies(copies: Copies, real: Side, synthetic: Side) -> Iterator[str]:
+    yield paragraph(
+        "A slice is a copy where it lies nearer to a real one than nearly all real slices lie to "
+        "each other. Slices that their manifest says it was made of are told apart: a transplant "
+        "is its host, but for the lesion."
+    )
+    yield gallery(
+        "figures",
+        (
+            drawing(
+                histograms(
+                    {
+                        "real to other real": space.real_distance,
+                        "synthetic to real": space.distance,
+                    },
+                    f"distance ({name}); the limit is {space.limit:.3g}",
+                ),
+                f"Distances to the nearest real slice in the space {name}",
+            )
+            for name, space in copies.spaces.items()
+        ),
+    )
+    yield "<h3>Nearest to a real slice</h3>"
+    yield worst_copies(real.canvases, synthetic.canvases, copies)
+
+
+def _apart(report: Report, measured: Measured) -> Iterator[str]:
+    yield paragraph(
+        "An area under the curve of 0.5 is guessing, 1 is always right. The small network learns "
+        "from half of the patients, and is scored on the others. What it can tell apart a detector "
+        "may also see; it does not say whether that matters."
+    )
+    published = {f"{size} x {size} pixels": one for size, one in measured.published.items()}
+    found = published | {f"features: {name}": one for name, one in measured.features.items()}
+    paths = [f"two_sample.published.{size}" for size in measured.published]
+    paths += [f"two_sample.features.{name}" for name in measured.features]
+    yield table(
+        "Classifiers",
+        ("classifier", "AUC", "real against real", "average precision"),
+        [
+            (
+                safe(name),
+                told(report, f"{path}.auc"),
+                told(report, f"{path}.auc.baseline"),
+                told(report, f"{path}.average_precision"),
+            )
+            for name, path in zip(found, paths, strict=True)
+        ],
+    )
+    areas = [(name, one.auc) for name, one in found.items()]
+    rows = [Dot(name, e.value, e.low, e.high, e.baseline) for name, e in areas]
+    roc = {name: (one.roc.x, one.roc.y) for name, one in published.items()}
+    recall = {n: (one.precision_recall.x, one.precision_recall.y) for n, one in published.items()}
+    yield gallery(
+        "figures",
+        [
+            drawing(
+                dots(rows, "AUC", (0.0, 1.02)),
+                "AUC of each classifier with its interval, beside real against real",
+            ),
+            drawing(
+                curves(roc, "false positive rate", "sensitivity", (0, 1)),
+                "ROC curves of the small network",
+            ),
+            drawing(
+                curves(recall, "recall", "precision", (0.5, 0.5)),
+                "Precision and recall of the small network",
+            ),
+        ],
+    )
+    shown = measured.published[max(measured.published)].activations
+    if shown:
+        yield f"<h3>What the small network looks at</h3>{activations(shown)}"
+
+
+def _features(report: Report) -> Iterator[str]:
+    yield paragraph(
+        "Which share of the features has another mean in the synthetic set? Each patient counts "
+        "once. Where nothing differs, 5 % do by chance before correction, and none after it."
+    )
+    for name, one in report["feature_tests"].items():
+        path = f"feature_tests.{name}"
+        yield table(
+            f"{name}: {one['features']} features",
+            ("test", "synthetic against real", "within real", "within synthetic"),
+            [
+                (
+                    safe(said),
+                    *(
+                        told(report, f"{path}.{test}.{side}")
+                        for side in ("between", "within_real", "within_synthetic")
+                    ),
+                )
+                for test, said in _TESTS.items()
+            ],
+        )
+
+
+def _distances(report: Report) -> Iterator[str]:
+    yield paragraph(
+        "Distances depend on the features and on the number of slices: compare them with their "
+        "baseline, never with those of another report."
+    )
+    for name, one in report["distances"].items():
+        rows = {said: f"distances.{name}.{measure}" for measure, said in _DISTANCES.items()}
+        yield numbers(report, f"{name}: {one['slices']} slices on either side", rows)
+    yield table(
+        "Variety",
+        ("measure", "synthetic", "real"),
+        [
+            (
+                "MS-SSIM of pairs: lower is more varied",
+                told(report, "diversity"),
+                told(report, "diversity.baseline"),
+            )
+        ],
+    )
+
+
+def _latent_table(report: Report) -> str:
+    sides = [side for side in ("real", "synthetic") if side in report["latent"]]
+    return table(
+        "Latents within [-1.5, 1.5]",
+        ("set", "units (0.866 of N(0, 1))", "slices with all units"),
+        [
+            (
+                side,
+                told(report, f"latent.{side}.inside"),
+                told(report, f"latent.{side}.wholly_inside"),
+            )
+            for side in sides
+        ],
+    )
+
+
+def _both(view: LatentView) -> dict[str, NDArray[np.float64]]:
+    sides = {"real": view.real, "synthetic": view.synthetic}
+    return {name: side.points for name, side in sides.items() if side is not None}
+
+
+def _method(report: Report) -> Iterator[str]:
+    about = report["medvae"]
+    yield paragraph(
+        f"medvae {about['version']}, canvas {about['canvas']}, seed {about['seed']}. Numbers in "
+        "brackets hold 95 % of what other patients of the same kind would give (a bootstrap over "
+        "patients). 'Real against real' is the same number between "
+        + (
+            "the real slices and those that were held out."
+            if "held-out" in report["sets"]
+            else "real slices of some patients and of others, the mean of random splits."
+        )
+    )
+    if about["model"] is None:
+        yield paragraph(
+            "No model was given: the latent space, copies in it and the features of its encoder "
+            "are left out."
+        )
+    else:
+        yield paragraph(f"The latent space is that of the model {about['model']}.")
+    yield paragraph(
+        f"Features were taken by: {', '.join(about['extractors'])}. Networks such as "
+        "EfficientNet, ResNet-152 and VGG-11 take part where their weights are given."
+    )
+    unused = report["sets"]["not_used"]
+    if unused:
+        yield paragraph(f"{unused} files or labels could not be used; the command names them.")

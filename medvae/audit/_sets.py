@@ -1,0 +1,147 @@
+"""The sets of an audit: their slices, with labels and patients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvae.errors import DecodeError, ReadError, UsageProblem
+from medvae.labels import attach_labels
+from medvae.readers import open_studies
+from medvae.records import Pixels, Slice, Study
+
+__all__ = ["Member", "SliceSet", "in_order", "read_studies"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A slice of a set.
+
+    Attributes:
+        native: the slice.
+        series: key of its series.
+        place: in the series, from 0.
+        groups: every patient in it.
+        sources: keys of the real slices that it says it was made of; the last is the one that it
+            is on. None where it says nothing.
+        scale: slope and intercept of its pixels, where its file has them in a comment.
+    """
+
+    native: Slice
+    series: str
+    place: int
+    groups: tuple[str, ...]
+    sources: tuple[str, ...] | None = None
+    scale: tuple[float, float] | None = None
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """A place among all slices that does not depend on how files were given."""
+        return (self.series, self.place, self.native.key)
+
+    def pixels(self, found: Pixels | DecodeError) -> Pixels | DecodeError:
+        """Give pixels as they were read the units of the file's comment."""
+        if self.scale is None or isinstance(found, DecodeError):
+            return found
+        slope, intercept = self.scale
+        values = (found.stored.astype(np.float64) * slope + intercept).astype(np.float32)
+        return replace(found, values=values)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceSet:
+    """One of the sets of an audit.
+
+    Attributes:
+        name: ``real``, ``synthetic`` or ``held-out``.
+        members: its slices, in an order that arguments do not change.
+        problems: files and labels that could not be used, a line each.
+        order: of an augmentation, what it was asked for; None of other slices.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    problems: tuple[str, ...] = ()
+    order: Mapping[str, Any] | None = None
+
+    @property
+    def patients(self) -> frozenset[str]:
+        """All patients in it."""
+        return frozenset(group for member in self.members for group in member.groups)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that are known, sorted."""
+        return tuple(sorted({m.native.modality for m in self.members if m.native.modality}))
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of what is labelled, sorted."""
+        findings = (finding for m in self.members for finding in m.native.labels or ())
+        return tuple(sorted({finding.category.name for finding in findings}))
+
+    @property
+    def labelled(self) -> bool:
+        """Whether somebody has said what is on any of its slices."""
+        return any(member.native.labels is not None for member in self.members)
+
+
+def read_studies(
+    name: str,
+    paths: Sequence[str | Path],
+    labels: Path | None = None,
+    *,
+    modality: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    may_lack_labels: bool = False,
+) -> SliceSet:
+    """Read the headers and labels of studies.
+
+    Args:
+        name: of the set, for messages.
+        paths: files and folders.
+        labels: of their slices.
+        modality: taken for files that do not say.
+        workers: how many processes read; those already running by default.
+        progress: is told how many files are done.
+        may_lack_labels: the labels need not belong to any of the slices.
+
+    Raises:
+        ReadError: none of the files can be read.
+        UsageProblem: labels belong to none of the slices.
+    """
+    scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
+    problems = [f"{file.path}: {file.reason}" for file in scan.files if file.outcome == "refused"]
+    studies = scan.studies
+    if not studies:
+        raise ReadError(
+            f"{', '.join(map(str, paths))}: the {name} set is empty: none of the files can be "
+            "read; see what 'medvae inspect' says"
+        )
+    if labels is not None:
+        attached = attach_labels(studies, labels)
+        problems += [f"{problem.where}: {problem.what}" for problem in attached.problems]
+        studies = attached.studies
+    found = SliceSet(name, in_order(_members(studies)), tuple(problems))
+    if labels is not None and not found.labelled and not may_lack_labels:
+        raise UsageProblem(f"{labels}: none of its labels belongs to a slice of the {name} set")
+    return found
+
+
+def _members(studies: Iterable[Study]) -> Iterator[Member]:
+    for study in studies:
+        for series in study.series:
+            for place, native in enumerate(series.slices):
+                yield Member(native, series.key, place, (native.group,))
+
+
+def in_order(members: Iterable[Member]) -> tuple[Member, ...]:
+    """Sort members in the order that arguments do not change."""
+    return tuple(sorted(members, key=lambda member: member.order))

@@ -1,0 +1,330 @@
+"""The verdict: the numbers of a report against stated bounds, in words, and what to change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Row", "Verdict", "at", "judge", "said"]
+
+Report = Mapping[str, Any]
+
+_MARKS = ("green", "amber", "red")
+_WIDE = 0.3
+"""An interval from there on says little."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a number should be.
+
+    Attributes:
+        path: where it is in the report; ``*`` stands for the extractor that gives the worst number.
+        name: of the row.
+        question: that it answers.
+        green, amber: bounds of these marks; beyond the latter is red.
+        slack: by how much the number may be worse than its baseline and still be green; None where
+            the bounds stay, whatever real slices give.
+        high_is_good: whether it should be above the bounds.
+        decisive: whether red here is red for the whole set.
+    """
+
+    path: str
+    name: str
+    question: str
+    green: float
+    amber: float
+    slack: float | None = None
+    high_is_good: bool = False
+    decisive: bool = False
+
+    def bounds(self, baseline: float | None) -> tuple[float, float]:
+        """Return the bounds: where real slices themselves do no better, nobody asks for more."""
+        if baseline is None or self.slack is None:
+            return self.green, self.amber
+        if self.high_is_good:
+            green = min(self.green, baseline - self.slack)
+            return green, min(self.amber, green)
+        green = max(self.green, baseline + self.slack)
+        return green, max(self.amber, green)
+
+    def mark(self, found: Mapping[str, float]) -> str:
+        """Mark an estimate: it is red where all of its interval is, amber where that is unsure."""
+        green, amber = self.bounds(found["baseline"])
+        value, best = found["value"], found["high" if self.high_is_good else "low"]
+        best = value if best is None else best
+        if self.high_is_good:
+            value, best, green, amber = -value, -best, -green, -amber
+        return _MARKS[int(value > green) + int(value > amber and best > amber)]
+
+
+_RULES = (
+    _Rule(
+        "lesion_survival",
+        "Lesion survival",
+        "Which share of the labelled findings still shows a lesion?",
+        0.95,
+        0.80,
+        high_is_good=True,
+        decisive=True,
+    ),
+    _Rule(
+        "copies",
+        "Copies",
+        "Which share of the slices is a copy of a real one that is not declared as its source?",
+        0.01,
+        0.05,
+        0.01,
+        decisive=True,
+    ),
+    _Rule(
+        "auc",
+        "Small network",
+        "Can a small network tell synthetic slices from real ones? 0.5 is guessing, 1 is always.",
+        0.60,
+        0.80,
+        0.10,
+    ),
+    _Rule(
+        "two_sample.features.*.auc",
+        "Stronger classifier",
+        "Can logistic regression on features tell them apart?",
+        0.70,
+        0.90,
+        0.10,
+    ),
+    _Rule(
+        "feature_tests.*.t_test_adjusted.between",
+        "Features that differ",
+        "Which share of the features has another mean, after correction for their number?",
+        0.05,
+        0.30,
+        0.05,
+    ),
+    _Rule(
+        "distances.*.precision",
+        "Precision",
+        "Which share of the synthetic slices lies where real ones do?",
+        0.90,
+        0.60,
+        0.10,
+        high_is_good=True,
+    ),
+    _Rule(
+        "distances.*.coverage",
+        "Coverage",
+        "Which share of the real slices has a synthetic one near it? Low where variety is missing.",
+        0.80,
+        0.40,
+        0.15,
+        high_is_good=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A number against its bounds.
+
+    Attributes:
+        path: where it is in the report.
+        name, question: what it is.
+        extractor: that gives the worst number; empty where there are none.
+        mark: ``green``, ``amber`` or ``red``; None where it could not be measured.
+        bounds: in words.
+        decisive: whether red here is red for the whole set.
+    """
+
+    path: str
+    name: str
+    extractor: str
+    question: str
+    mark: str | None
+    bounds: str
+    decisive: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the numbers come to.
+
+    Attributes:
+        mark: ``green``, ``amber`` or ``red``.
+        words: one paragraph.
+        rows: each number with its bounds.
+        advice: what to change, a sentence or two each.
+    """
+
+    mark: str
+    words: str
+    rows: tuple[Row, ...]
+    advice: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for the report."""
+        return {
+            "mark": self.mark,
+            "words": self.words,
+            "rows": [vars(row) for row in self.rows],
+            "advice": list(self.advice),
+        }
+
+
+def judge(report: Report, order: Mapping[str, Any] | None) -> Verdict:
+    """Judge a report.
+
+    Args:
+        report: its numbers.
+        order: what an augmentation was asked for; None of other slices.
+    """
+    rows = tuple(_row(rule, report) for rule in _RULES)
+    mark = _overall(rows)
+    words = " ".join(_sentences(report, rows, mark))
+    return Verdict(mark, words, rows, tuple(_advice(rows, order)))
+
+
+def at(report: Report, path: str) -> Any:
+    """Return what is at a path in a report; None where there is nothing."""
+    found: Any = report
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def said(number: Any) -> str:
+    """Say a number, or an estimate with its interval, as all tables do."""
+    if isinstance(number, Mapping):
+        value, low, high = (said(number[name]) for name in ("value", "low", "high"))
+        return value if number["low"] is None else f"{value} ({low} to {high})"
+    if number is None:
+        return "not measured"
+    if isinstance(number, int):
+        return str(number)
+    if number and (abs(number) < 0.001 or abs(number) >= 1e5):
+        return f"{number:.1e}"
+    return f"{number:.3f}" if abs(number) < 10 else f"{number:.1f}"
+
+
+def _row(rule: _Rule, report: Report) -> Row:
+    path, extractor = _worst(rule, report)
+    found = at(report, path)
+    measured = _is_measured(found)
+    baseline = found["baseline"] if measured else None
+    green, amber = rule.bounds(baseline)
+    least, most = ("from", "below") if rule.high_is_good else ("up to", "above")
+    bounds = f"green {least} {green:.2f}, red {most} {amber:.2f}"
+    mark = rule.mark(found) if measured else None
+    return Row(path, rule.name, extractor, rule.question, mark, bounds, rule.decisive)
+
+
+def _worst(rule: _Rule, report: Report) -> tuple[str, str]:
+    """Return the path of the number to judge, and the extractor that gives the worst one."""
+    before, star, _ = rule.path.partition(".*")
+    if not star:
+        return rule.path, ""
+    sign = 1 if rule.high_is_good else -1
+    named = []
+    for name in at(report, before) or ():
+        path = rule.path.replace("*", name)
+        found = at(report, path)
+        named.append((sign * found["value"] if _is_measured(found) else math.inf, path, name))
+    _, path, name = min(named, default=(0.0, rule.path, ""))
+    return path, name
+
+
+def _is_measured(found: Any) -> bool:
+    return isinstance(found, Mapping) and found["value"] is not None
+
+
+def _overall(rows: Sequence[Row]) -> str:
+    """Return the mark of the set: to look different is no harm in itself, a lost lesion is."""
+    if any(row.decisive and row.mark == "red" for row in rows):
+        return "red"
+    unknown = any(row.decisive and row.mark is None for row in rows)
+    poor = any(row.mark in ("amber", "red") for row in rows)
+    return "amber" if unknown or poor else "green"
+
+
+_FIRST = {
+    "green": "Nothing that was measured speaks against training with this set.",
+    "amber": "Look at this set before you train with it.",
+    "red": "Do not train with this set as it is.",
+}
+
+
+def _sentences(report: Report, rows: Sequence[Row], mark: str) -> Iterator[str]:
+    yield _FIRST[mark]
+    survival, copies, auc = (report[name] for name in ("lesion_survival", "copies", "auc"))
+    if survival is None or survival["value"] is None:
+        yield "Whether its findings still hold a lesion could not be measured."
+    else:
+        yield f"{_percent(survival)} of its labelled findings still show a lesion."
+    if copies is not None and copies["value"] is not None:
+        yield f"{_percent(copies)} of its slices copy a real one that they do not declare."
+    if auc is not None and auc["value"] is not None:
+        yield _apart(auc)
+    weak = [row.name.lower() for row in rows if row.mark == "red" and not row.decisive]
+    if weak:
+        yield f"Far from real slices: {', '.join(weak)}."
+
+
+def _apart(auc: Mapping[str, float]) -> str:
+    text = f"A small network tells synthetic from real slices with an AUC of {said(auc)}"
+    if auc["baseline"] is not None:
+        text += f"; it tells real slices from those of other patients with {said(auc['baseline'])}"
+    if auc["low"] is not None and auc["high"] - auc["low"] > _WIDE:
+        text += "; the interval is wide, because the patients are few"
+    return f"{text}."
+
+
+def _percent(estimate: Mapping[str, float]) -> str:
+    text = f"{100 * estimate['value']:.0f} %"
+    if estimate["low"] is None or not math.isfinite(estimate["low"]):
+        return text
+    return f"{text} ({100 * estimate['low']:.0f} to {100 * estimate['high']:.0f} %)"
+
+
+def _advice(rows: Sequence[Row], order: Mapping[str, Any] | None) -> Iterator[str]:
+    """Say what to change; each row that is not green has its remedy."""
+    weak = {row.name for row in rows if row.mark in ("amber", "red")}
+    render = str((order or {}).get("render", ""))
+    decoded = "decode" in render
+    if "Lesion survival" in weak:
+        yield (
+            "Findings were lost. Render with transplant or warp, which keep the real pixels of a "
+            "lesion, instead of decode."
+            if decoded
+            else "Findings were lost. Lower --strength, look at the lost ones below, and take them "
+            "out of the training set."
+        )
+    if "Copies" in weak:
+        yield (
+            "Some slices lie as near to a real one as copies do: look at the pairs below. If they "
+            "are copies, raise --strength or draw fewer of each source, and keep them on one side "
+            "of a split with the real slice."
+        )
+    if weak & {"Small network", "Stronger classifier", "Features that differ", "Precision"}:
+        yield (
+            "The slices look different. A decode is smoother than any scan: render with warp, "
+            "residual or transplant."
+            if decoded
+            else "The slices look different. Look at the activation maps for where; lower "
+            "--strength, or try another --render. If lesions survive, a detector may still gain: "
+            "train it with and without."
+        )
+    if "Coverage" in weak:
+        yield (
+            "Real slices have nothing synthetic near them. Draw from more patients or without "
+            "--only-positive, or raise --strength."
+        )
+    if order is None and "Lesion survival" in weak | _unmeasured(rows):
+        yield (
+            "The sources of these slices are not known. For slices of 'medvae augment' give its "
+            "folder, whose manifest names them; else give --synthetic-labels."
+        )
+
+
+def _unmeasured(rows: Sequence[Row]) -> set[str]:
+    return {row.name for row in rows if row.mark is None}

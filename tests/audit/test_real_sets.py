@@ -1,0 +1,177 @@
+"""Known answers on real gliomas: other patients, blurred slices, copies, lesions that are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from medvae.audit._copies import find_copies, outlines
+from medvae.audit._estimate import Pool
+from medvae.audit._extractors import PIXELS, extract
+from medvae.audit._feature_tests import feature_tests
+from medvae.audit._findings import FindingBook
+from medvae.audit._lesions import LabelReport, compare_labels
+from medvae.audit._two_sample import feature_two_sample, two_sample
+from medvae.intensity import model_image
+from medvae.labels import attach_labels
+from medvae.readers import open_studies, read_pixels
+from medvae.records import Labels, Pixels
+from medvae.render import Scene
+from phantoms import SHARED, needs_shared
+
+pytestmark = needs_shared
+
+FOLDER = SHARED / "lgg_flair"
+PATIENTS = 24
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class Real:
+    series: str
+    key: str
+    group: str
+    scene: Scene
+
+
+@pytest.fixture(scope="module")
+def slices() -> list[Real]:
+    folders = sorted((FOLDER / "images").iterdir())[:PATIENTS]
+    studies = attach_labels(open_studies(folders).studies, FOLDER / "coco.json").studies
+    found = []
+    for series in (series for study in studies for series in study.series):
+        for item, pixels in read_pixels(series.slices):
+            assert isinstance(pixels, Pixels)
+            _, canvas, intensity = model_image(item, pixels, SIZE)
+            labels = item.labels or Labels()
+            scene = Scene(pixels.values, None, labels, None, canvas, intensity)
+            found.append(Real(series.key, item.key, item.group, scene))
+    return found
+
+
+@pytest.fixture(scope="module")
+def halves(slices: list[Real]) -> tuple[list[Real], list[Real]]:
+    """The slices of half of the patients, and of the others."""
+    patients = np.random.default_rng(0).permutation(sorted({one.group for one in slices}))
+    here = {*patients[: PATIENTS // 2]}
+    return [s for s in slices if s.group in here], [s for s in slices if s.group not in here]
+
+
+def picture(one: Real) -> NDArray[np.float32]:
+    return one.scene.canvas.image(one.scene.intensity.to_model(one.scene.values))
+
+
+def pool(slices: list[Real], blur: float = 0, name: str = "") -> Pool:
+    pictures = np.stack([picture(one) for one in slices])
+    if blur:
+        pictures = ndimage.gaussian_filter(pictures, (0, blur, blur))
+    groups = tuple((one.group,) for one in slices)
+    return Pool(
+        (pictures * 255).round().astype(np.uint8), groups, tuple(name + s.key for s in slices)
+    )
+
+
+def wiped(scene: Scene) -> NDArray[np.float32]:
+    """The slice with the level and the noise of its surroundings where its lesions are."""
+    values, random = scene.values, np.random.default_rng(0)
+    rows, columns = np.indices(values.shape) + 0.5
+    for one in scene.labels:
+        x0, y0, x1, y1 = one.box
+        across, down = (2 * columns - x0 - x1) / (x1 - x0 + 4), (2 * rows - y0 - y1) / (y1 - y0 + 4)
+        edge = ndimage.gaussian_filter((np.hypot(across, down) <= 1).astype(np.float32), 1)
+        level = np.median(values[(edge > 0) & (edge < 0.1)])
+        values = values + edge * (level + random.normal(0, 4, values.shape) - values)
+    return values.astype(np.float32)
+
+
+def survival(
+    real: list[Real], synthetic: list[Real], change: Callable[[Scene], NDArray[np.float32]]
+) -> LabelReport:
+    books, pictures = (FindingBook(), FindingBook()), []
+    for one in real:
+        books[0].add(one.series, one.key, (one.group,), one.scene, picture(one))
+    for one in synthetic:
+        made = replace(one, scene=replace(one.scene, values=change(one.scene)))
+        books[1].add(one.series, f"s{one.key}", (one.group,), made.scene, picture(made))
+        pictures.append(made)
+    pools = pool(real), pool(pictures, name="s")
+    vectors = outlines(pools[0]), outlines(pools[1])
+    copies = find_copies({"pixels": vectors}, *pools, [None] * len(pictures), 0)
+    return compare_labels(*books, copies.spaces["pixels"], 0)
+
+
+def test_slices_of_other_patients_are_not_told_apart(
+    halves: tuple[list[Real], list[Real]],
+) -> None:
+    real, others = map(pool, halves)
+    features = extract(PIXELS, real), extract(PIXELS, others)
+    found = feature_two_sample("pixels", *features, real, others, 0)
+    print(found.auc)
+    assert found.auc.low < 0.5 < found.auc.high
+    nearest = find_copies(
+        {"pixels": (outlines(real), outlines(others))}, real, others, [None] * len(others), 0
+    )
+    assert nearest.share.value < 0.05
+
+
+def test_about_5_percent_of_the_features_differ_where_nothing_does(slices: list[Real]) -> None:
+    """On average: neighbouring pixels differ together, or not at all."""
+    whole = pool(slices)
+    features = extract(PIXELS, whole)
+    found = []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        here = {*random.permutation(sorted({one.group for one in slices}))[: PATIENTS // 2]}
+        rows = np.array([one.group in here for one in slices])
+        groups = [
+            [of for of, row in zip(whole.groups, rows == side, strict=True) if row]
+            for side in (True, False)
+        ]
+        found.append(feature_tests(features[rows], features[~rows], *groups, seed, splits=5))
+    for name in ("t_test", "mann_whitney"):
+        shares = [getattr(one, name).between.value for one in found]
+        print(name, np.round(shares, 3), np.mean(shares))
+        assert np.mean(shares) == pytest.approx(0.05, abs=0.025)
+
+
+def test_blurred_slices_are_told_apart(halves: tuple[list[Real], list[Real]]) -> None:
+    real, blurred = pool(halves[0][::2]), pool(halves[0][1::2], blur=3, name="s")
+    found = two_sample(real, blurred, SIZE, 0, splits=0)
+    print(found.auc)
+    assert found.auc.value > 0.95
+    slightly = pool(halves[1][::2], blur=1)
+    features = extract(PIXELS, real), extract(PIXELS, slightly)
+    assert feature_two_sample("pixels", *features, real, slightly, 0).auc.value > 0.95
+
+
+def test_real_slices_against_themselves_are_copies(
+    halves: tuple[list[Real], list[Real]],
+) -> None:
+    real, itself = pool(halves[0]), pool(halves[0], name="s")
+    vectors = outlines(real), outlines(itself)
+    found = find_copies({"pixels": vectors}, real, itself, [None] * len(itself), 0)
+    assert found.share.value == 1
+    assert found.share.baseline is not None
+    assert found.share.baseline < 0.05
+
+
+def test_lesions_of_other_patients_survive(halves: tuple[list[Real], list[Real]]) -> None:
+    found = survival(*halves, lambda scene: scene.values)
+    print(found.survival, found.judged)
+    assert found.survival is not None
+    assert found.survival.value > 0.85
+    assert found.survival.high == 1
+
+
+def test_lesions_that_are_wiped_out_do_not(halves: tuple[list[Real], list[Real]]) -> None:
+    """Nobody says of which slices they were made."""
+    found = survival(halves[0], halves[0], wiped)
+    print(found.survival, found.judged)
+    assert found.survival is not None
+    assert found.survival.value < 0.1
+    assert found.judged["nearest"] > found.judged["visibility"]

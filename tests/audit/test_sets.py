@@ -1,0 +1,69 @@
+"""The sets of an audit: what an augmentation wrote is read as it was made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medvae.audit._augmented import read_augmented
+from medvae.audit._canvases import decode
+from medvae.audit._sets import read_studies
+from medvae.augmentation import augment
+from medvae.errors import ReadError
+from medvae.manifest import Manifest
+
+
+@pytest.mark.parametrize(
+    ("written", "per"),
+    [("dicom", "slice"), ("nifti", "study"), ("nifti", "slice"), ("png", "slice")],
+)
+def test_slices_come_back_in_every_format(
+    studies: Path, run: Path, tmp_path: Path, written: str, per: str
+) -> None:
+    labels = studies / "coco.json"
+    choices = {"render": "warp", "strength": 0.0, "per": per, "formats": (written,), "workers": 2}
+    augment([studies], run, tmp_path / "out", labels=labels, **choices)
+    real = read_studies("real", [studies], labels)
+    made = read_augmented(tmp_path / "out", real)
+    pictures = [decode(one, 32, None, tmp_path / "room") for one in (real, made)]
+    rows = {m.native.key: row for row, m in enumerate(pictures[0].set.members)}
+    assert len(pictures[1]) == len(rows) == 16
+    for row, member in enumerate(pictures[1].set.members):
+        (source,) = set(member.sources or ())
+        own = pictures[0].set.members[rows[source]]
+        assert np.array_equal(pictures[1].pictures[row], pictures[0].pictures[rows[source]])
+        assert member.groups == own.groups
+        assert member.native.labels == own.native.labels
+        assert member.native.modality == "MR"
+    assert not list((tmp_path / "room").iterdir())
+
+
+def test_transplants_have_both_patients(studies: Path, augmented: Path) -> None:
+    real = read_studies("real", [studies], studies / "coco.json")
+    made = read_augmented(augmented, real)
+    assert len(made.members) == Manifest(augmented).kept
+    assert made.order is not None
+    assert made.order["render"] == "auto"
+    for member in made.members:
+        assert len(member.groups) == len(member.sources or ()) == 2
+        assert set(member.groups) <= real.patients
+        assert member.native.labels
+
+
+def test_an_augmentation_that_kept_nothing(studies: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text(
+        json.dumps({"outcome": "rejected", "reason": "field"}) + "\n"
+    )
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ReadError, match="the synthetic set is empty: no slice was kept"):
+        read_augmented(tmp_path, read_studies("real", [studies]))
+
+
+def test_a_file_that_is_gone(studies: Path, run: Path, tmp_path: Path) -> None:
+    augment([studies], run, tmp_path / "out", render="warp", strength=0.0, workers=2)
+    next((tmp_path / "out").rglob("*.png")).unlink()
+    with pytest.raises(ReadError, match="but the manifest says that it was written"):
+        read_augmented(tmp_path / "out", read_studies("real", [studies]))
