@@ -133,6 +133,10 @@ def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) ->
     gates, or it is drawn again and in the end rejected: manifest.jsonl in the folder
     says what became of each, preview.html shows some. The same command gives the same bytes.
 
+    With --per study whole series are made: those of STUDIES, warped as one, or series that are
+    free of findings, with a whole lesion through their slices. With --merge the labelled slices of
+    STUDIES are written as well, and the labels are of both, to train with.
+
     \b
     Examples:
       medvae augment mr/ --labels mr/coco.json --hosts healthy/ --model run --out synthetic

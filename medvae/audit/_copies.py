@@ -51,7 +51,8 @@ class Copies:
         spaces: neighbours by the name of the space: ``pixels``, and ``encoder`` with a model.
         copied: whether a slice is a copy, ``[M]``.
         declared: whether it is as near to a declared source, ``[M]``.
-        nearness: distance as a share of the limit, in the space where it is least, ``[M]``.
+        nearness: distance as a share of the limit, in the space where it is least, ``[M]``;
+            infinite for a slice on which there is nothing.
         nearest: the real slice there, ``[M]``.
     """
 
@@ -108,7 +109,9 @@ def find_copies(
     near = nearness < 1
     copied: NDArray[np.bool_] = np.any(near & ~np.stack(named), axis=0)
     declared: NDArray[np.bool_] = np.any(near, axis=0) & ~copied
-    strange = np.stack([space.stranger_distance < space.limit for space in found.values()]).any(0)
+    strange: NDArray[np.bool_] = np.any(
+        [space.stranger_distance < space.limit for space in found.values()], axis=0
+    )
     baseline = float(strange[here].mean()) if len(patients_in(real.groups)) > 1 else None
     least = nearness.argmin(0)
     each = np.arange(len(synthetic))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,9 +54,12 @@ class LabelReport:
         survival, contrast, contrast_low: over all categories, as in `CategoryLabels`.
         judged: how many findings were judged by the finding that their source has there
             (``declared``), by that of the nearest slice (``nearest``), and by what can be seen
-            (``visibility``), and how many fill their slice so that nobody can (``unjudged``).
+            (``visibility``). The others are ``unjudged``: there is too little around them, or even
+            real findings of their category do not stand out.
         categories: by name, sorted.
-        lost: keys of slices with a finding that is gone, worst first.
+        lost: keys of slices with a finding that is gone: those with least of the contrast that it
+            had first, and last those that nobody can see, among which there are as many as nobody
+            can see on real slices either.
         limits: of the gates, as real slices have them.
     """
 
@@ -181,11 +185,13 @@ def _real_survival(real: FindingBook, seed: int) -> Mapping[str | None, float]:
 
 
 def _lost(slices: Sequence[ShownSlice], judged: Sequence[Sequence[Judgement]]) -> list[str]:
-    """Return keys of slices with a finding that holds no lesion, that with least of it first."""
+    """Return keys of slices with a finding that holds no lesion, the surest first."""
     worst = {}
     for one, verdicts in zip(slices, judged, strict=True):
         gone = [
-            v.credit if v.contrast is None else v.contrast for v in verdicts if v.holds is False
+            math.inf if verdict.contrast is None else verdict.contrast
+            for verdict in verdicts
+            if verdict.holds is False
         ]
         if gone:
             worst[one.key] = min(gone)

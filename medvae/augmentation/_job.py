@@ -53,7 +53,8 @@ class Augmented:
     Attributes:
         out: its folder.
         render: what was used, and why where it was chosen.
-        draws, kept: how many there are.
+        draws, kept: how many lines the manifest has, and how many of them are of slices that were
+            written.
         rejected: how many for each reason.
         planned: how many draws the plan has, made or not.
         real: how many real slices were written beside them.
