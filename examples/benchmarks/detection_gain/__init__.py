@@ -1,0 +1,1 @@
+"""What synthetic slices are worth to a detector: it is trained with them and without."""

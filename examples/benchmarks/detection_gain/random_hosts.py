@@ -1,0 +1,126 @@
+"""Transplants into hosts that are drawn at random: what the latent space adds is missing here.
+
+All else is as `medvae augment` does it: tries, attempts, variation and gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medvae.bundle import Run
+from medvae.errors import UsageProblem
+from medvae.gates import Calibration, Candidate, Gates, Origin
+from medvae.intensity import Canvas, intensity_for
+from medvae.latent import LatentStatistics
+from medvae.networks import inference_copy
+from medvae.randomness import generator
+from medvae.records import Labels, Pixels, Slice
+from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant
+
+__all__ = ["RandomHosts"]
+
+_ATTEMPTS, _GENTLER, _TRIES = 4, 0.7, 12
+_READY = 256
+
+
+class RandomHosts:
+    """Sets lesions into slices at random.
+
+    Args:
+        run: whose gates judge.
+        sources: the labelled slices, those without findings among them.
+        hosts: more slices that are free of findings.
+    """
+
+    def __init__(self, run: Run, sources: Sequence[Slice], hosts: Sequence[Slice]) -> None:
+        self._run = run
+        self._model = inference_copy(run.model)
+        self._donors = [item for item in sources if item.labels]
+        self._hosts = [*(item for item in sources if not item.labels), *hosts]
+        groups = {item.group for item in self._hosts}
+        if any(groups <= {donor.group} for donor in self._donors):
+            raise UsageProblem("there is no slice of another patient that is free of findings")
+        self._ready = lru_cache(_READY)(self._scene)
+        self._gates = self._calibrated([*sources, *hosts])
+
+    def _scene(self, native: Slice) -> tuple[Pixels, Scene]:
+        pixels = native.pixels()
+        size = self._run.model.image_size
+        return pixels, Scene(
+            values=pixels.values,
+            padding=pixels.padding,
+            labels=native.labels or Labels(),
+            spacing=native.geometry.spacing,
+            canvas=Canvas.fit(native.shape, native.geometry, size),
+            intensity=intensity_for(native, pixels, self._run.intensity),
+            absolute=native.modality == "CT",
+        )
+
+    def _calibrated(self, slices: Sequence[Slice]) -> Gates:
+        """Calibrate the gates; slices of a series follow one another."""
+        calibration = Calibration()
+        for item in slices:
+            _, scene = self._scene(item)
+            # A folder of pictures is a series, and so is a file with several slices.
+            source = item.source
+            series = str(source.path.parent if source.format == "picture" else source.path)
+            calibration.add(source.series_uid or series, scene, _picture(scene, scene.values))
+        return calibration.gates(LatentStatistics.load(self._run.folder / "models"))
+
+    def draw(self, count: int, seed: int) -> Iterator[tuple[Slice, Pixels]]:
+        """Draw so often, donor by donor; yield the slices that are kept, with their pixels."""
+        for number in range(count):
+            donor = self._donors[number % len(self._donors)]
+            copy = number // len(self._donors)
+            strength = 1.0
+            for attempt in range(_ATTEMPTS):
+                made = self._attempt(donor, (seed, donor.key, copy, attempt), strength)
+                if made is not None:
+                    yield made
+                    break
+                strength *= _GENTLER
+
+    def _attempt(
+        self, donor: Slice, key: tuple[int | str, ...], strength: float
+    ) -> tuple[Slice, Pixels] | None:
+        """Set a lesion into the first host that takes it, and judge the slice."""
+        _, scene = self._ready(donor)
+        finding = int(_random(key, 0).integers(len(scene.labels)))
+        lesion = Lesion.on(scene, finding)
+        if isinstance(lesion, Refused):
+            return None
+        strangers = [host for host in self._hosts if host.group != donor.group]
+        for number in range(1, _TRIES + 1):
+            random = _random(key, number)
+            host = strangers[int(random.integers(len(strangers)))]
+            pixels, empty = self._ready(host)
+            rendered = transplant(lesion, Ground.of(empty), random, strength)
+            if isinstance(rendered, Refused):
+                continue
+            origin = Origin(scene, scene.labels.findings[finding])
+            if not self._passes(empty, rendered, origin):
+                return None
+            new = replace(pixels, values=rendered.values)
+            return replace(host, labels=rendered.labels), new
+        return None
+
+    @torch.inference_mode()
+    def _passes(self, host: Scene, rendered: Rendered, origin: Origin) -> bool:
+        picture = _picture(host, rendered.values)
+        mu, _ = self._model.encode(torch.from_numpy(picture)[None, None])
+        candidate = Candidate(host, rendered, picture, mu.flatten(1)[0].float(), origin)
+        return all(verdict.passed for verdict in self._gates.judge([candidate])[0])
+
+
+def _random(key: tuple[int | str, ...], number: int) -> np.random.Generator:
+    return generator(0, "random host", *key, number)
+
+
+def _picture(scene: Scene, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return scene.canvas.image(scene.intensity.to_model(values, scene.padding))
