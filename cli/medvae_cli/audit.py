@@ -89,8 +89,9 @@ def audit(ctx: click.Context, /, **options: Any) -> None:
 
     Can a network tell them apart? Do their findings still hold what was labelled? Are they copies
     of the patients they come from? report.html in the folder answers in words, tables and
-    pictures, report.json in numbers; each stands beside the same number of real slices against
-    real ones. Everything is split by patient. Exit code 1 says that a bound of --fail-if is broken.
+    pictures, report.json in numbers; beside each number stands what real slices of some patients
+    and of others give. Everything is split by patient. Exit code 1 says that a bound of --fail-if
+    is broken.
 
     \b
     Examples:

@@ -28,14 +28,14 @@ h2 { margin: 2.5rem 0 .5rem; padding-bottom: .3rem; border-bottom: 1px solid var
 h3 { margin: 1.5rem 0 .4rem; font-size: 1rem }
 p { max-width: 48rem; margin: .5rem 0 }
 a { color: inherit }
-.summary, .quiet, figcaption, caption { color: var(--quiet) }
+.summary, figcaption, caption { color: var(--quiet) }
 .verdict { margin: 1rem 0; padding: .8rem 1rem; border-left: .4rem solid var(--line);
   background: var(--card) }
 .verdict p { font-size: 1.05rem }
 .green { --mark: var(--green) } .amber { --mark: var(--amber) } .red { --mark: var(--red) }
 .verdict.green, .verdict.amber, .verdict.red { border-color: var(--mark) }
 strong.green, strong.amber, strong.red { color: var(--mark); white-space: nowrap }
-nav ul, .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-style: none }
+nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-style: none }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; margin: .8rem 0; font-size: .9rem;
   font-variant-numeric: tabular-nums }

@@ -17,6 +17,7 @@ from medvae.audit._lesions import CategoryLabels, LabelReport
 from medvae.audit._measure import Measured, Side
 from medvae.audit._page import Section, drawing, gallery, numbers, paragraph, table, told
 from medvae.audit._sights import activations, lost_findings, worst_copies
+from medvae.audit._two_sample import Separation
 from medvae.overlays import safe
 
 __all__ = ["opening", "sections", "summary"]
@@ -135,14 +136,14 @@ def _findings(report: Report, labels: LabelReport, real: Side, synthetic: Side) 
     yield paragraph(
         "A finding survives where its box still has the contrast, the visibility and the structure "
         "that the same finding keeps from one real slice to the next. Contrast is what is left of "
-        "that of the source: 1 is all of it."
+        "that of the source: 1 is all of it. Where no source is known, what can be seen at the "
+        "place is compared with real findings and with places where there is none."
     )
     judged = labels.judged
     yield paragraph(
-        f"Judged by the finding of the declared source: {judged.get('declared', 0)}; by that of "
-        f"the nearest real slice: {judged.get('nearest', 0)}; by what can be seen alone: "
-        f"{judged.get('visibility', 0)}; not at all, because they fill their slice: "
-        f"{judged.get('unjudged', 0)}."
+        f"Judged by the finding of the declared source: {judged['declared']}; by that of the "
+        f"nearest real slice: {judged['nearest']}; by what can be seen alone: "
+        f"{judged['visibility']}; not at all, because they fill their slice: {judged['unjudged']}."
     )
     rows = {"all": "labels"} | {
         name: f"labels.categories.{name}" for name in report["labels"]["categories"]
@@ -166,7 +167,14 @@ def _findings(report: Report, labels: LabelReport, real: Side, synthetic: Side) 
         yield lost_findings(real.canvases, synthetic.canvases, labels.lost)
     for name, category in labels.categories.items():
         if category.measures:
-            yield f"<h3>Boxes of {safe(name)}</h3>{_boxes(name, category)}"
+            path = f"labels.categories.{name}.boxes"
+            yield f"<h3>Boxes of {safe(name)}</h3>"
+            yield numbers(
+                report,
+                "Largest difference between the cumulative distributions: 0 is the same",
+                {measure: f"{path}.{measure}.difference" for measure in category.measures},
+            )
+            yield _boxes(name, category)
 
 
 def _boxes(name: str, category: CategoryLabels) -> str:
@@ -242,11 +250,19 @@ def _apart(report: Report, measured: Measured) -> Iterator[str]:
             for name, path in zip(found, paths, strict=True)
         ],
     )
+    yield _curves(published, found)
+    shown = measured.published[max(measured.published)].activations
+    if shown:
+        yield f"<h3>What the small network looks at</h3>{activations(shown)}"
+
+
+def _curves(published: Mapping[str, Separation], found: Mapping[str, Separation]) -> str:
+    """Draw the curves of the small network, and the areas of all classifiers."""
     areas = [(name, one.auc) for name, one in found.items()]
     rows = [Dot(name, e.value, e.low, e.high, e.baseline) for name, e in areas]
     roc = {name: (one.roc.x, one.roc.y) for name, one in published.items()}
     recall = {n: (one.precision_recall.x, one.precision_recall.y) for n, one in published.items()}
-    yield gallery(
+    return gallery(
         "figures",
         [
             drawing(
@@ -263,9 +279,6 @@ def _apart(report: Report, measured: Measured) -> Iterator[str]:
             ),
         ],
     )
-    shown = measured.published[max(measured.published)].activations
-    if shown:
-        yield f"<h3>What the small network looks at</h3>{activations(shown)}"
 
 
 def _features(report: Report) -> Iterator[str]:

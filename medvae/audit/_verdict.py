@@ -188,9 +188,12 @@ def judge(report: Report, order: Mapping[str, Any] | None) -> Verdict:
 def at(report: Report, path: str) -> Any:
     """Return what is at a path in a report; None where there is nothing."""
     found: Any = report
-    for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    while path and isinstance(found, Mapping):
+        # The name of a category may hold a point.
+        fitting = [name for name in found if f"{path}.".startswith(f"{name}.")]
+        name = max(fitting, key=len, default=path)
+        found, path = found.get(name), path[len(name) + 1 :]
+    return None if path else found
 
 
 def said(number: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medvae.audit._verdict import judge, said
+from medvae.audit._verdict import at, judge, said
 
 Estimate = dict[str, float | None]
 
@@ -134,3 +134,11 @@ def test_a_wide_interval_is_told() -> None:
 )
 def test_numbers_are_said_alike(number: Any, text: str) -> None:
     assert said(number) == text
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("a", {"b.c": {"d": 1}, "b": 2}), ("a.b.c.d", 1), ("a.b", 2), ("a.b.e", None), ("e.a", None)],
+)
+def test_names_may_hold_points(path: str, found: object) -> None:
+    assert at({"a": {"b.c": {"d": 1}, "b": 2}}, path) == found
