@@ -35,7 +35,6 @@ from torch import Tensor
 import medvae
 from medvae.bundle import Run, load_run
 from medvae.gates import Calibration, Candidate
-from medvae.intensity import model_image
 from medvae.labels import LabelledImage, attach_labels, write_coco
 from medvae.latent import Latents, LatentStatistics, make_sampler
 from medvae.networks import (
@@ -44,10 +43,11 @@ from medvae.networks import (
     GrayToColor,
     SliceVAE,
     VectorLatent,
+    fastest_dtype,
     inference_copy,
 )
 from medvae.randomness import generator
-from medvae.records import Labels, Pixels, Series, Slice
+from medvae.records import Pixels, Series, Slice
 from medvae.render import Rendered, Scene, make_render
 from medvae.writers import NewPixels, Synthesis, write_dicom
 
@@ -129,8 +129,7 @@ class Job:
     @cached_property
     def precision(self) -> torch.dtype:
         """What the networks compute in."""
-        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        return torch.bfloat16 if able else torch.float32
+        return fastest_dtype(torch.device("cpu"))
 
     @cached_property
     def network(self) -> SliceVAE:
@@ -267,21 +266,10 @@ class Stages:
     def _encode(self) -> None:
         run = self._job.run
         for native, pixels in zip(self._job.slices, self._pixels, strict=True):
-            image, canvas, intensity = model_image(
-                native, pixels, run.model.image_size, run.intensity
-            )
-            self.images.append(image)
-            self._scenes.append(
-                Scene(
-                    pixels.values,
-                    pixels.padding,
-                    native.labels or Labels(),
-                    native.geometry.spacing,
-                    canvas,
-                    intensity,
-                    native.modality == "CT",
-                )
-            )
+            scene = Scene.of(native, pixels, run.model.image_size, run.intensity)
+            unit = scene.intensity.to_model(scene.values, scene.padding)
+            self.images.append(scene.canvas.image(unit))
+            self._scenes.append(scene)
         for _ in ("of the slice", "of what becomes of it"):
             parts = [encoded(self._job.network, batch) for batch in batches(self.images)]
         self._mu, self._logvar = (torch.cat(part) for part in zip(*parts, strict=True))

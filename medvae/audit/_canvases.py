@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from medvae.audit._estimate import Pool
 from medvae.audit._sets import Member, SliceSet
 from medvae.errors import DecodeError, ReadError, WriteError
-from medvae.intensity import Canvas, intensity_for
+from medvae.intensity import Canvas
 from medvae.readers import read_pixels
-from medvae.records import Labels
 from medvae.render import Scene
 
 __all__ = ["Canvases", "decode"]
@@ -95,16 +94,7 @@ def decode(
         if isinstance(found, DecodeError):
             problems.append(str(found))
             continue
-        native = member.native
-        scene = Scene(
-            values=found.values,
-            padding=found.padding,
-            labels=native.labels or Labels(),
-            spacing=native.geometry.spacing,
-            canvas=Canvas.fit(native.shape, native.geometry, size),
-            intensity=intensity_for(native, found, spec),
-            absolute=native.modality == "CT",
-        )
+        scene = Scene.of(member.native, found, size, spec)
         unit = scene.canvas.image(scene.intensity.to_model(scene.values, scene.padding))
         pictures[len(members)] = (unit * 255).round()
         members.append(member)

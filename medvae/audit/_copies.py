@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medvae.audit._estimate import Estimate, Pool
 from medvae.audit._patients import patients_in, share
-from medvae.gates._copy import outline
+from medvae.gates import outline
 from medvae.latent import Latents, nearest
 
 __all__ = ["Copies", "Nearest", "find_copies", "outlines"]

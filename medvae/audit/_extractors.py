@@ -22,6 +22,7 @@ from medvae.networks import (
     ResNet152,
     SliceVAE,
     VectorLatent,
+    fastest_dtype,
     inference_copy,
 )
 
@@ -105,7 +106,7 @@ def encoder(
             latent both are the same.
     """
     device = torch.device(device)
-    fast = inference_copy(model, _fastest(device)).to(device)
+    fast = inference_copy(model, fastest_dtype(device)).to(device)
     side = model.latent_shape[-1] if len(model.latent_shape) == 3 else 0
 
     def compute(x: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ def _from_file(name: str, file: str, device: torch.device) -> Extractor:
     part = replace(_NETWORKS[name], pretrained=file)
     # Whole models alone are rewritten for inference; of this one nothing but the encoder is used.
     model = SliceVAE(GrayToColor(), part, VectorLatent(1, 1), ConvDecoder((1,) * 5), _IMAGENET_SIZE)
-    dtype = _fastest(device)
+    dtype = fastest_dtype(device)
     fast = inference_copy(model.eval(), dtype).encoder.to(device)
     mean, spread = (torch.tensor(of, device=device).view(1, 3, 1, 1) for of in _IMAGENET)
 
@@ -167,15 +168,6 @@ def _in_batches(
         filled = filled.to(device).contiguous(memory_format=torch.channels_last)
         parts.append(compute(filled)[: len(x)].flatten(1).float().cpu().numpy())
     return np.concatenate(parts)
-
-
-def _fastest(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the device computes in it, else float32."""
-    if device.type == "cpu":
-        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    else:
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if able else torch.float32
 
 
 def extract(

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.gates import Calibration, Limits
-from medvae.gates._patch import Patch
+from medvae.gates import Calibration, Limits, Patch
 from medvae.records import Box, Finding, Mask
 from medvae.render import Scene
 

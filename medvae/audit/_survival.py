@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from medvae.audit._copies import Nearest
 from medvae.audit._findings import FindingBook, Shown, ShownSlice
-from medvae.gates import Limits
-from medvae.gates._lesion import contrast_kept, similarity
+from medvae.gates import Limits, contrast_kept, similarity
 from medvae.records import Box
 
 __all__ = ["Judge", "Judgement", "Visible", "by_visibility", "rules"]

@@ -7,22 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from medvae.augmentation._plan import Draw
-from medvae.augmentation._scenes import Hosts, Seen, is_absolute
+from medvae.augmentation._scenes import Hosts, Seen
 from medvae.augmentation._sources import Located
 from medvae.augmentation._space import Space
 from medvae.augmentation._staged import Planted, Staged
-from medvae.errors import DecodeError, UsageProblem
+from medvae.errors import UsageProblem
 from medvae.latent import nearest
-from medvae.render import Lesion, Refused, transplant
+from medvae.render import NEAREST_HOSTS, Lesion, Refused, is_absolute, transplant_to_one
 
-__all__ = ["NEAREST", "Donors"]
-
-NEAREST = 8
-"""Hosts that a lesion may go to, those nearest to its slice in the latent space: drawn from all
-hosts instead, transplants taught a detector less."""
-
-_TRIES = 12
-"""Hosts, places and variations that a lesion is given before there is said to be no room."""
+__all__ = ["Donors"]
 
 
 class Donors:
@@ -46,7 +39,7 @@ class Donors:
             # A lesion of a CT cannot be brought to the level of an MR.
             alike = [item for item in hosts if is_absolute(item.native) == absolute]
             asking = [item for item in donors if is_absolute(item.native) == absolute]
-            found = nearest(space.of(asking), space.of(alike), NEAREST)
+            found = nearest(space.of(asking), space.of(alike), NEAREST_HOSTS)
             for donor, rows in zip(asking, found, strict=True):
                 self._hosts[donor] = [alike[row] for row in rows]
         self._ready = ready
@@ -72,16 +65,14 @@ class Donors:
         lesion = Lesion.on(donor.scene, finding)
         if isinstance(lesion, Refused):
             return lesion
-        refused = Refused("no host can be decoded")
-        for number in range(1, _TRIES + 1):
-            random = randoms(number)
-            host = hosts[int(random.integers(len(hosts)))]
-            try:
-                host_seen, ground = self._ready.ready(host)
-            except DecodeError:
-                continue
-            result = transplant(lesion, ground, random, strength)
-            if not isinstance(result, Refused):
-                return [Staged(draw, host, host_seen, result, Planted(donor, finding))]
-            refused = result
-        return refused
+        made = transplant_to_one(
+            lesion,
+            hosts,
+            lambda host: self._ready.ready(host)[1],
+            lambda number: randoms(number + 1),
+            strength,
+        )
+        if isinstance(made, Refused):
+            return made
+        host, rendered = made
+        return [Staged(draw, host, self._ready.seen(host), rendered, Planted(donor, finding))]

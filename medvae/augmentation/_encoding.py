@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from medvae.augmentation._network import BATCH, Network
-from medvae.augmentation._scenes import Seen, scene_of
+from medvae.augmentation._scenes import Seen
 from medvae.augmentation._sources import Located
 from medvae.augmentation._space import Space
 from medvae.errors import DecodeError
 from medvae.latent import Latents
 from medvae.readers import read_pixels
+from medvae.render import Scene
 
 __all__ = ["encode", "in_order"]
 
@@ -68,7 +69,7 @@ def encode(
             if isinstance(found, DecodeError):
                 problems.append(str(found))
                 continue
-            seen = scene_of(item.native, found, network.size, spec)
+            seen = Seen(found, Scene.of(item.native, found, network.size, spec))
             yield item, seen, seen.on_canvas(found.values)
 
     def posterior(

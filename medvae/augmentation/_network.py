@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medvae.networks import SliceVAE, inference_copy
+from medvae.networks import SliceVAE, fastest_dtype, inference_copy
 
 __all__ = ["BATCH", "Network"]
 
@@ -36,7 +36,7 @@ class Network:
         self.size = model.image_size
         self._device = device
         self.latent_shape = model.latent_shape
-        self._model = inference_copy(model, _fastest(device)).to(device)
+        self._model = inference_copy(model, fastest_dtype(device)).to(device)
 
     @torch.inference_mode()
     def encode(self, images: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
@@ -66,12 +66,3 @@ def _filled(batch: Tensor) -> Tensor:
     """Repeat the last of a batch until it has the one size."""
     missing = BATCH - len(batch)
     return torch.cat((batch, batch[-1:].expand(missing, *batch.shape[1:]))) if missing else batch
-
-
-def _fastest(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the device computes in it, else float32."""
-    if device.type == "cpu":
-        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    else:
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if able else torch.float32

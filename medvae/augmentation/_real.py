@@ -11,6 +11,7 @@ from medvae.augmentation._encoding import in_order
 from medvae.augmentation._pictures import Pictures
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._sources import Located, by_series
+from medvae.augmentation._training_set import frames
 from medvae.errors import DecodeError
 from medvae.labels import LabelledImage
 from medvae.records import Labels, Slice
@@ -63,9 +64,10 @@ class RealSlices:
         reason, files = pictures.write(series, pixels, place)
         if reason is not None:
             return f"real series {series.key}: {reason}", []
+        first = [names[0] for names in files]
         return None, [
-            LabelledImage(names[0], own.shape, own.labels or Labels(), own.group, own.key)
-            for own, names in zip(series.slices, files, strict=True)
+            LabelledImage(name, own.shape, own.labels or Labels(), own.group, own.key, frame)
+            for own, name, frame in zip(series.slices, first, frames(first), strict=True)
         ]
 
 

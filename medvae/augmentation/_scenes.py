@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.augmentation._sources import Located
-from medvae.intensity import Canvas, intensity_for
-from medvae.records import Labels, Pixels, Slice
+from medvae.records import Pixels
 from medvae.render import Ground, Scene
 
-__all__ = ["Hosts", "Seen", "is_absolute", "scene_of"]
+__all__ = ["Hosts", "Seen"]
 
 _KEPT_BYTES = 96 * 2**20
 """Hosts that are held ready: enough for the neighbours of a few series of donors."""
@@ -36,32 +35,6 @@ class Seen:
         """Show other values of the slice, ``[rows, columns]``, as the model sees them."""
         scene = self.scene
         return scene.canvas.image(scene.intensity.to_model(values, scene.padding))
-
-
-def is_absolute(native: Slice) -> bool:
-    """Say whether the units of a slice are absolute."""
-    return native.modality == "CT"
-
-
-def scene_of(native: Slice, pixels: Pixels, size: int, spec: str | None) -> Seen:
-    """Make a scene of a slice.
-
-    Args:
-        native: the slice.
-        pixels: of it.
-        size: of the model's canvas.
-        spec: the model's intensity map; None for that of the modality.
-    """
-    scene = Scene(
-        values=pixels.values,
-        padding=pixels.padding,
-        labels=native.labels or Labels(),
-        spacing=native.geometry.spacing,
-        canvas=Canvas.fit(native.shape, native.geometry, size),
-        intensity=intensity_for(native, pixels, spec),
-        absolute=is_absolute(native),
-    )
-    return Seen(pixels, scene)
 
 
 class Hosts:
@@ -115,7 +88,8 @@ class Hosts:
             return known
 
     def _decoded(self, host: Located) -> Seen:
-        return scene_of(host.native, host.native.pixels(), self._size, self._spec)
+        pixels = host.native.pixels()
+        return Seen(pixels, Scene.of(host.native, pixels, self._size, self._spec))
 
 
 def _bytes_of(seen: Seen) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from medvae.augmentation._judge import Judge
 from medvae.augmentation._network import Network
 from medvae.augmentation._plan import Batch, Draw
-from medvae.augmentation._scenes import Seen, scene_of
+from medvae.augmentation._scenes import Seen
 from medvae.augmentation._sources import Located
 from medvae.augmentation._space import Space
 from medvae.augmentation._staged import Planter, Staged
@@ -20,7 +20,7 @@ from medvae.errors import DecodeError
 from medvae.gates import Verdict
 from medvae.latent import Latents, Partner, Sampler
 from medvae.randomness import generator
-from medvae.render import Refused, Render, Rendered
+from medvae.render import Refused, Render, Rendered, Scene
 
 __all__ = ["Made", "Studio"]
 
@@ -127,7 +127,9 @@ class Studio:
                 except DecodeError:
                     lost[draw] = "cannot be decoded"
                     continue
-                seen[item] = scene_of(item.native, pixels, self._network.size, self._spec)
+                seen[item] = Seen(
+                    pixels, Scene.of(item.native, pixels, self._network.size, self._spec)
+                )
         return seen, lost
 
     def _attempt(

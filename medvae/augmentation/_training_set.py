@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from medvae.labels import (
 from medvae.manifest import Line
 from medvae.records import Labels
 
-__all__ = ["write_labels"]
+__all__ = ["frames", "write_labels"]
 
 
 def write_labels(
@@ -39,13 +40,27 @@ def write_labels(
             write_yolo(out / "yolo", images)
 
 
+def frames(files: Sequence[str]) -> list[int | None]:
+    """Return which slice of its file each one is, counted from 0; None where it is the only one.
+
+    Args:
+        files: of all slices; those of a volume stand in its order.
+    """
+    shared, before = Counter(files), Counter[str]()
+    found: list[int | None] = []
+    for file in files:
+        found.append(None if shared[file] == 1 else before[file])
+        before[file] += 1
+    return found
+
+
 def _images(lines: Iterable[Line]) -> Iterator[LabelledImage]:
-    for line in lines:
-        if line["outcome"] != "kept" or not line["labelled"]:
+    kept = [line for line in lines if line["outcome"] == "kept"]
+    for line, frame in zip(kept, frames([line["files"][0] for line in kept]), strict=True):
+        if not line["labelled"]:
             continue
         rows, columns = line["shape"]
         shape = (rows, columns)
         findings = tuple(finding_from_record(record, shape) for record in line["labels"])
-        yield LabelledImage(
-            line["files"][0], shape, Labels(findings), "+".join(line["groups"]), line["key"]
-        )
+        groups = "+".join(line["groups"])
+        yield LabelledImage(line["files"][0], shape, Labels(findings), groups, line["key"], frame)

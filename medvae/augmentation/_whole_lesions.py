@@ -8,16 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvae.augmentation._axis import Axis
-from medvae.augmentation._donors import NEAREST
 from medvae.augmentation._plan import Draw
-from medvae.augmentation._scenes import Hosts, Seen, is_absolute
+from medvae.augmentation._scenes import Hosts, Seen
 from medvae.augmentation._sources import Located, by_series
 from medvae.augmentation._space import Space
 from medvae.augmentation._staged import Planted, Staged
 from medvae.augmentation._traced import Traced, area
 from medvae.errors import DecodeError, UsageProblem
 from medvae.latent import nearest
-from medvae.render import Lesion, Refused, Rendered, transplant_volume
+from medvae.render import (
+    NEAREST_HOSTS,
+    Lesion,
+    Refused,
+    Rendered,
+    is_absolute,
+    transplant_volume,
+)
 
 __all__ = ["WholeLesions", "whole_series"]
 
@@ -196,7 +202,7 @@ def _neighbours(lesion: Traced, series: Sequence[Sequence[Located]], space: Spac
         (rows,) = nearest(asking, space.of([items[place] for place in room]), 1)
         found += [_Host(items, axis, donor, room[row]) for row in rows]
     best = space.of([host.items[host.neighbour] for host in found])
-    (order,) = nearest(asking, best, NEAREST)
+    (order,) = nearest(asking, best, NEAREST_HOSTS)
     return [found[row] for row in order]
 
 

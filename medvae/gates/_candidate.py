@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,8 +93,3 @@ class Verdict:
             return f"{self.gate}: {self.measure} is not a number"
         side = "low" if self.low is not None and self.value < self.low else "high"
         return f"{self.gate}: {self.measure} too {side}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the verdict for the manifest, where a value that is not finite is null."""
-        value = self.value if math.isfinite(self.value) else None
-        return {**asdict(self), "value": value, "passed": self.passed}

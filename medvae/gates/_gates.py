@@ -44,8 +44,8 @@ class Gates:
     def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Verdict, ...]]:
         """Judge candidates; what is said of one does not depend on the others.
 
-        A gate that does not apply says nothing: `lesion` where there is no finding or the labels
-        have failed, `field` where nothing was moved, `plausibility` where there is no latent.
+        A gate that does not apply says nothing: `lesion` where there is no finding or its box
+        cannot be right, `field` where nothing was moved, `plausibility` where there is no latent.
         Strength 0 asks for a copy: whoever grants it leaves out what the gate `copy` says.
         """
         if not candidates:
@@ -61,7 +61,7 @@ class Gates:
     def _of_pixels(self, candidate: Candidate) -> Iterator[Verdict]:
         labels = judge_labels(candidate, self.limits)
         yield from labels
-        if all(verdict.passed for verdict in labels):
+        if all(verdict.passed or verdict.measure == "area" for verdict in labels):
             yield from judge_lesions(candidate, self.limits)
         yield from judge_field(candidate, self.limits)
 

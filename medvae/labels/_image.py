@@ -19,6 +19,7 @@ class LabelledImage:
         labels: what is on it; empty: nothing.
         group: pseudonym of its patient.
         key: key of its slice.
+        frame: which slice of its file, where it is one of several.
     """
 
     file: str
@@ -26,8 +27,10 @@ class LabelledImage:
     labels: Labels
     group: str = ""
     key: str = ""
+    frame: int | None = None
 
-    def identity(self) -> dict[str, str]:
+    def identity(self) -> dict[str, str | int]:
         """Return the fields that say which patient and which slice it is."""
         fields = {"patient": self.group, "medvae_key": self.key}
-        return {field: value for field, value in fields.items() if value}
+        frame = {} if self.frame is None else {"frame": self.frame}
+        return {**{field: value for field, value in fields.items() if value}, **frame}

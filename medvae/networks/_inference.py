@@ -36,3 +36,12 @@ def inference_copy(model: SliceVAE, dtype: torch.dtype = torch.float32) -> Slice
     for part in (fast.stem, fast.encoder, fast.decoder):
         part.to(dtype)
     return fast
+
+
+def fastest_dtype(device: torch.device) -> torch.dtype:
+    """Return bfloat16 where the device computes in it, else float32."""
+    if device.type == "cpu":
+        able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if able else torch.float32

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from medvae.render._chain import RENDERS, make_render
-from medvae.render._contract import Render, Rendered, Scene
+from medvae.render._contract import Render, Rendered, Scene, is_absolute
 from medvae.render._ground import Ground
 from medvae.render._lesion import Lesion, Refused
 from medvae.render._trace import trace_lesions
-from medvae.render._transplant import transplant, transplant_volume
+from medvae.render._transplant import (
+    NEAREST_HOSTS,
+    transplant,
+    transplant_to_one,
+    transplant_volume,
+)
 
 __all__ = [
+    "NEAREST_HOSTS",
     "RENDERS",
     "Ground",
     "Lesion",
@@ -17,8 +23,10 @@ __all__ = [
     "Render",
     "Rendered",
     "Scene",
+    "is_absolute",
     "make_render",
     "trace_lesions",
     "transplant",
+    "transplant_to_one",
     "transplant_volume",
 ]

@@ -10,10 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medvae.intensity import Canvas, IntensityMap
-from medvae.records import Labels
+from medvae.intensity import Canvas, IntensityMap, intensity_for
+from medvae.records import Labels, Pixels, Slice
 
-__all__ = ["Render", "Rendered", "Scene"]
+__all__ = ["Render", "Rendered", "Scene", "is_absolute"]
+
+
+def is_absolute(native: Slice) -> bool:
+    """Say whether the units of a slice are absolute."""
+    return native.modality == "CT"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,26 @@ class Scene:
     canvas: Canvas
     intensity: IntensityMap
     absolute: bool = False
+
+    @classmethod
+    def of(cls, native: Slice, pixels: Pixels, size: int, spec: str | None) -> Scene:
+        """Show a slice as the model's canvas has it.
+
+        Args:
+            native: the slice.
+            pixels: of it.
+            size: of the canvas.
+            spec: the model's intensity map; None for that of the modality.
+        """
+        return cls(
+            values=pixels.values,
+            padding=pixels.padding,
+            labels=native.labels or Labels(),
+            spacing=native.geometry.spacing,
+            canvas=Canvas.fit(native.shape, native.geometry, size),
+            intensity=intensity_for(native, pixels, spec),
+            absolute=is_absolute(native),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.errors import DecodeError
 from medvae.records import Labels
 from medvae.render._contract import Rendered
 from medvae.render._ground import Ground, Levels
@@ -16,7 +18,17 @@ from medvae.render._move import Move
 from medvae.render._site import Site, objection, share_in_tissue
 from medvae.render._variation import Variation
 
-__all__ = ["transplant", "transplant_volume"]
+__all__ = ["NEAREST_HOSTS", "transplant", "transplant_to_one", "transplant_volume"]
+
+H = TypeVar("H")
+
+NEAREST_HOSTS = 8
+"""Hosts that a lesion may go to, those nearest to its slice in the latent space: drawn from all
+hosts instead, transplants taught a detector less."""
+
+_TRIES = 12
+"""Hosts, places and variations that a lesion is given before there is said to be no room."""
+
 
 _LOCAL_SHARE = 0.35
 _LEAST_LEVEL = 0.05
@@ -44,6 +56,39 @@ def transplant(
     """
     result = _set_in(lesion, {0: (host, lesion.position)}, Variation.draw(random, strength))
     return result if isinstance(result, Refused) else result[0]
+
+
+def transplant_to_one(
+    lesion: Lesion,
+    hosts: Sequence[H],
+    ground: Callable[[H], Ground],
+    randoms: Callable[[int], np.random.Generator],
+    strength: float,
+) -> tuple[H, Rendered] | Refused:
+    """Set a lesion into one of several slices, in a few tries of host, place and variation.
+
+    Args:
+        lesion: of the donor.
+        hosts: one at least.
+        ground: makes a host ready; one that cannot be decoded is passed over.
+        randoms: where the variation of each try, from 0, comes from.
+        strength: of the variation.
+
+    Returns:
+        the host and what it became; or why the lesion did not fit at last.
+    """
+    refused = Refused("no host can be decoded")
+    for number in range(_TRIES):
+        random = randoms(number)
+        host = hosts[int(random.integers(len(hosts)))]
+        try:
+            result = transplant(lesion, ground(host), random, strength)
+        except DecodeError:
+            continue
+        if not isinstance(result, Refused):
+            return host, result
+        refused = result
+    return refused
 
 
 def transplant_volume(

@@ -11,7 +11,7 @@ import numpy as np
 
 from medvae.randomness import generator
 from medvae.records import Category
-from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant
+from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
 from medvae.transforms._bank_build import build_bank
 from medvae.transforms._bank_files import Contents, Stored, read_bank
 from medvae.transforms._model import SliceModel
@@ -19,9 +19,6 @@ from medvae.transforms._model import SliceModel
 __all__ = ["Transplant", "TransplantBank"]
 
 T = TypeVar("T")
-
-_TRIES = 12
-"""Hosts, places and variations that a lesion is given before there is said to be no room."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,14 +138,18 @@ class TransplantBank:
         lesion = Lesion.on(contents.scene(donor.place), _one_of(donor.findings, random))
         if isinstance(lesion, Refused):
             return None
-        for number in range(_TRIES):
-            random = generator(seed, "host", number)
-            host = _one_of(donor.hosts, random)
-            scene = contents.scene(host)
-            made = transplant(lesion, Ground.of(scene), random, strength)
-            if not isinstance(made, Refused):
-                return Transplant(contents.slices[donor.place], contents.slices[host], scene, made)
-        return None
+        made = transplant_to_one(
+            lesion,
+            donor.hosts,
+            lambda host: Ground.of(contents.scene(host)),
+            lambda number: generator(seed, "host", number),
+            strength,
+        )
+        if isinstance(made, Refused):
+            return None
+        host, rendered = made
+        slices = contents.slices
+        return Transplant(slices[donor.place], slices[host], contents.scene(host), rendered)
 
 
 def _one_of(items: Sequence[T], random: np.random.Generator) -> T:

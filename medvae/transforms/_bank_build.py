@@ -12,16 +12,12 @@ from medvae.labels import attach_labels
 from medvae.latent import Latents, nearest
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Labels, Pixels, Slice, Study
-from medvae.render import Lesion, Refused, Scene
+from medvae.render import NEAREST_HOSTS, Lesion, Refused, Scene, is_absolute
 from medvae.split import read_held_out
 from medvae.transforms._bank_files import Donor, Stored, write_index, write_pixels
 from medvae.transforms._model import SliceModel
 
 __all__ = ["build_bank"]
-
-_NEAREST = 8
-"""Hosts that a lesion may go to, those nearest to its slice in the latent space: drawn from all
-hosts instead, transplants taught a detector less."""
 
 
 def build_bank(
@@ -101,7 +97,7 @@ class _Found:
         """Refuse what must not be mixed."""
         every = [*self.donors, *self.hosts]
         model.run.check_modalities(every)
-        if len({native.modality == "CT" for native in every}) > 1:
+        if len({is_absolute(native) for native in every}) > 1:
             raise UsageProblem(
                 "donors and hosts must all be CT, or none of them: their units differ"
             )
@@ -148,7 +144,7 @@ class _Places:
         free = [place for place, one in enumerate(self.stored) if not one.labels]
         if not givers:
             raise UsageProblem("none of the findings can be transplanted: all are too small or cut")
-        found = nearest(self.latents.take(givers), self.latents.take(free), _NEAREST)
+        found = nearest(self.latents.take(givers), self.latents.take(free), NEAREST_HOSTS)
         donors = [
             Donor(place, self.lesions[place], tuple(free[row] for row in rows))
             for place, rows in zip(givers, found, strict=True)

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from medvae.bundle import Run, find_bundle, load_run
 from medvae.errors import UsageProblem
-from medvae.intensity import Canvas, intensity_for
 from medvae.latent import Latents
 from medvae.networks import inference_copy
-from medvae.records import Labels, Pixels, Slice
+from medvae.records import Pixels, Slice
 from medvae.render import Scene
 
 __all__ = ["SliceModel"]
@@ -68,15 +67,7 @@ class SliceModel:
             UsageProblem: the model was trained on other modalities.
         """
         self.run.check_modalities([native])
-        return Scene(
-            values=pixels.values,
-            padding=pixels.padding,
-            labels=native.labels or Labels(),
-            spacing=native.geometry.spacing,
-            canvas=Canvas.fit(native.shape, native.geometry, self.run.model.image_size),
-            intensity=intensity_for(native, pixels, self.run.intensity),
-            absolute=native.modality == "CT",
-        )
+        return Scene.of(native, pixels, self.run.model.image_size, self.run.intensity)
 
     @torch.inference_mode()
     def latents(self, native: Slice, scene: Scene) -> Latents:

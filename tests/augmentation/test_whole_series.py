@@ -259,3 +259,37 @@ def test_same_bytes_whatever_the_workers_and_the_order(
         trees.append(tree(out))
     assert trees[0] == trees[1]
     assert kept(lines_of(tmp_path / "1"))
+
+
+@pytest.mark.parametrize("render", ["transplant", "warp"])
+def test_labels_of_volumes_name_the_slice(
+    volumes: Path, volume_run: Path, tmp_path: Path, render: str
+) -> None:
+    document = json.loads((volumes / "coco.json").read_text())
+    unlabelled = ("v0/01.dcm", "v0/10.dcm")
+    document["images"] = [i for i in document["images"] if i["file_name"] not in unlabelled]
+    some = tmp_path / "some.json"
+    some.write_text(json.dumps(document))
+    out = tmp_path / "out"
+    choices = {"formats": ("nifti", "png"), "label_formats": ("coco", "monai"), "render": render}
+    own = kept(made(volumes, volume_run, out, labels=some, per="study", **choices))
+    expected = [
+        [
+            [record["box"] for record in line["labels"]] if line["labelled"] else None
+            for line in lines
+        ]
+        for lines in own
+    ]
+    for file in ("coco.json", "datalist.json"):
+        found = []
+        for lines in own:
+            studies = open_studies([out / lines[0]["files"][0]], modality="MR").studies
+            labelled = attach_labels(studies, out / file)
+            (series,) = (one for study in labelled.studies for one in study.series)
+            found.append(
+                [
+                    None if native.labels is None else native.labels.boxes.tolist()
+                    for native in series.slices
+                ]
+            )
+        assert found == expected

@@ -28,8 +28,7 @@ from drawn_heads import (
 )
 from scipy import ndimage
 
-from medvae.gates import Calibration, Candidate, Limits, Origin, Verdict
-from medvae.gates._patch import Patch
+from medvae.gates import Calibration, Candidate, Limits, Origin, Patch
 from medvae.records import Finding, Labels
 
 SEEDS = range(4)
@@ -331,14 +330,9 @@ class TestGates:
         assert together[::-1] == judge(many[::-1])
         assert judge([]) == []
 
-    def test_the_record_is_json_and_can_be_read_back(self) -> None:
+    def test_the_limits_are_json_and_can_be_read_back(self) -> None:
         limits = gates().limits
         assert Limits(**json.loads(json.dumps(asdict(limits)))) == limits
-        (verdicts,) = gates().judge([warped(head(0)[5])])
-        for verdict in verdicts:
-            said = json.loads(json.dumps(verdict.as_json(), allow_nan=False))
-            assert said.pop("passed") is verdict.passed
-            assert Verdict(**said) == verdict
 
     @pytest.mark.parametrize("index", [0, 5])
     def test_a_pixel_that_is_no_number_is_rejected(self, index: int) -> None:
@@ -347,5 +341,3 @@ class TestGates:
         values[10, 20] = math.nan
         judged = candidate(scene, values)
         assert "copy: distance is not a number" in reasons(judged)
-        (verdicts,) = gates().judge([judged])
-        json.dumps([verdict.as_json() for verdict in verdicts], allow_nan=False)

@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from medvae.bundle import Run
 from medvae.errors import UsageProblem
 from medvae.gates import Calibration, Candidate, Gates, Origin
-from medvae.intensity import Canvas, intensity_for
 from medvae.latent import LatentStatistics
 from medvae.networks import inference_copy
 from medvae.randomness import generator
-from medvae.records import Labels, Pixels, Slice
-from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant
+from medvae.records import Pixels, Slice
+from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
 
 __all__ = ["RandomHosts"]
 
-_ATTEMPTS, _GENTLER, _TRIES = 4, 0.7, 12
+_ATTEMPTS, _GENTLER = 4, 0.7
 _READY = 256
 
 
@@ -52,15 +51,7 @@ class RandomHosts:
     def _scene(self, native: Slice) -> tuple[Pixels, Scene]:
         pixels = native.pixels()
         size = self._run.model.image_size
-        return pixels, Scene(
-            values=pixels.values,
-            padding=pixels.padding,
-            labels=native.labels or Labels(),
-            spacing=native.geometry.spacing,
-            canvas=Canvas.fit(native.shape, native.geometry, size),
-            intensity=intensity_for(native, pixels, self._run.intensity),
-            absolute=native.modality == "CT",
-        )
+        return pixels, Scene.of(native, pixels, size, self._run.intensity)
 
     def _calibrated(self, slices: Sequence[Slice]) -> Gates:
         """Calibrate the gates; slices of a series follow one another."""
@@ -96,19 +87,20 @@ class RandomHosts:
         if isinstance(lesion, Refused):
             return None
         strangers = [host for host in self._hosts if host.group != donor.group]
-        for number in range(1, _TRIES + 1):
-            random = _random(key, number)
-            host = strangers[int(random.integers(len(strangers)))]
-            pixels, empty = self._ready(host)
-            rendered = transplant(lesion, Ground.of(empty), random, strength)
-            if isinstance(rendered, Refused):
-                continue
-            origin = Origin(scene, scene.labels.findings[finding])
-            if not self._passes(empty, rendered, origin):
-                return None
-            new = replace(pixels, values=rendered.values)
-            return replace(host, labels=rendered.labels), new
-        return None
+        made = transplant_to_one(
+            lesion,
+            strangers,
+            lambda host: Ground.of(self._ready(host)[1]),
+            lambda number: _random(key, number + 1),
+            strength,
+        )
+        if isinstance(made, Refused):
+            return None
+        host, rendered = made
+        pixels, empty = self._ready(host)
+        if not self._passes(empty, rendered, Origin(scene, scene.labels.findings[finding])):
+            return None
+        return replace(host, labels=rendered.labels), replace(pixels, values=rendered.values)
 
     @torch.inference_mode()
     def _passes(self, host: Scene, rendered: Rendered, origin: Origin) -> bool:
