@@ -55,9 +55,9 @@ WHOLE_AIM, NETWORK_AIM = 0.8, 30
 CORES = 2
 BATCH = 16
 STRENGTH = 1.0
-READING, ENCODING, DECODING, WARP = "reading", "encoding", "drawing and decoding", "warp"
+READING, NETWORK, WARP = "reading", "encoding, drawing and decoding", "warp"
 GATES, WRITING = "gates", "writing"
-STAGES = (READING, ENCODING, DECODING, WARP, GATES, WRITING)
+STAGES = (READING, NETWORK, WARP, GATES, WRITING)
 
 
 def main() -> None:
@@ -246,8 +246,7 @@ class Stages:
         """Do a stage for all slices in one thread; return how long it took."""
         stage = {
             READING: self._read,
-            ENCODING: self._encode,
-            DECODING: self._decode,
+            NETWORK: self._network,
             WARP: self._warp,
             GATES: self._judge,
             WRITING: self._write,
@@ -262,6 +261,10 @@ class Stages:
         medvae.open_studies([native.source.path for native in slices])
         for _ in ("for the latent", "for the draw"):
             self._pixels = [native.pixels() for native in slices]
+
+    def _network(self) -> None:
+        self._encode()
+        self._decode()
 
     def _encode(self) -> None:
         run = self._job.run
