@@ -1,4 +1,4 @@
-"""The wheel installs the library and its command, and nothing else."""
+"""The wheel installs the library and its command with all they need, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ def test_it_holds_two_packages(tmp_path: Path) -> None:
     assert {name.split("/")[0] for name in names} == {"medvae", "medvae_cli", about}
     assert about.startswith("monai_medvae-")
     assert "medvae/py.typed" in names
-    assert "medvae/bundles/slice_vae/configs/train.json" in names
+    for folder, inside in (("bundles", "medvae/bundles"), ("medvae/sample", "medvae/sample")):
+        kept = {path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*.*")}
+        assert kept
+        assert {f"{inside}/{path.as_posix()}" for path in kept} <= set(names)
     assert f"{about}/licenses/LICENSE" in names
     assert "medvae = medvae_cli.main:main" in entries

@@ -9,6 +9,7 @@ import click
 from medvae.errors import MedvaeError, UsageProblem
 from medvae_cli.audit import audit
 from medvae_cli.augment import augment
+from medvae_cli.demo import demo
 from medvae_cli.denoise import denoise
 from medvae_cli.inspect import inspect
 from medvae_cli.latent import latent
@@ -58,7 +59,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (inspect, train, augment, audit, latent, denoise):
+for command in (demo, inspect, train, augment, audit, latent, denoise):
     cli.add_command(command)
 
 

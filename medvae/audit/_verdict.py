@@ -64,7 +64,7 @@ _RULES = (
     _Rule(
         "lesion_survival",
         "Lesion survival",
-        "Which share of the labelled findings still shows a lesion?",
+        "Which share of the labelled findings is still there?",
         0.95,
         0.80,
         high_is_good=True,
@@ -263,7 +263,7 @@ def _sentences(report: Report, rows: Sequence[Row], mark: str) -> Iterator[str]:
     if survival is None or survival["value"] is None:
         yield "Whether its findings still hold a lesion could not be measured."
     else:
-        yield f"{_percent(survival)} of its labelled findings still show a lesion."
+        yield f"{_percent(survival)} of its labelled findings are still there."
     if copies is not None and copies["value"] is not None:
         yield f"{_percent(copies)} of its slices copy a real one that they do not declare."
     if auc is not None and auc["value"] is not None:

@@ -15,7 +15,7 @@ from medvae.render import Ground, Scene
 
 __all__ = ["Hosts", "Seen"]
 
-_KEPT_BYTES = 96 * 2**20
+_KEPT_BYTES = 48 * 2**20
 """Hosts that are held ready: enough for the neighbours of a few series of donors."""
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Crowd"]
 
-_AT_A_TIME = 4_000_000
-"""Numbers that are held at a time: 32 MB, of which there are a few."""
+_AT_A_TIME = 1_000_000
+"""Numbers that are held at a time: 8 MB, of which there are a few."""
 
 
 class Crowd:

@@ -11,8 +11,8 @@ from medvae.latent._latents import Latents
 
 __all__ = ["nearest"]
 
-_AT_A_TIME = 4_000_000
-"""Float64 values that are held at a time: 32 MB, of which there are a few."""
+_AT_A_TIME = 1_000_000
+"""Float64 values that are held at a time: 8 MB, of which there are a few."""
 
 
 def nearest(

@@ -43,7 +43,7 @@ def test_a_set_like_the_real_one_is_green() -> None:
     assert verdict.mark == "green"
     assert {row.mark for row in verdict.rows} == {"green"}
     assert not verdict.advice
-    assert "98 % (96 to 100 %) of its labelled findings still show a lesion" in verdict.words
+    assert "98 % (96 to 100 %) of its labelled findings are still there" in verdict.words
 
 
 @pytest.mark.parametrize(

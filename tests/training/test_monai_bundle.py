@@ -76,7 +76,7 @@ def workflow(folder: Path, *names: str, kind: str, **override: object) -> Config
 
 
 def test_metadata(run: Path) -> None:
-    for folder in (find_bundle("slice_vae"), run):
+    for folder in (find_bundle("slice_vae"), find_bundle("cardiac_mr_vae"), run):
         metadata = json.loads((folder / "configs" / "metadata.json").read_text())
         validate(metadata, METADATA)
         assert metadata["version"] in metadata["changelog"]

@@ -1,0 +1,64 @@
+"""``medvae demo``: all of it once, on the sample that comes with the package."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from medvae_cli.printing import printable
+from medvae_cli.progress import progress_bars
+
+if TYPE_CHECKING:
+    from medvae.demo import Demo
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option(
+    "--out",
+    default="medvae-demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the results: empty, or not there yet.",
+)
+@click.option(
+    "--model",
+    default="cardiac_mr_vae",
+    show_default=True,
+    metavar="RUN",
+    help="What 'medvae train' wrote, or the bundle that ships.",
+)
+@click.option("--open", "show", is_flag=True, help="Show the page in a browser.")
+def demo(out: Path, model: str, show: bool) -> None:
+    """Inspect, augment and audit a sample of cardiac MR, and show on a page what happened.
+
+    The sample and a model of such slices come with the package: nothing is downloaded. It takes
+    about a minute.
+
+    \b
+    Examples:
+      medvae demo
+      medvae demo --out look --open
+    """
+    import medvae.demo
+
+    with progress_bars() as progress:
+        shown = medvae.demo.demo(out, model=model, progress=progress)
+    for line in _lines(shown):
+        click.echo(printable(line))
+    if show:
+        webbrowser.open(shown.page.absolute().as_uri())
+
+
+def _lines(shown: Demo) -> Iterator[str]:
+    """Say it in words, for a person."""
+    totals = shown.inspection.totals
+    yield f"read: {totals['slices']} slices of {totals['patients']} patients"
+    yield f"augmented: {shown.augmented.kept} of {shown.augmented.draws} draws kept"
+    yield f"audited: {shown.audited.verdict.words}"
+    yield f"look at {shown.page}"

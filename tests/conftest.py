@@ -1,0 +1,19 @@
+"""What tests in several folders share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of the sample, good enough for its warps to pass the gates."""
+    from medvae.demo import SAMPLE
+    from medvae.training import train
+
+    out = tmp_path_factory.mktemp("sample") / "run"
+    settings = {"image_size": 32, "epochs": 10, "batch_size": 6, "amp": False}
+    train([SAMPLE], "slice_vae", out, variant="plain", settings=settings)
+    return out
