@@ -78,7 +78,8 @@ def latent_view(
     """
     count = min(components, len(real) - 1, real.shape[1])
     pca = PCA(count, svd_solver="covariance_eigh" if len(real) > real.shape[1] else "full")
-    pca.fit(real.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # Of latents that do not vary, nothing explains anything.
+        pca.fit(real.astype(np.float64))
     # A direction and its opposite are equally right: fixed, so that equal latents look the same.
     largest = np.abs(pca.components_).argmax(1)
     pca.components_ *= np.sign(pca.components_[np.arange(count), largest])[:, None]
@@ -89,7 +90,7 @@ def latent_view(
     return LatentView(
         real=_occupancy(real, pca, edges),
         synthetic=None if synthetic is None else _occupancy(synthetic, pca, edges),
-        explained=pca.explained_variance_ratio_,
+        explained=np.nan_to_num(pca.explained_variance_ratio_),
         edges=edges,
         normal=np.diff(ndtr(edges)) / np.diff(edges),
         steps=tuple(steps),

@@ -58,3 +58,10 @@ def test_the_same_latents_look_the_same() -> None:
     few = latent_view(REAL[:4])
     assert few.real.points.shape == (4, 3)
     assert few.traversals.shape == (3, 7, 6)
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_latents_that_do_not_vary(count: int) -> None:
+    view = latent_view(np.ones((count, 6), np.float32))
+    assert view.explained.tolist() == [0.0] * min(6, count - 1)
+    assert view.traversals == pytest.approx(np.ones_like(view.traversals))
