@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import medvae
-from medvae.intensity import model_image, percentile, window
+from medvae.errors import DecodeError
+from medvae.intensity import percentile, window
 from medvae.labels import attach_labels
 from medvae.randomness import generator
 from medvae.records import Category, Finding, Labels, Slice
 from medvae.render._contract import Rendered, Scene
 from medvae.render._ground import Ground
 from medvae.render._lesion import Lesion, Refused
-from medvae.render._transplant import transplant
+from medvae.render._transplant import transplant, transplant_to_one
 from phantoms import SHARED, needs_shared
 
 SHAPES = [(128, 128), (256, 256), (300, 200), (160, 256)]
@@ -371,6 +372,34 @@ class TestWhereItMayLie:
             graft(body(Spot()), body(absolute=True, level=50))
 
 
+class TestOneOfSeveralHosts:
+    def test_those_that_cannot_be_decoded_are_passed_over(self) -> None:
+        hosts = {"good": Ground.of(body(seed=2)), "bad": None}
+
+        def ground(name: str) -> Ground:
+            found = hosts[name]
+            if found is None:
+                raise DecodeError("truncated")
+            return found
+
+        lesion = lesion_of(body(Spot(), seed=1))
+        made = {
+            seed: transplant_to_one(
+                lesion, sorted(hosts), ground, lambda n, seed=seed: generator(seed, n), 1.0
+            )
+            for seed in range(8)
+        }
+        assert {one[0] for one in made.values() if not isinstance(one, Refused)} == {"good"}
+        only_bad = transplant_to_one(lesion, ["bad"], ground, lambda n: generator(0, n), 1.0)
+        assert reason(only_bad) == "no host can be decoded"
+
+    def test_where_none_has_room_it_says_why(self) -> None:
+        lesion, empty = lesion_of(body(Spot())), Ground.of(body())
+        empty = Ground.of(replace(empty.scene, values=np.zeros_like(empty.scene.values)))
+        made = transplant_to_one(lesion, [empty], lambda one: one, lambda n: generator(0, n), 1.0)
+        assert reason(made) == "not in tissue"
+
+
 @pytest.fixture(scope="module")
 def patients() -> tuple[list[Slice], list[Slice]]:
     """Slices with masks of lesions, and slices without lesions."""
@@ -384,11 +413,7 @@ def patients() -> tuple[list[Slice], list[Slice]]:
 
 
 def scene_of(item: Slice) -> Scene:
-    pixels = item.pixels()
-    _, canvas, intensity = model_image(item, pixels)
-    assert item.labels is not None
-    spacing = item.geometry.spacing
-    return Scene(pixels.values, pixels.padding, item.labels, spacing, canvas, intensity)
+    return Scene.of(item, item.pixels(), 224, None)
 
 
 @needs_shared
