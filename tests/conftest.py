@@ -13,6 +13,22 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(scope="session")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four patients with a series of four slices each, and their labels in COCO."""
+    from heads import save_heads
+
+    return save_heads(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.fixture(scope="session")
+def run(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained bundle for them."""
+    from heads import save_run
+
+    return save_run(tmp_path_factory.mktemp("run"), studies)
+
+
+@pytest.fixture(scope="session")
 def sample_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of the sample, good enough for its warps to pass the gates."""
     from medvae.demo import SAMPLE

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae_cli.printing import printable
+from medvae_cli.options import DEVICE, EXISTING, MODALITY, READERS
+from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:
     from medvae.audit import Audit
 
 __all__ = ["audit"]
-
-_EXISTING = click.Path(exists=True, path_type=Path)
-_FEW = 5
 
 
 @click.command()
@@ -26,20 +24,20 @@ _FEW = 5
     multiple=True,
     required=True,
     metavar="STUDIES",
-    type=_EXISTING,
+    type=EXISTING,
     help="Real slices; several times.",
 )
-@click.option("--labels", type=_EXISTING, help="Boxes or masks of the real slices.")
+@click.option("--labels", type=EXISTING, help="Boxes or masks of the real slices.")
 @click.option(
     "--synthetic",
     required=True,
     metavar="OUT",
-    type=_EXISTING,
+    type=EXISTING,
     help="What 'medvae augment' wrote, or any other slices.",
 )
 @click.option(
     "--synthetic-labels",
-    type=_EXISTING,
+    type=EXISTING,
     help="Of slices that 'medvae augment' did not write.",
 )
 @click.option(
@@ -51,7 +49,7 @@ _FEW = 5
     "--holdout",
     multiple=True,
     metavar="STUDIES",
-    type=_EXISTING,
+    type=EXISTING,
     help="Real slices of other patients, to compare with; several times.  [default: the real "
     "slices themselves, split by patient]",
 )
@@ -75,14 +73,10 @@ _FEW = 5
     metavar="BOUND",
     help='Exit with 1 where this is true, as in "auc>0.8"; several times.',
 )
-@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@MODALITY
 @click.option("--seed", default=0, show_default=True, help="Another seed, other random splits.")
-@click.option("--device", metavar="D", help="cpu or cuda.  [default: a GPU where there is one]")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    help="Processes that read.  [default: one for each processor, 8 at most]",
-)
+@DEVICE
+@READERS
 @click.pass_context
 def audit(ctx: click.Context, /, **options: Any) -> None:
     """Compare synthetic slices with real ones.
@@ -115,6 +109,4 @@ def _lines(found: Audit) -> Iterator[str]:
     """Say it in words, for a person."""
     yield f"{found.verdict.mark}: {found.verdict.words}"
     yield f"look at {found.page}"
-    yield from (f"  not used: {problem}" for problem in found.problems[:_FEW])
-    if len(found.problems) > _FEW:
-        yield f"  and {len(found.problems) - _FEW} more that could not be used"
+    yield from not_used(found.problems)

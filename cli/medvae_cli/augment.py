@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae_cli.printing import printable
+from medvae_cli.options import DEVICE, EXISTING, MODALITY, MODEL, OUT
+from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -16,31 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["augment"]
 
-_EXISTING = click.Path(exists=True, path_type=Path)
-_FEW = 5
-
 
 def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
 @click.command()
-@click.argument("studies", nargs=-1, required=True, metavar="STUDIES...", type=_EXISTING)
-@click.option(
-    "--model", required=True, metavar="RUN", help="What 'medvae train' wrote, or a bundle like it."
-)
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder for the results: empty, or not there yet.",
-)
-@click.option("--labels", type=_EXISTING, help="Boxes or masks of the slices, in any known format.")
+@click.argument("studies", nargs=-1, required=True, metavar="STUDIES...", type=EXISTING)
+@MODEL
+@OUT
+@click.option("--labels", type=EXISTING, help="Boxes or masks of the slices, in any known format.")
 @click.option(
     "--hosts",
     multiple=True,
     metavar="STUDIES",
-    type=_EXISTING,
+    type=EXISTING,
     help="Scans known to be free of findings, for lesions to be set into; several times.",
 )
 @click.option(
@@ -82,13 +73,13 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 )
 @click.option("--only-positive", is_flag=True, help="Leave out slices without a finding.")
 @click.option(
-    "--split", type=_EXISTING, help="JSON with held-out patients: none of them may be used."
+    "--split", type=EXISTING, help="JSON with held-out patients: none of them may be used."
 )
 @click.option(
     "--align-to",
     multiple=True,
     metavar="STUDIES",
-    type=_EXISTING,
+    type=EXISTING,
     help="Shift latents to the mean of these slices; several times.",
 )
 @click.option(
@@ -114,9 +105,9 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     is_flag=True,
     help="Write the labelled slices of STUDIES too, to OUT/real, and labels of both; png or nifti.",
 )
-@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@MODALITY
 @click.option("--seed", default=0, show_default=True, help="Another seed, other slices.")
-@click.option("--device", metavar="D", help="cpu or cuda.  [default: a GPU where there is one]")
+@DEVICE
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -165,6 +156,4 @@ def _lines(made: Augmented) -> Iterator[str]:
         if made.real:
             yield f"{made.real} real slices beside them, in {made.out / 'real'}"
         yield f"look at {made.preview}"
-    yield from (f"  not used: {problem}" for problem in made.problems[:_FEW])
-    if len(made.problems) > _FEW:
-        yield f"  and {len(made.problems) - _FEW} more that could not be used"
+    yield from not_used(made.problems)

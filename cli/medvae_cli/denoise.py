@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medvae_cli.options import MODALITY, OUT, READERS
 from medvae_cli.printing import printable
 from medvae_cli.progress import progress_bar
 
@@ -35,12 +36,7 @@ _FEW = 3
     metavar="RUN",
     help="What 'medvae train' wrote: the folder of a run, or any trained bundle like it.",
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder for the results: empty, or not there yet.",
-)
+@OUT
 @click.option(
     "--format",
     "formats",
@@ -49,12 +45,8 @@ _FEW = 3
     metavar="F[,F]",
     help="Of the results: nifti, png, dicom, or several with commas.",
 )
-@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    help="Processes that read.  [default: one for each processor, 8 at most]",
-)
+@MODALITY
+@READERS
 @click.pass_context
 def denoise(
     ctx: click.Context,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medvae_cli.options import MODALITY, READERS
 from medvae_cli.printing import printable
 from medvae_cli.progress import progress_bar
 
@@ -46,13 +47,9 @@ _FEW = 3
     help="Write a contact sheet of all slices, with their boxes: one page that opens offline.",
 )
 @click.option("--decode", is_flag=True, help="Decode every slice too, to find damaged pixels.")
-@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@MODALITY
 @click.option("--nan-as-padding", is_flag=True, help="Take NaN for padding; else it is refused.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    help="Processes that read.  [default: one for each processor, 8 at most]",
-)
+@READERS
 @click.pass_context
 def inspect(
     ctx: click.Context,

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import click
 
+from medvae_cli.options import MODALITY
+
 __all__ = ["train"]
 
 
@@ -52,7 +54,7 @@ def _settings(
 @click.option("--device", help="Such as cpu or cuda:0.  [default: a GPU where there is one]")
 @click.option("--amp/--no-amp", default=None, help="Compute in bfloat16.  [default: amp]")
 @click.option("--seed", type=click.IntRange(0))
-@click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+@MODALITY
 @click.option(
     "--set",
     "settings",

@@ -270,8 +270,7 @@ class Stages:
         run = self._job.run
         for native, pixels in zip(self._job.slices, self._pixels, strict=True):
             scene = Scene.of(native, pixels, run.model.image_size, run.intensity)
-            unit = scene.intensity.to_model(scene.values, scene.padding)
-            self.images.append(scene.canvas.image(unit))
+            self.images.append(scene.picture())
             self._scenes.append(scene)
         for _ in ("of the slice", "of what becomes of it"):
             parts = [encoded(self._job.network, batch) for batch in batches(self.images)]

@@ -95,7 +95,7 @@ def decode(
             problems.append(str(found))
             continue
         scene = Scene.of(member.native, found, size, spec)
-        unit = scene.canvas.image(scene.intensity.to_model(scene.values, scene.padding))
+        unit = scene.picture()
         pictures[len(members)] = (unit * 255).round()
         members.append(member)
         canvases.append(scene.canvas)

@@ -70,7 +70,7 @@ def encode(
                 problems.append(str(found))
                 continue
             seen = Seen(found, Scene.of(item.native, found, network.size, spec))
-            yield item, seen, seen.on_canvas(found.values)
+            yield item, seen, seen.scene.picture()
 
     def posterior(
         batch: tuple[Decoded, ...],

@@ -85,7 +85,7 @@ class Judge:
             yield item, verdicts, next((v.reason for v in own if not v.passed), of_all)
 
     def _judged(self, staged: Sequence[Staged]) -> Iterator[tuple[Staged, tuple[Verdict, ...]]]:
-        pictures = [item.seen.on_canvas(item.rendered.values) for item in staged]
+        pictures = [item.seen.scene.picture(item.rendered.values) for item in staged]
         mu, _ = self._network.encode(pictures)
         candidates = [
             Candidate(item.seen.scene, _with_one_piece(item), picture, own, _origin(item))

@@ -136,8 +136,7 @@ def _shown(seen: Seen, values: NDArray[np.float32] | None = None) -> Shown:
         max(1, round(extent * _SIDE / scene.canvas.size)) for extent in scene.canvas.extent
     )
     canvas = replace(scene.canvas, extent=(rows, columns), size=_SIDE)
-    values = scene.values if values is None else values
-    return canvas.image(scene.intensity.to_model(values, scene.padding)), canvas
+    return replace(scene, canvas=canvas).picture(values), canvas
 
 
 def _figure(name: str, picture: Shown, labels: Labels, before: Shown | None = None) -> str:

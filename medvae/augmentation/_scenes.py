@@ -6,9 +6,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-import numpy as np
-from numpy.typing import NDArray
-
 from medvae.augmentation._sources import Located
 from medvae.records import Pixels
 from medvae.render import Ground, Scene
@@ -30,11 +27,6 @@ class Seen:
 
     pixels: Pixels
     scene: Scene
-
-    def on_canvas(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Show other values of the slice, ``[rows, columns]``, as the model sees them."""
-        scene = self.scene
-        return scene.canvas.image(scene.intensity.to_model(values, scene.padding))
 
 
 class Hosts:

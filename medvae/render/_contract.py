@@ -63,6 +63,11 @@ class Scene:
             absolute=is_absolute(native),
         )
 
+    def picture(self, values: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Show the slice, or other values of it, as the model sees them, ``[size, size]``."""
+        values = self.values if values is None else values
+        return self.canvas.image(self.intensity.to_model(values, self.padding))
+
 
 @dataclass(frozen=True, eq=False)
 class Rendered:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,10 +139,11 @@ class TransplantBank:
         lesion = Lesion.on(contents.scene(donor.place), _one_of(donor.findings, random))
         if isinstance(lesion, Refused):
             return None
+        scene = cache(contents.scene)
         made = transplant_to_one(
             lesion,
             donor.hosts,
-            lambda host: Ground.of(contents.scene(host)),
+            lambda host: Ground.of(scene(host)),
             lambda number: generator(seed, "host", number),
             strength,
         )
@@ -149,7 +151,7 @@ class TransplantBank:
             return None
         host, rendered = made
         slices = contents.slices
-        return Transplant(slices[donor.place], slices[host], contents.scene(host), rendered)
+        return Transplant(slices[donor.place], slices[host], scene(host), rendered)
 
 
 def _one_of(items: Sequence[T], random: np.random.Generator) -> T:

@@ -72,9 +72,8 @@ class SliceModel:
     @torch.inference_mode()
     def latents(self, native: Slice, scene: Scene) -> Latents:
         """Encode a slice."""
-        unit = scene.intensity.to_model(scene.values, scene.padding)
-        canvas = torch.from_numpy(scene.canvas.image(unit))
-        mu, logvar = self.run.model.encode(canvas[None, None])
+        picture = torch.from_numpy(scene.picture())
+        mu, logvar = self.run.model.encode(picture[None, None])
         kinds = {finding.category.name for finding in scene.labels}
         return Latents.of([native.key], [native.group], [kinds], mu, logvar)
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from gates.drawn_heads import GLIOMA, SIDE, head, picture_of, transplanted, warped, without_lesion
+from gates.drawn_heads import GLIOMA, SIDE, head, transplanted, warped, without_lesion
 from medvae.audit._copies import Nearest, find_copies, outlines
 from medvae.audit._estimate import Pool
 from medvae.audit._findings import FindingBook
@@ -38,7 +38,7 @@ class Drawn:
         self._pictures: list[NDArray[np.float32]] = []
 
     def add(self, name: str, seed: int, scene: Scene, sources: tuple[str, ...] = ()) -> None:
-        picture = picture_of(scene)
+        picture = scene.picture()
         self._pictures.append(picture)
         self.book.add(str(seed), name, (str(seed),), scene, picture, sources)
 

@@ -17,16 +17,12 @@ from medvae.audit._feature_tests import feature_tests
 from medvae.audit._findings import FindingBook
 from medvae.audit._lesions import LabelReport, compare_labels
 from medvae.audit._two_sample import feature_two_sample, two_sample
-from medvae.intensity import model_image
-from medvae.labels import attach_labels
-from medvae.readers import open_studies, read_pixels
-from medvae.records import Labels, Pixels
 from medvae.render import Scene
-from phantoms import SHARED, needs_shared
+from phantoms import needs_shared
+from real_scenes import real_scenes
 
 pytestmark = needs_shared
 
-FOLDER = SHARED / "lgg_flair"
 PATIENTS = 24
 SIZE = 64
 
@@ -41,17 +37,10 @@ class Real:
 
 @pytest.fixture(scope="module")
 def slices() -> list[Real]:
-    folders = sorted((FOLDER / "images").iterdir())[:PATIENTS]
-    studies = attach_labels(open_studies(folders).studies, FOLDER / "coco.json").studies
-    found = []
-    for series in (series for study in studies for series in study.series):
-        for item, pixels in read_pixels(series.slices):
-            assert isinstance(pixels, Pixels)
-            _, canvas, intensity = model_image(item, pixels, SIZE)
-            labels = item.labels or Labels()
-            scene = Scene(pixels.values, None, labels, None, canvas, intensity)
-            found.append(Real(series.key, item.key, item.group, scene))
-    return found
+    return [
+        Real(series.key, item.key, item.group, scene)
+        for series, item, scene in real_scenes(PATIENTS, SIZE)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +52,7 @@ def halves(slices: list[Real]) -> tuple[list[Real], list[Real]]:
 
 
 def picture(one: Real) -> NDArray[np.float32]:
-    return one.scene.canvas.image(one.scene.intensity.to_model(one.scene.values))
+    return one.scene.picture()
 
 
 def pool(slices: list[Real], blur: float = 0, name: str = "") -> Pool:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from heads import SIDE, annotation, save_heads, save_run
+from heads import SIDE, annotation, save_run
 from medvae.latent import LatentStatistics
 from medvae.networks import load_model, save_model
 from medvae.training import CanvasSlices
@@ -21,18 +21,6 @@ GAPS = (4.0, 4.0, 3.0, 5.0)
 
 REACH = (25, 25, 25, 80)
 """Up to where the series go."""
-
-
-@pytest.fixture(scope="session")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four patients with a series of four slices each, and their labels in COCO."""
-    return save_heads(tmp_path_factory.mktemp("studies"))
-
-
-@pytest.fixture(scope="session")
-def run(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained bundle for them."""
-    return save_run(tmp_path_factory.mktemp("run"), studies)
 
 
 @pytest.fixture(scope="session")

@@ -8,18 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from heads import save_heads, save_run
 from medvae_cli.main import cli
-
-
-@pytest.fixture(scope="module")
-def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_heads(tmp_path_factory.mktemp("studies"))
-
-
-@pytest.fixture(scope="module")
-def run(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_run(tmp_path_factory.mktemp("run"), studies)
 
 
 def medvae(*arguments: str | Path) -> Result:

@@ -43,11 +43,6 @@ def scene_of(values: NDArray[Any], *findings: Finding, padding: Any = None) -> S
     return Scene(values, padding, Labels(findings), (1.5, 1.5), canvas, percentile(values))
 
 
-def picture_of(scene: Scene, values: Values | None = None) -> Values:
-    values = scene.values if values is None else values
-    return scene.canvas.image(scene.intensity.to_model(values, scene.padding))
-
-
 @cache
 def head(seed: int, masked: bool = False) -> tuple[Scene, ...]:
     """Slices of one head, from bottom to top, with a lesion on those in the middle."""
@@ -74,7 +69,7 @@ def calibration(seeds: Sequence[int], masked: bool = False) -> Calibration:
     made = Calibration()
     for seed in seeds:
         for scene in head(seed, masked):
-            made.add(str(seed), scene, picture_of(scene))
+            made.add(str(seed), scene, scene.picture())
     return made
 
 
@@ -94,7 +89,7 @@ def candidate(scene: Scene, values: NDArray[Any], *findings: Finding, **more: An
     values = values.astype(np.float32)
     labels = Labels(findings) if findings else scene.labels
     numbers = more.pop("numbers", {})
-    picture = picture_of(scene, values)
+    picture = scene.picture(values)
     return Candidate(scene, Rendered(values, labels, numbers), picture, **more)
 
 

@@ -19,7 +19,6 @@ from drawn_heads import (
     gates,
     head,
     latents,
-    picture_of,
     scene_of,
     shifted,
     transplanted,
@@ -312,7 +311,7 @@ class TestCalibration:
         new = head(5)[3]
         judged = candidate(new, new.values)
         assert first.judge([judged])[0][-1].passed
-        made.add("5", new, picture_of(new))
+        made.add("5", new, new.picture())
         assert not made.gates().judge([judged])[0][-1].passed
 
 

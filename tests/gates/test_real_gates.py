@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medvae.gates import Calibration, Candidate, Gates
-from medvae.intensity import model_image
-from medvae.labels import attach_labels
-from medvae.readers import open_studies, read_pixels
-from medvae.records import Box, Finding, Labels, Pixels
+from medvae.records import Box, Finding, Labels
 from medvae.render import Rendered, Scene
-from phantoms import SHARED, needs_shared
+from phantoms import needs_shared
+from real_scenes import real_scenes
 
 pytestmark = needs_shared
 
-FOLDER = SHARED / "lgg_flair"
 PATIENTS = 24
 SIZE = 128
 
@@ -38,17 +35,9 @@ class Real:
 
 @pytest.fixture(scope="module")
 def slices() -> list[Real]:
-    folders = sorted((FOLDER / "images").iterdir())[:PATIENTS]
-    studies = attach_labels(open_studies(folders).studies, FOLDER / "coco.json").studies
-    found = []
-    for series in (series for study in studies for series in study.series):
-        for item, pixels in read_pixels(series.slices):
-            assert isinstance(pixels, Pixels)
-            picture, canvas, intensity = model_image(item, pixels, SIZE)
-            labels = item.labels or Labels()
-            scene = Scene(pixels.values, None, labels, None, canvas, intensity)
-            found.append(Real(series.key, scene, picture))
-    return found
+    return [
+        Real(series.key, scene, scene.picture()) for series, _, scene in real_scenes(PATIENTS, SIZE)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +64,7 @@ def rendered(scene: Scene, values: Values, box: Box | None = None) -> Candidate:
     (only,) = scene.labels
     labels = Labels((only if box is None else Finding(only.category, box),))
     values = values.astype(np.float32)
-    picture = scene.canvas.image(scene.intensity.to_model(values))
-    return Candidate(scene, Rendered(values, labels), picture)
+    return Candidate(scene, Rendered(values, labels), scene.picture(values))
 
 
 def rejected(gates: Gates, candidates: list[Candidate], but: str = "") -> float:

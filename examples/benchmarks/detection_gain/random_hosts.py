@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from medvae.bundle import Run
 from medvae.errors import UsageProblem
@@ -61,7 +60,7 @@ class RandomHosts:
             # A folder of pictures is a series, and so is a file with several slices.
             source = item.source
             series = str(source.path.parent if source.format == "picture" else source.path)
-            calibration.add(source.series_uid or series, scene, _picture(scene, scene.values))
+            calibration.add(source.series_uid or series, scene, scene.picture())
         return calibration.gates(LatentStatistics.load(self._run.folder / "models"))
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[Slice, Pixels]]:
@@ -104,7 +103,7 @@ class RandomHosts:
 
     @torch.inference_mode()
     def _passes(self, host: Scene, rendered: Rendered, origin: Origin) -> bool:
-        picture = _picture(host, rendered.values)
+        picture = host.picture(rendered.values)
         mu, _ = self._model.encode(torch.from_numpy(picture)[None, None])
         candidate = Candidate(host, rendered, picture, mu.flatten(1)[0].float(), origin)
         return all(verdict.passed for verdict in self._gates.judge([candidate])[0])
@@ -112,7 +111,3 @@ class RandomHosts:
 
 def _random(key: tuple[int | str, ...], number: int) -> np.random.Generator:
     return generator(0, "random host", *key, number)
-
-
-def _picture(scene: Scene, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return scene.canvas.image(scene.intensity.to_model(values, scene.padding))

@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["DEVICE", "EXISTING", "MODALITY", "MODEL", "OUT", "READERS"]
+
+EXISTING = click.Path(exists=True, path_type=Path)
+
+MODEL = click.option(
+    "--model", required=True, metavar="RUN", help="What 'medvae train' wrote, or a bundle like it."
+)
+OUT = click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the results: empty, or not there yet.",
+)
+MODALITY = click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+DEVICE = click.option(
+    "--device", metavar="D", help="cpu or cuda.  [default: a GPU where there is one]"
+)
+READERS = click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes that read.  [default: one for each processor, 8 at most]",
+)
