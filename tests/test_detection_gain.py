@@ -28,9 +28,11 @@ from detection_gain.__main__ import main
 from detection_gain.arms import ARMS, parse_arm
 from detection_gain.bench import Grid
 from detection_gain.cells import Cell
-from detection_gain.detector import BATCH, Found, Part, fit, predict
+from detection_gain.centres import Centres
+from detection_gain.detector import BATCH, Detector, Found, Part, fit, predict
 from detection_gain.folds import labelled_patients, make_folds
 from detection_gain.results import choose, interval, summary
+from detection_gain.retinanet import RetinaNet
 from detection_gain.scores import FALSE_POSITIVES, score
 from detection_gain.slices import Examples, read
 from detection_gain.vae import once
@@ -116,18 +118,27 @@ class TestClassic:
         assert torch.allclose(new, boxes, atol=1e-4)
 
 
+@pytest.mark.parametrize("network", [Centres, RetinaNet])
 class TestDetector:
-    def test_learns_to_find_discs(self) -> None:
+    def test_learns_to_find_discs(self, network: type[Detector]) -> None:
         examples, others = discs(96, 0), discs(32, 1)
-        model = fit([Part(examples, BATCH)], 60, 0, 0.5, CPU)
+        model = fit(network, [Part(examples, BATCH)], 60, 0, 0.5, CPU)
         wanted = [others.boxes_of(row) for row in range(len(others))]
         assert score(predict(model, others.images, CPU), wanted)["ap50"] > 0.7
 
-    def test_same_seed_gives_the_same_detector(self) -> None:
+    def test_same_seed_gives_the_same_detector(self, network: type[Detector]) -> None:
         parts = [Part(discs(20, 0), 20), Part(discs(5, 1), 4)]
-        one, again, other = (fit(parts, 20, seed, 1.0, CPU).state_dict() for seed in (0, 0, 1))
+        one, again, other = (
+            fit(network, parts, 20, seed, 1.0, CPU).state_dict() for seed in (0, 0, 1)
+        )
         assert all(torch.equal(one[name], again[name]) for name in one)
-        assert not torch.equal(one["heat.weight"], other["heat.weight"])
+        assert not all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_slices_without_findings_teach_something_too(self, network: type[Detector]) -> None:
+        empty = Examples(torch.rand(8, 1, SIDE, SIDE), torch.zeros(8, 1, 4))
+        model = fit(network, [Part(empty, BATCH)], 20, 0, 0.0, CPU)
+        assert all(torch.isfinite(values).all() for values in model.state_dict().values())
+        assert all(scores.max(initial=0) < 0.5 for _, scores in predict(model, empty.images, CPU))
 
 
 class TestFolds:
@@ -384,6 +395,16 @@ class TestTable:
         for path, (written, text) in before.items():
             assert json.loads(path.read_text())["scores"] == json.loads(text)["scores"]
             assert (path.stat().st_mtime_ns == written) == (path != lost)
+
+    def test_retinanet_fills_a_table_too(self, data: Path, tmp_path: Path) -> None:
+        arguments = ["--data", str(data / "images"), "--labels", str(data / "coco.json")]
+        places = ["--stage", "report", "--only", "2", "--folds", "3", "--report", "1"]
+        sizes = ["--size", "64", "--patients", "2", "--repeats", "1", "--least-findings", "1"]
+        training = ["--arms", "real", "--steps", "20", "--detector", "retinanet"]
+        main([*arguments, *places, *sizes, *training, "--out", str(tmp_path / "table")])
+        results = json.loads((tmp_path / "table" / "results.json").read_text())
+        assert results["setting"]["detector"] == "retinanet"
+        assert [cell["cell"]["arm"] for cell in results["cells"]] == ["real"]
 
     def test_another_setting_needs_another_folder(
         self,

@@ -20,15 +20,19 @@ from . import __doc__ as about
 from .arms import ARMS, parse_arm
 from .bench import Bench, Grid
 from .cells import Cell, open_folder, read_records
+from .centres import Centres
 from .detector import FEWEST_STEPS, MULTIPLE
 from .folds import Fold, make_folds
 from .pages import write_plot, write_results
 from .results import choose
+from .retinanet import RetinaNet
 from .slices import DataSet, read
 from .synthetic import Factory
 from .vae import Trainer
 
 __all__ = ["main"]
+
+_DETECTORS = {"centres": Centres, "retinanet": RetinaNet}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     arms.add_argument("--draws", type=int, default=600, help="of each synthetic ingredient")
     arms.add_argument("--keep-pictures", action="store_true", help="that were augmented")
     training = parser.add_argument_group("training")
+    training.add_argument("--detector", choices=_DETECTORS, default="centres")
     training.add_argument("--steps", nargs="+", type=int, default=[700], help="of detectors")
     training.add_argument("--classic", nargs="+", type=float, default=[1.0], help="strengths of it")
     training.add_argument("--variant", help="of the bundle of the autoencoder")
@@ -163,7 +168,7 @@ def _vae_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _setting(options: argparse.Namespace, data: DataSet) -> dict[str, Any]:
     """Return what all cells of a table have in common, naming no path and no machine."""
-    names = ("size", "intensity", "folds", "report", "least_findings", "seed", "share", "draws")
+    names = "size intensity folds report least_findings seed share draws detector".split()
     autoencoder = {k: v for k, v in _vae_settings(options).items() if k != "device"}
     return {
         "data": data.digest(),
@@ -196,6 +201,7 @@ def _bench(options: argparse.Namespace, data: DataSet) -> Bench:
         data,
         trainer,
         factory,
+        _DETECTORS[options.detector],
         torch.device(device),
         options.least_findings,
         options.seed,

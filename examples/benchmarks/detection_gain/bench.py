@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from medvae.randomness import generator
 
 from .arms import Arm
 from .cells import Cell
-from .detector import Part, fit, predict
+from .detector import Detector, Part, fit, predict
 from .folds import Fold, labelled_patients
 from .results import Choices
 from .scores import score
@@ -86,6 +86,7 @@ class Bench:
         data: all slices.
         trainer: of autoencoders.
         factory: of synthetic slices.
+        network: makes a detector with first weights.
         device: that detectors are trained on.
         least: findings of a patient who is worth labelling.
         seed: of every draw.
@@ -94,6 +95,7 @@ class Bench:
     data: DataSet
     trainer: Trainer
     factory: Factory
+    network: Callable[[], Detector]
     device: torch.device
     least: int
     seed: int
@@ -113,7 +115,8 @@ class Bench:
         lots: list[Lot] = []
         parts = list(self._parts(arm, fold, labelled, cell.repeat, runs, lots))
         start = time.perf_counter()
-        model = fit(parts, cell.steps, self._detector_seed(cell), cell.classic, self.device)
+        seed = self._detector_seed(cell)
+        model = fit(self.network, parts, cell.steps, seed, cell.classic, self.device)
         seconds: dict[str, float | None] = {"detector": time.perf_counter() - start}
         if lots:
             seconds |= {
