@@ -13,7 +13,7 @@ from medvae.augmentation._space import Space
 from medvae.augmentation._staged import Planted, Staged
 from medvae.errors import UsageProblem
 from medvae.latent import nearest
-from medvae.render import NEAREST_HOSTS, Lesion, Refused, is_absolute, transplant_to_one
+from medvae.render import MOST_HOSTS, Lesion, Refused, is_absolute, transplant_to_one
 
 __all__ = ["Donors"]
 
@@ -39,7 +39,7 @@ class Donors:
             # A lesion of a CT cannot be brought to the level of an MR.
             alike = [item for item in hosts if is_absolute(item.native) == absolute]
             asking = [item for item in donors if is_absolute(item.native) == absolute]
-            found = nearest(space.of(asking), space.of(alike), NEAREST_HOSTS)
+            found = nearest(space.of(asking), space.of(alike), MOST_HOSTS)
             for donor, rows in zip(asking, found, strict=True):
                 self._hosts[donor] = [alike[row] for row in rows]
         self._ready = ready

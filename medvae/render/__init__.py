@@ -8,6 +8,7 @@ from medvae.render._ground import Ground
 from medvae.render._lesion import Lesion, Refused
 from medvae.render._trace import trace_lesions
 from medvae.render._transplant import (
+    MOST_HOSTS,
     NEAREST_HOSTS,
     transplant,
     transplant_to_one,
@@ -15,6 +16,7 @@ from medvae.render._transplant import (
 )
 
 __all__ = [
+    "MOST_HOSTS",
     "NEAREST_HOSTS",
     "RENDERS",
     "Ground",

@@ -24,6 +24,12 @@ Window = tuple[slice, slice]
 """The rows and the columns of a part of a slice."""
 
 _TISSUE = 0.12
+"""Tissue is brighter than so much of the window, or of what the slice has of it."""
+
+_BRIGHTEST, _DARKEST = 0.99, 0.25
+"""Quantile of a slice's levels that tells how bright it is, and the least it is taken to be: the
+noise of a slice without a body must not become one."""
+
 # A lesion of the brain must not cover the skull, which is dark, nor the fat on it, which is bright.
 _DARK, _BRIGHT = 0.5, 1.6
 
@@ -79,8 +85,9 @@ class Ground:
     """A slice with what must be known of it before a lesion can be set into it.
 
     Tissue is told by means over blocks of a grain, so that neither noise nor small vessels make
-    holes in it. In relative units it is what is not dark; in absolute ones all within the outline
-    of the body, since the level of the lung is nearly that of the air outside.
+    holes in it. In relative units it is what is not dark beside the brightest of the slice; in
+    absolute ones all within the outline of the body, since the level of the lung is nearly that of
+    the air outside.
 
     Attributes:
         scene: the slice.
@@ -105,7 +112,12 @@ class Ground:
         if scene.padding is not None:
             pixels = np.where(scene.padding, np.float32(units.darkest), pixels)
         levels = block_means(pixels, (height, width))
-        inside = _within_outline(levels > _OUTLINE) if units.absolute else levels > _TISSUE
+        if units.absolute:
+            inside = _within_outline(levels > _OUTLINE)
+        else:
+            # The window of a whole series, or a fixed one, leaves some slices dark.
+            bright = np.clip(np.quantile(levels, _BRIGHTEST), _DARKEST, 1)
+            inside = levels > _TISSUE * bright
         return cls(scene, frame, (height, width), levels, inside)
 
     @property

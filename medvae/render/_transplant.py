@@ -18,7 +18,7 @@ from medvae.render._move import Move
 from medvae.render._site import Site, objection, share_in_tissue
 from medvae.render._variation import Variation
 
-__all__ = ["NEAREST_HOSTS", "transplant", "transplant_to_one", "transplant_volume"]
+__all__ = ["MOST_HOSTS", "NEAREST_HOSTS", "transplant", "transplant_to_one", "transplant_volume"]
 
 H = TypeVar("H")
 
@@ -26,9 +26,12 @@ NEAREST_HOSTS = 8
 """Hosts that a lesion may go to, those nearest to its slice in the latent space: drawn from all
 hosts instead, transplants taught a detector less."""
 
-_TRIES = 12
-"""Hosts, places and variations that a lesion is given before there is said to be no room."""
+_TRIES = 8
+"""Hosts, places and variations that a lesion is given before further hosts are looked at."""
 
+_ROUNDS = 3
+MOST_HOSTS = _ROUNDS * NEAREST_HOSTS
+"""Hosts that are looked at before there is said to be no room: large lesions fit into few."""
 
 _LOCAL_SHARE = 0.35
 _LEAST_LEVEL = 0.05
@@ -69,7 +72,7 @@ def transplant_to_one(
 
     Args:
         lesion: of the donor.
-        hosts: one at least.
+        hosts: one at least, nearest first: further ones are taken where the nearest have no room.
         ground: makes a host ready; one that cannot be decoded is passed over.
         randoms: where the variation of each try, from 0, comes from.
         strength: of the variation.
@@ -78,9 +81,10 @@ def transplant_to_one(
         the host and what it became; or why the lesion did not fit at last.
     """
     refused = Refused("no host can be decoded")
-    for number in range(_TRIES):
+    for number in range(_ROUNDS * _TRIES):
         random = randoms(number)
-        host = hosts[int(random.integers(len(hosts)))]
+        near = hosts[: NEAREST_HOSTS * (1 + number // _TRIES)]
+        host = near[int(random.integers(len(near)))]
         try:
             result = transplant(lesion, ground(host), random, strength)
         except DecodeError:

@@ -12,7 +12,7 @@ from medvae.labels import attach_labels
 from medvae.latent import Latents, nearest
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Labels, Pixels, Slice, Study
-from medvae.render import NEAREST_HOSTS, Lesion, Refused, Scene, is_absolute
+from medvae.render import MOST_HOSTS, Lesion, Refused, Scene, is_absolute
 from medvae.split import read_held_out
 from medvae.transforms._bank_files import Donor, Stored, write_index, write_pixels
 from medvae.transforms._model import SliceModel
@@ -144,7 +144,7 @@ class _Places:
         free = [place for place, one in enumerate(self.stored) if not one.labels]
         if not givers:
             raise UsageProblem("none of the findings can be transplanted: all are too small or cut")
-        found = nearest(self.latents.take(givers), self.latents.take(free), NEAREST_HOSTS)
+        found = nearest(self.latents.take(givers), self.latents.take(free), MOST_HOSTS)
         donors = [
             Donor(place, self.lesions[place], tuple(free[row] for row in rows))
             for place, rows in zip(givers, found, strict=True)

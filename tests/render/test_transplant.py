@@ -22,7 +22,12 @@ from medvae.records import Category, Finding, Labels, Slice
 from medvae.render._contract import Rendered, Scene
 from medvae.render._ground import Ground
 from medvae.render._lesion import Lesion, Refused
-from medvae.render._transplant import transplant, transplant_to_one
+from medvae.render._transplant import (
+    MOST_HOSTS,
+    NEAREST_HOSTS,
+    transplant,
+    transplant_to_one,
+)
 from phantoms import SHARED, needs_shared
 
 SHAPES = [(128, 128), (256, 256), (300, 200), (160, 256)]
@@ -37,6 +42,12 @@ def graft(donor: Scene, host: Scene, *key: int, strength: float = 0.0) -> Render
 def reason(outcome: Rendered | Refused | Lesion) -> str:
     assert isinstance(outcome, Refused), outcome
     return outcome.reason
+
+
+def made_in(lesion: Lesion, hosts: list[Ground], seed: int) -> Ground | None:
+    """Return the host that takes a lesion, if one does."""
+    made = transplant_to_one(lesion, hosts, lambda h: h, lambda n: generator(seed, n), 1.0)
+    return None if isinstance(made, Refused) else made[0]
 
 
 def millimetres(mask: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:
@@ -372,6 +383,28 @@ class TestWhereItMayLie:
             graft(body(Spot()), body(absolute=True, level=50))
 
 
+class TestDarkSlices:
+    """A window that is fixed, or one for a whole series, leaves some slices dark."""
+
+    def test_their_tissue_is_that_of_bright_ones(self) -> None:
+        bright = body(Spot(), seed=1)
+        dark = replace(bright, values=bright.values * np.float32(0.1))
+        assert (Ground.of(dark).inside == Ground.of(bright).inside).mean() > 0.99
+
+    def test_the_noise_of_air_is_no_tissue(self) -> None:
+        noise = np.random.default_rng(0).normal(10, 3, (128, 128)).astype(np.float32)
+        assert not Ground.of(replace(body(), values=noise)).inside.any()
+
+    def test_they_take_lesions(self) -> None:
+        donor, host = (
+            replace(one, values=one.values * np.float32(0.1))
+            for one in (body(Spot(), seed=1), body(seed=2))
+        )
+        assert moved(rendered(graft(donor, host))).sum() == pytest.approx(
+            moved(rendered(graft(body(Spot(), seed=1), body(seed=2)))).sum(), rel=0.02
+        )
+
+
 class TestOneOfSeveralHosts:
     def test_those_that_cannot_be_decoded_are_passed_over(self) -> None:
         hosts = {"good": Ground.of(body(seed=2)), "bad": None}
@@ -392,6 +425,18 @@ class TestOneOfSeveralHosts:
         assert {one[0] for one in made.values() if not isinstance(one, Refused)} == {"good"}
         only_bad = transplant_to_one(lesion, ["bad"], ground, lambda n: generator(0, n), 1.0)
         assert reason(only_bad) == "no host can be decoded"
+
+    def test_further_ones_are_taken_where_the_nearest_have_no_room(self) -> None:
+        lesion, full = lesion_of(body(Spot(), seed=1)), Ground.of(body(seed=2))
+        empty = Ground.of(replace(full.scene, values=np.zeros_like(full.scene.values)))
+        hosts = [empty] * NEAREST_HOSTS + [full] * NEAREST_HOSTS
+        assert {made_in(lesion, hosts, seed) for seed in range(4)} == {full}
+        assert made_in(lesion, [empty] * MOST_HOSTS + [full], 0) is None
+
+    def test_where_the_nearest_have_room_none_goes_further(self) -> None:
+        lesion, near = lesion_of(body(Spot(), seed=1)), Ground.of(body(seed=2))
+        hosts = [near] * NEAREST_HOSTS + [Ground.of(body(seed=3))] * 16
+        assert {made_in(lesion, hosts, seed) for seed in range(8)} == {near}
 
     def test_where_none_has_room_it_says_why(self) -> None:
         lesion, empty = lesion_of(body(Spot())), Ground.of(body())

@@ -19,7 +19,7 @@ from medvae.latent import LatentStatistics
 from medvae.networks import inference_copy
 from medvae.randomness import generator
 from medvae.records import Pixels, Slice
-from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
+from medvae.render import MOST_HOSTS, Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
 
 __all__ = ["RandomHosts"]
 
@@ -81,14 +81,16 @@ class RandomHosts:
     ) -> tuple[Slice, Pixels] | None:
         """Set a lesion into the first host that takes it, and judge the slice."""
         _, scene = self._ready(donor)
-        finding = int(_random(key, 0).integers(len(scene.labels)))
+        random = _random(key, 0)
+        finding = int(random.integers(len(scene.labels)))
         lesion = Lesion.on(scene, finding)
         if isinstance(lesion, Refused):
             return None
         strangers = [host for host in self._hosts if host.group != donor.group]
+        order = random.permutation(len(strangers))[:MOST_HOSTS]
         made = transplant_to_one(
             lesion,
-            strangers,
+            [strangers[place] for place in order],
             lambda host: Ground.of(self._ready(host)[1]),
             lambda number: _random(key, number + 1),
             strength,
