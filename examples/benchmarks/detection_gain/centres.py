@@ -5,20 +5,22 @@ It is small, so that a cell of the table takes about a minute and a half on two 
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from monai.data.box_utils import non_max_suppression
 from monai.losses.giou_loss import BoxGIoULoss
-from monai.networks.nets.basic_unet import Down, TwoConv, UpCat
+from monai.networks.nets.basic_unet import UpCat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .detector import (
+    ACT,
+    CHANNELS,
     LEAST_SCORE,
     MOST_FOUND,
     MOST_OVERLAP,
+    NORM,
     Detector,
+    Encoder,
     Found,
     reduced_precision,
 )
@@ -26,8 +28,6 @@ from .detector import (
 __all__ = ["Centres"]
 
 _STRIDE = 4
-_CHANNELS = (16, 32, 64, 96, 128)
-_NORM, _ACT = "batch", ("relu", {"inplace": True})
 _SPREAD, _INSIDE, _LEAST_SIDE = 0.18, 0.6, 4.0
 
 
@@ -36,9 +36,8 @@ class Centres(Detector):
 
     def __init__(self) -> None:
         super().__init__()
-        c = _CHANNELS
-        self.stem = TwoConv(2, 1, c[0], _ACT, _NORM, bias=False)
-        self.down = nn.ModuleList(Down(2, a, b, _ACT, _NORM, bias=False) for a, b in pairwise(c))
+        c = CHANNELS
+        self.encoder = Encoder()
         self.up = nn.ModuleList(_up(a, b) for a, b in ((c[4], c[3]), (c[3], c[2])))
         self.heat = nn.Conv2d(c[2], 1, 1)
         self.sides = nn.Conv2d(c[2], 4, 1)
@@ -47,9 +46,7 @@ class Centres(Detector):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``[N, n, n]`` and the boxes that cells stand for, ``[N, n, n, 4]``."""
-        features = [self.stem(images)]
-        for down in self.down:
-            features.append(down(features[-1]))
+        features = self.encoder(images)
         seen = self.up[1](self.up[0](features[4], features[3]), features[2])
         sides = functional.softplus(self.sides(seen).float().permute(0, 2, 3, 1)) * 2 * _STRIDE
         centres = _centres(sides.shape[1], sides.device)
@@ -88,8 +85,8 @@ def _up(below: int, beside: int) -> UpCat:
         below,
         beside,
         beside,
-        _ACT,
-        _NORM,
+        ACT,
+        NORM,
         bias=False,
         upsample="nontrainable",
         pre_conv=None,

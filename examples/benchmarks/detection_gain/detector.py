@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
+from monai.networks.nets.basic_unet import Down, TwoConv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,13 +18,17 @@ from .classic import vary
 from .slices import Examples
 
 __all__ = [
+    "ACT",
     "BATCH",
+    "CHANNELS",
     "FEWEST_STEPS",
     "LEAST_SCORE",
     "MOST_FOUND",
     "MOST_OVERLAP",
     "MULTIPLE",
+    "NORM",
     "Detector",
+    "Encoder",
     "Found",
     "Part",
     "fit",
@@ -39,6 +45,11 @@ FEWEST_STEPS = 20
 
 MOST_FOUND, LEAST_SCORE, MOST_OVERLAP = 12, 1e-3, 0.3
 """Findings that are predicted on a slice, their score at least, and their overlap at most."""
+
+CHANNELS = (16, 32, 64, 96, 128)
+"""Of features of the whole canvas, of a half, a quarter, ..."""
+
+NORM, ACT = "batch", ("relu", {"inplace": True})
 
 _RATE, _DECAY, _WARM_UP = 2e-3, 1e-3, 0.1
 
@@ -61,6 +72,23 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def find(self, images: Tensor) -> list[Found]:
         """Find what is on slices, ``[N, 1, size, size]``, one finding at a place."""
+
+
+class Encoder(nn.Module):
+    """The first half of MONAI's basic U-Net: gives features of five sizes, largest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = TwoConv(2, 1, CHANNELS[0], ACT, NORM, bias=False)
+        self.down = nn.ModuleList(
+            Down(2, a, b, ACT, NORM, bias=False) for a, b in pairwise(CHANNELS)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features = [self.stem(images)]
+        for down in self.down:
+            features.append(down(features[-1]))
+        return features
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
@@ -12,27 +11,26 @@ from monai.apps.detection.utils.anchor_utils import AnchorGeneratorWithAnchorSha
 from monai.losses.focal_loss import sigmoid_focal_loss
 from monai.losses.giou_loss import BoxGIoULoss
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
-from monai.networks.nets.basic_unet import Down, TwoConv
 from torch import Tensor, nn
 
 from .detector import (
+    CHANNELS,
     LEAST_SCORE,
     MOST_FOUND,
     MOST_OVERLAP,
     MULTIPLE,
     Detector,
+    Encoder,
     Found,
     reduced_precision,
 )
 
 __all__ = ["RetinaNet"]
 
-_CHANNELS = (16, 32, 64, 96, 128)
 _LEVELS = 3
 """The pyramid is made of so many of the coarsest features."""
 
 _WIDTH = 64
-_NORM, _ACT = "batch", ("relu", {"inplace": True})
 _ANCHORS = ((16, 16), (11, 22), (22, 11))
 """In pixels, on the finest level; twice as large on each next one."""
 
@@ -133,15 +131,10 @@ class _Pyramid(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = TwoConv(2, 1, _CHANNELS[0], _ACT, _NORM, bias=False)
-        self.down = nn.ModuleList(
-            Down(2, a, b, _ACT, _NORM, bias=False) for a, b in pairwise(_CHANNELS)
-        )
-        self.pyramid = FeaturePyramidNetwork(2, list(_CHANNELS[-_LEVELS:]), _WIDTH)
+        self.encoder = Encoder()
+        self.pyramid = FeaturePyramidNetwork(2, list(CHANNELS[-_LEVELS:]), _WIDTH)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        features = [self.stem(images)]
-        for down in self.down:
-            features.append(down(features[-1]))
-        levels = {str(level): values for level, values in enumerate(features[-_LEVELS:])}
+        features = self.encoder(images)[-_LEVELS:]
+        levels = {str(level): values for level, values in enumerate(features)}
         return list(self.pyramid(levels).values())
