@@ -132,10 +132,12 @@ class TestDetector:
             fit(network, parts, 20, seed, 1.0, CPU).state_dict() for seed in (0, 0, 1)
         )
         assert all(torch.equal(one[name], again[name]) for name in one)
-        assert not all(torch.equal(one[name], other[name]) for name in one)
+        weights = [name for name in one if name.endswith("weight")]
+        assert not any(torch.equal(one[name], other[name]) for name in weights)
 
     def test_slices_without_findings_teach_something_too(self, network: type[Detector]) -> None:
-        empty = Examples(torch.rand(8, 1, SIDE, SIDE), torch.zeros(8, 1, 4))
+        random = torch.Generator().manual_seed(0)
+        empty = Examples(torch.rand(8, 1, SIDE, SIDE, generator=random), torch.zeros(8, 1, 4))
         model = fit(network, [Part(empty, BATCH)], 20, 0, 0.0, CPU)
         assert all(torch.isfinite(values).all() for values in model.state_dict().values())
         assert all(scores.max(initial=0) < 0.5 for _, scores in predict(model, empty.images, CPU))

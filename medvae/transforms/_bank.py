@@ -139,11 +139,15 @@ class TransplantBank:
         lesion = Lesion.on(contents.scene(donor.place), _one_of(donor.findings, random))
         if isinstance(lesion, Refused):
             return None
-        scene = cache(contents.scene)
+
+        @cache
+        def ground(host: int) -> Ground:
+            return Ground.of(contents.scene(host))
+
         made = transplant_to_one(
             lesion,
             donor.hosts,
-            lambda host: Ground.of(scene(host)),
+            ground,
             lambda number: generator(seed, "host", number),
             strength,
         )
@@ -151,7 +155,7 @@ class TransplantBank:
             return None
         host, rendered = made
         slices = contents.slices
-        return Transplant(slices[donor.place], slices[host], scene(host), rendered)
+        return Transplant(slices[donor.place], slices[host], ground(host).scene, rendered)
 
 
 def _one_of(items: Sequence[T], random: np.random.Generator) -> T:

@@ -37,8 +37,6 @@ __all__ = [
 ]
 
 BATCH = 24
-MULTIPLE = 16
-"""The sides of a canvas are multiples of this."""
 
 FEWEST_STEPS = 20
 """A tenth of them is the warm-up."""
@@ -48,6 +46,9 @@ MOST_FOUND, LEAST_SCORE, MOST_OVERLAP = 12, 1e-3, 0.3
 
 CHANNELS = (16, 32, 64, 96, 128)
 """Of features of the whole canvas, of a half, a quarter, ..."""
+
+MULTIPLE = 2 ** (len(CHANNELS) - 1)
+"""The sides of a canvas are multiples of this, for each half to be whole."""
 
 NORM, ACT = "batch", ("relu", {"inplace": True})
 

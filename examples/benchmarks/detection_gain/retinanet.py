@@ -63,10 +63,12 @@ class RetinaNet(Detector):
         """Add up the losses of both heads."""
         real = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
         wanted = [own[there][:, _YX] for own, there in zip(boxes, real, strict=True)]
-        labels = [torch.zeros(len(own), dtype=torch.long, device=own.device) for own in wanted]
         losses: dict[str, Tensor] = self.detector(
             images,
-            [{"boxes": own, "labels": of} for own, of in zip(wanted, labels, strict=True)],
+            [
+                {"boxes": own, "labels": torch.zeros_like(own[:, 0], dtype=torch.long)}
+                for own in wanted
+            ],
         )
         return torch.stack(tuple(losses.values())).sum()
 
