@@ -24,6 +24,7 @@ from .detector import (
     Found,
     reduced_precision,
 )
+from .slices import are_findings
 
 __all__ = ["Centres"]
 
@@ -116,14 +117,13 @@ def targets(boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     cells = size // _STRIDE
     sides = boxes[..., 2:] - boxes[..., :2]
-    real = (sides > 0).all(dim=-1)[..., None, None]
     middle, spread = (boxes[..., 2:] + boxes[..., :2]) / 2, sides.clamp(min=_LEAST_SIDE) * _SPREAD
     away = (_centres(cells, boxes.device) - middle[:, :, None, None]) / spread[:, :, None, None]
     near = torch.exp(-away.square().sum(dim=-1) / 2)
     own = (middle / _STRIDE).long().clamp(0, cells - 1)
     numbers = torch.arange(cells, device=boxes.device)
     central = (numbers[:, None] == own[..., 1, None, None]) & (numbers == own[..., 0, None, None])
-    near = torch.where(central, 1.0, near) * real
+    near = torch.where(central, 1.0, near) * are_findings(boxes)[..., None, None]
     best, which = near.max(dim=1)
     chosen = which.flatten(1)[..., None].expand(-1, -1, 4)
     return best, best > _INSIDE, boxes.gather(1, chosen).unflatten(1, (cells, cells))

@@ -45,6 +45,7 @@ class RandomHosts:
         if any(groups <= {donor.group} for donor in self._donors):
             raise UsageProblem("there is no slice of another patient that is free of findings")
         self._ready = lru_cache(_READY)(self._scene)
+        self._ground = lru_cache(_READY)(lambda host: Ground.of(self._ready(host)[1]))
         self._gates = self._calibrated([*sources, *hosts])
 
     def _scene(self, native: Slice) -> tuple[Pixels, Scene]:
@@ -91,7 +92,7 @@ class RandomHosts:
         made = transplant_to_one(
             lesion,
             [strangers[place] for place in order],
-            lambda host: Ground.of(self._ready(host)[1]),
+            self._ground,
             lambda number: _random(key, number + 1),
             strength,
         )

@@ -24,6 +24,7 @@ from .detector import (
     Found,
     reduced_precision,
 )
+from .slices import are_findings
 
 __all__ = ["RetinaNet"]
 
@@ -61,8 +62,7 @@ class RetinaNet(Detector):
 
     def loss(self, images: Tensor, boxes: Tensor) -> Tensor:
         """Add up the losses of both heads."""
-        real = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
-        wanted = [own[there][:, _YX] for own, there in zip(boxes, real, strict=True)]
+        wanted = [own[are_findings(own)][:, _YX] for own in boxes]
         losses: dict[str, Tensor] = self.detector(
             images,
             [

@@ -21,7 +21,7 @@ from medvae.labels import attach_labels
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Labels, Pixels, Slice, Study
 
-__all__ = ["DataSet", "Examples", "example", "on_canvas", "read"]
+__all__ = ["DataSet", "Examples", "are_findings", "example", "on_canvas", "read"]
 
 _SMALLEST = 10 / 128**2
 """Of the canvas: a smaller box is not asked for, nor taught."""
@@ -31,6 +31,11 @@ _TISSUE, _LEAST_TISSUE = 0.08, 0.12
 
 _SAME = 0.5
 """By how much a box and the box around a mask overlap at least if they mean the same finding."""
+
+
+def are_findings(boxes: Tensor) -> Tensor:
+    """Tell boxes, ``[..., 4]``, from the zeros that they are filled up with."""
+    return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +69,10 @@ class Examples:
         places = torch.tensor(rows, dtype=torch.long)
         return Examples(self.images[places], self.boxes[places])
 
-    @property
-    def sides(self) -> Tensor:
-        """Width and height of each box, ``[N, K, 2]``."""
-        return self.boxes[..., 2:] - self.boxes[..., :2]
-
     def boxes_of(self, row: int) -> NDArray[np.float32]:
         """Return the boxes of one slice, ``[K, 4]``, without what fills them up."""
-        real = (self.sides[row] > 0).all(dim=1)
-        found: NDArray[np.float32] = self.boxes[row][real].numpy()
+        own = self.boxes[row]
+        found: NDArray[np.float32] = own[are_findings(own)].numpy()
         return found
 
 
