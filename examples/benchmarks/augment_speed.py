@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -55,6 +56,8 @@ WHOLE_AIM, NETWORK_AIM = 0.8, 30
 CORES = 2
 BATCH = 16
 STRENGTH = 1.0
+_Item = TypeVar("_Item")
+
 READING, NETWORK, WARP = "reading", "encoding, drawing and decoding", "warp"
 GATES, WRITING = "gates", "writing"
 STAGES = (READING, NETWORK, WARP, GATES, WRITING)
@@ -150,8 +153,9 @@ class Job:
             with_encoder_nonlocal_attn=False,
             with_decoder_nonlocal_attn=False,
         )
-        network.requires_grad_(False).eval()
-        return network.to(self.precision, memory_format=torch.channels_last)
+        network.requires_grad_(False).eval().to(self.precision)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
     @cached_property
     def statistics(self) -> LatentStatistics:
@@ -173,13 +177,13 @@ def one_round(job: Job, folder: Path) -> dict[str, float]:
     }
 
 
-def figures_of(rounds: Sequence[dict[str, float]]) -> dict[str, float | str | dict[str, float]]:
+def figures_of(rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Return medians of the rounds, and ratios."""
 
     def median(of: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(map(of, rounds))
 
-    middle = {name: median(lambda one, name=name: one[name]) for name in rounds[0]}
+    middle = {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
     total = sum(middle[name] for name in STAGES)
     slowest = max(STAGES, key=lambda name: middle[name])
     reference = "AutoencoderKL"
@@ -327,7 +331,7 @@ class Stages:
         write_coco(self._out / "coco.json", images)
 
 
-def batches(items: Sequence) -> Iterator[Sequence]:
+def batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
     """Yield so many items at a time as augmentation does."""
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]

@@ -26,7 +26,9 @@ import pydicom
 from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 
+from medvae.errors import DecodeError
 from medvae.readers import open_studies, read_pixels
+from medvae.records import Pixels
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def speed(folders: list[Path], rounds: int) -> dict[str, float]:
         "header loop": lambda: [pydicom.dcmread(f, stop_before_pixels=True) for f in files],
         "scan": lambda: open_studies(folders),
         "pixel loop": lambda: [pydicom.dcmread(f).pixel_array.sum() for f in files],
-        "read_pixels": lambda: [pixels.values.sum() for _, pixels in read_pixels(slices)],
+        "read_pixels": lambda: [decoded(pixels).values.sum() for _, pixels in read_pixels(slices)],
     }
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
@@ -82,6 +84,13 @@ def speed(folders: list[Path], rounds: int) -> dict[str, float]:
     }
 
 
+def decoded(pixels: Pixels | DecodeError) -> Pixels:
+    """Return pixels; a slice without any must not make reading look fast."""
+    if isinstance(pixels, DecodeError):
+        raise pixels
+    return pixels
+
+
 def memory(count: int) -> dict[str, float]:
     """Make a study and have another process read it through."""
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +106,7 @@ def peak_memory(folder: Path) -> dict[str, float]:
     before = high_water_mark("self")
     count, workers = 0, 0.0
     for _, pixels in read_pixels(open_studies([folder]).slices):
-        count += pixels.values.size > 0
+        count += decoded(pixels).values.size > 0
         if count % 100 == 0:
             workers = sum(high_water_mark(child) for child in children())
     after = high_water_mark("self")

@@ -5,6 +5,8 @@ It is small, so that a cell of the table takes about a minute and a half on two 
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from monai.data.box_utils import non_max_suppression
 from monai.losses.giou_loss import BoxGIoULoss
@@ -43,7 +45,7 @@ class Centres(Detector):
         self.heat = nn.Conv2d(c[2], 1, 1)
         self.sides = nn.Conv2d(c[2], 4, 1)
         # Nearly all cells are empty: it begins by saying so.
-        nn.init.constant_(self.heat.bias, -4.0)
+        nn.init.constant_(cast(Tensor, self.heat.bias), -4.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``[N, n, n]`` and the boxes that cells stand for, ``[N, n, n, 4]``."""

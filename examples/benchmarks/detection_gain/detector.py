@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medvae.networks import fastest_dtype
+
 from .classic import vary
 from .slices import Examples
 
@@ -120,7 +122,8 @@ def fit(
     """
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
-    model = network().to(device, memory_format=torch.channels_last).train()
+    model = network().to(device).train()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(model.parameters(), _RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, _RATE, total_steps=steps, pct_start=_WARM_UP
@@ -152,8 +155,8 @@ def _batch(
 
 def reduced_precision(device: torch.device) -> torch.autocast:
     """Compute in bfloat16 where that is fast."""
-    able = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=able)
+    fastest = fastest_dtype(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=fastest == torch.bfloat16)
 
 
 @torch.inference_mode()

@@ -26,6 +26,10 @@ _MOST = 100
 Scores = dict[str, Any]
 
 
+def _overlaps(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(box_iou(one, other))
+
+
 def score(found: Sequence[Found], wanted: Sequence[NDArray[np.float32]]) -> Scores:
     """Compare what was found with what is there.
 
@@ -41,7 +45,7 @@ def score(found: Sequence[Found], wanted: Sequence[NDArray[np.float32]]) -> Scor
         ["finding"], (0.3, 0.5), (0.5, 0.95, 0.05), (_MOST,), per_class=False, verbose=False
     )
     matches = matching_batch(
-        box_iou,
+        _overlaps,
         metric.get_iou_thresholds(),
         [boxes for boxes, _ in found],
         [np.zeros(len(scores), dtype=np.int64) for _, scores in found],
