@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations, pairwise
 from pathlib import Path
+from subprocess import PIPE, Popen
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -19,16 +23,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from medvae.errors import UsageProblem
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "benchmarks"))
-
 from detection_gain import classic
-from detection_gain.__main__ import main
+from detection_gain.__main__ import _fill, main
 from detection_gain.arms import ARMS, parse_arm
 from detection_gain.bench import Grid
 from detection_gain.cells import Cell
 from detection_gain.centres import Centres
+from detection_gain.claims import claim
 from detection_gain.detector import BATCH, Detector, Found, Part, fit, predict
 from detection_gain.folds import labelled_patients, make_folds
 from detection_gain.results import choose, interval, summary
@@ -36,6 +37,7 @@ from detection_gain.retinanet import RetinaNet
 from detection_gain.scores import FALSE_POSITIVES, score
 from detection_gain.slices import Examples, read
 from detection_gain.vae import once
+from medvae.errors import ReadError, UsageProblem, WriteError
 
 SIDE = 64
 PATIENTS = 12
@@ -253,6 +255,119 @@ class TestOnce:
         once(tmp_path / "run", told.append, Path("begun"))
         assert told == [False]
         assert not (tmp_path / "run").exists()
+
+    def test_what_another_is_making_is_waited_for(self, tmp_path: Path) -> None:
+        begun, go_on = Event(), Event()
+        told: list[str] = []
+
+        def slowly(resume: bool) -> None:
+            told.append("slowly")
+            begun.set()
+            assert go_on.wait(30)
+
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(once, tmp_path / "run", slowly, Path("begun"))
+            assert begun.wait(30)
+            second = pool.submit(
+                once, tmp_path / "run", lambda _: told.append("again"), Path("begun")
+            )
+            time.sleep(0.1)
+            assert not second.done()
+            go_on.set()
+            assert second.result() == first.result()
+        assert told == ["slowly"]
+
+
+class TestClaim:
+    def test_one_at_a_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "deep" / "cell.json"
+        with claim(path, wait=False) as first, claim(path, wait=False) as second:
+            assert first
+            assert not second
+        with claim(path, wait=False) as third:
+            assert third
+        assert not any(path.parent.iterdir())
+
+    def test_the_dead_hold_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "cell.json"
+        script = (
+            "import sys, time; from pathlib import Path; from detection_gain.claims import claim\n"
+            "with claim(Path(sys.argv[1]), wait=False): print('mine', flush=True); time.sleep(600)"
+        )
+        command = [sys.executable, "-c", script, str(path)]
+        with Popen(
+            command,
+            cwd=Path(__file__).parents[1] / "examples" / "benchmarks",
+            stdout=PIPE,
+            text=True,
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "mine\n"
+            with claim(path, wait=False) as free:
+                assert not free
+            other.kill()
+            other.wait()
+            with claim(path, wait=False) as free:
+                assert free
+
+    def test_what_cannot_be_written_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(WriteError, match="file"), claim(tmp_path / "file" / "x", wait=False):
+            pass
+
+
+class TestFill:
+    """Several processes in one folder: each cell is measured by one of them."""
+
+    CELLS = tuple(Cell("report", 2, 6, repeat, "classic", 700, 1.0) for repeat in range(3))
+
+    def test_leaves_to_others_what_they_are_at_and_waits_for_it(self, tmp_path: Path) -> None:
+        told: list[int] = []
+
+        def measure(cell: Cell) -> None:
+            told.append(cell.repeat)
+            cell.write(tmp_path, {})
+
+        with ThreadPoolExecutor() as pool:
+            with claim(self.CELLS[0].path(tmp_path), wait=False):
+                filling = pool.submit(_fill, tmp_path, list(self.CELLS), measure)
+                while not self.CELLS[2].path(tmp_path).is_file():
+                    time.sleep(0.01)
+                time.sleep(0.1)
+                assert not filling.done()
+                self.CELLS[0].write(tmp_path, {})
+            assert filling.result(timeout=30) == 0
+        assert told == [1, 2]
+
+    def test_takes_over_what_others_gave_up(self, tmp_path: Path) -> None:
+        told: list[int] = []
+
+        def measure(cell: Cell) -> None:
+            told.append(cell.repeat)
+            cell.write(tmp_path, {})
+
+        with ThreadPoolExecutor() as pool:
+            with claim(self.CELLS[0].path(tmp_path), wait=False):
+                filling = pool.submit(_fill, tmp_path, list(self.CELLS), measure)
+                while not self.CELLS[2].path(tmp_path).is_file():
+                    time.sleep(0.01)
+            assert filling.result(timeout=30) == 0
+        assert told == [1, 2, 0]
+
+    def test_one_that_fails_keeps_no_others(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        told: list[int] = []
+
+        def measure(cell: Cell) -> None:
+            told.append(cell.repeat)
+            if cell.repeat == 1:
+                raise ReadError("no draw was kept")
+            cell.write(tmp_path, {})
+
+        assert _fill(tmp_path, list(self.CELLS), measure) == 1
+        assert told == [0, 1, 2]
+        assert "repeat1/classic" in capsys.readouterr().err
 
 
 class TestResults:

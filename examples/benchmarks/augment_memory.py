@@ -18,9 +18,9 @@ import tempfile
 from pathlib import Path
 
 import torch
-from drawn_studies import save_run, save_studies
 
 import medvae
+from drawn_studies import save_run, save_studies
 from medvae.networks import ConvDecoder, GrayToColor, PlainEncoder, SliceVAE, VectorLatent
 
 AIM = 0.15

@@ -29,11 +29,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from drawn_studies import save_run, save_studies
 from monai.networks.nets import AutoencoderKL
 from torch import Tensor
 
 import medvae
+from drawn_studies import save_run, save_studies
 from medvae.bundle import Run, load_run
 from medvae.gates import Calibration, Candidate
 from medvae.labels import LabelledImage, attach_labels, write_coco

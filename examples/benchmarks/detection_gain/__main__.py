@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from .arms import ARMS, parse_arm
 from .bench import Bench, Grid
 from .cells import Cell, open_folder, read_records
 from .centres import Centres
+from .claims import claim
 from .detector import FEWEST_STEPS, MULTIPLE
 from .folds import Fold, make_folds
 from .pages import write_plot, write_results
@@ -115,35 +116,50 @@ def _run(options: argparse.Namespace) -> None:
     folds = [fold for fold in folds if options.only is None or fold.number in options.only]
     by_number = {fold.number: fold for fold in folds}
     by_name = {arm.name: arm for arm in arms}
-    failed = 0
-    for cell in _missing(options, grid, folds):
-        try:
-            measured = bench.measure(cell, by_number[cell.fold], by_name[cell.arm])
-        except ReadError as error:
-            # Of a table that takes days, one arm of which nothing comes must not keep the others.
-            print(f"{cell.name}: cannot be measured: {error}", file=sys.stderr)
-            failed += 1
-            continue
+
+    def measure(cell: Cell) -> None:
+        measured = bench.measure(cell, by_number[cell.fold], by_name[cell.arm])
         cell.write(options.out, measured)
         _tell(cell, measured)
         write_results(options.out, setting, options.gain_of)
+
+    failed = sum(_fill(options.out, cells, measure) for cells in _stages(options, grid, folds))
     results = write_results(options.out, setting, options.gain_of)
     write_plot(options.out, results)
     if failed:
         sys.exit(f"error: {failed} cells could not be measured")
 
 
-def _missing(options: argparse.Namespace, grid: Grid, folds: list[Fold]) -> Iterator[Cell]:
-    """Give the cells that are not measured yet: first those to choose by."""
+def _stages(options: argparse.Namespace, grid: Grid, folds: list[Fold]) -> Iterator[list[Cell]]:
+    """Give the cells of the stages; those to choose by come first, and are measured by then."""
     if "dev" in options.stage:
-        for cell in grid.dev([fold for fold in folds if fold.stage == "dev"]):
-            if not cell.path(options.out).is_file():
-                yield cell
+        yield list(grid.dev([fold for fold in folds if fold.stage == "dev"]))
     if "report" in options.stage:
         choices = choose(read_records(options.out))
-        for cell in grid.report([fold for fold in folds if fold.stage == "report"], choices):
-            if not cell.path(options.out).is_file():
-                yield cell
+        yield list(grid.report([fold for fold in folds if fold.stage == "report"], choices))
+
+
+def _fill(out: Path, cells: list[Cell], measure: Callable[[Cell], None]) -> int:
+    """Measure the cells that are missing, and return how many cannot be measured.
+
+    What other processes are at is left to them, and waited for in the end.
+    """
+    failed: set[Cell] = set()
+    for wait in (False, True):
+        for cell in cells:
+            path = cell.path(out)
+            if path.is_file() or cell in failed:
+                continue
+            with claim(path, wait=wait) as free:
+                if not free or path.is_file():
+                    continue
+                try:
+                    measure(cell)
+                except ReadError as error:
+                    # In a table that takes days, one arm that fails must not keep the others.
+                    print(f"{cell.name}: cannot be measured: {error}", file=sys.stderr)
+                    failed.add(cell)
+    return len(failed)
 
 
 def _vae_settings(options: argparse.Namespace) -> dict[str, Any]:

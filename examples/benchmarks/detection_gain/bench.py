@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from medvae.errors import UsageProblem
+from medvae.networks import fastest_dtype
 from medvae.randomness import generator
 
 from .arms import Arm
@@ -101,7 +102,7 @@ class Bench:
     seed: int
 
     def measure(self, cell: Cell, fold: Fold, arm: Arm) -> dict[str, Any]:
-        """Measure a cell: its scores, its cost in seconds, and how many slices there were."""
+        """Measure a cell: its scores, what it cost, and what it was made of."""
         labelled = labelled_patients(
             fold, self.data.findings, cell.patients, cell.repeat, least=self.least, seed=self.seed
         )
@@ -128,6 +129,7 @@ class Bench:
             "seconds": seconds,
             "slices": {"parts": [len(part.examples) for part in parts], "test": len(test)},
             "draws": [dict(lot.outcomes) for lot in lots],
+            "precision": str(fastest_dtype(self.device)).removeprefix("torch."),
         }
 
     def _parts(

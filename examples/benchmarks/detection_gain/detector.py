@@ -13,6 +13,7 @@ from monai.networks.nets.basic_unet import Down, TwoConv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 from medvae.networks import fastest_dtype
 
@@ -128,7 +129,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, _RATE, total_steps=steps, pct_start=_WARM_UP
     )
-    for _ in range(steps):
+    for _ in tqdm(range(steps), "detector", leave=False, disable=None, unit="step"):
         images, boxes = _batch(parts, random, device)
         if classic:
             images, boxes = vary(images, boxes, random, classic)

@@ -16,6 +16,8 @@ from medvae.records import Slice
 from medvae.split import make_split, write_split
 from medvae.training import train
 
+from .claims import claim
+
 __all__ = ["Made", "Trainer", "once"]
 
 _COST = "cost.json"
@@ -36,7 +38,7 @@ class Made:
 
 
 def once(folder: Path, make: Callable[[bool], None], begun: Path) -> Made:
-    """Make a folder, unless it is made.
+    """Make a folder, unless it is made or another process is making it: that is waited for.
 
     Args:
         folder: where to.
@@ -44,14 +46,15 @@ def once(folder: Path, make: Callable[[bool], None], begun: Path) -> Made:
         begun: what is in the folder from when on it can be gone on with.
     """
     cost = folder.with_name(f"{folder.name}-{_COST}")
-    if not cost.is_file():
-        resume = (folder / begun).exists()
-        if not resume:
-            shutil.rmtree(folder, ignore_errors=True)
-        start = time.perf_counter()
-        make(resume)
-        seconds = None if resume else time.perf_counter() - start
-        write_text(cost, json.dumps({"seconds": seconds}) + "\n")
+    with claim(folder, wait=True):
+        if not cost.is_file():
+            resume = (folder / begun).exists()
+            if not resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            start = time.perf_counter()
+            make(resume)
+            seconds = None if resume else time.perf_counter() - start
+            write_text(cost, json.dumps({"seconds": seconds}) + "\n")
     known = json.loads(cost.read_text(encoding="utf-8"))
     return Made(folder, known["seconds"])
 
