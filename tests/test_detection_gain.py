@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import combinations, pairwise
 from pathlib import Path
 from subprocess import PIPE, Popen
@@ -271,8 +270,7 @@ class TestOnce:
             second = pool.submit(
                 once, tmp_path / "run", lambda _: told.append("again"), Path("begun")
             )
-            time.sleep(0.1)
-            assert not second.done()
+            assert wait([second], timeout=0.1).not_done
             go_on.set()
             assert second.result() == first.result()
         assert told == ["slowly"]
@@ -321,38 +319,24 @@ class TestFill:
 
     CELLS = tuple(Cell("report", 2, 6, repeat, "classic", 700, 1.0) for repeat in range(3))
 
-    def test_leaves_to_others_what_they_are_at_and_waits_for_it(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("given_up", [False, True], ids=["finished", "given up"])
+    def test_what_others_are_at_is_waited_for(self, tmp_path: Path, given_up: bool) -> None:
         told: list[int] = []
+        theirs = self.CELLS[0]
 
         def measure(cell: Cell) -> None:
             told.append(cell.repeat)
             cell.write(tmp_path, {})
 
         with ThreadPoolExecutor() as pool:
-            with claim(self.CELLS[0].path(tmp_path), wait=False):
+            with claim(theirs.path(tmp_path), wait=False):
                 filling = pool.submit(_fill, tmp_path, list(self.CELLS), measure)
-                while not self.CELLS[2].path(tmp_path).is_file():
-                    time.sleep(0.01)
-                time.sleep(0.1)
-                assert not filling.done()
-                self.CELLS[0].write(tmp_path, {})
+                assert wait([filling], timeout=1).not_done
+                assert told == [1, 2]
+                if not given_up:
+                    theirs.write(tmp_path, {})
             assert filling.result(timeout=30) == 0
-        assert told == [1, 2]
-
-    def test_takes_over_what_others_gave_up(self, tmp_path: Path) -> None:
-        told: list[int] = []
-
-        def measure(cell: Cell) -> None:
-            told.append(cell.repeat)
-            cell.write(tmp_path, {})
-
-        with ThreadPoolExecutor() as pool:
-            with claim(self.CELLS[0].path(tmp_path), wait=False):
-                filling = pool.submit(_fill, tmp_path, list(self.CELLS), measure)
-                while not self.CELLS[2].path(tmp_path).is_file():
-                    time.sleep(0.01)
-            assert filling.result(timeout=30) == 0
-        assert told == [1, 2, 0]
+        assert told == ([1, 2, 0] if given_up else [1, 2])
 
     def test_one_that_fails_keeps_no_others(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
