@@ -322,16 +322,19 @@ class TestFill:
     @pytest.mark.parametrize("given_up", [False, True], ids=["finished", "given up"])
     def test_what_others_are_at_is_waited_for(self, tmp_path: Path, given_up: bool) -> None:
         told: list[int] = []
-        theirs = self.CELLS[0]
+        theirs, last = self.CELLS[0], Event()
 
         def measure(cell: Cell) -> None:
             told.append(cell.repeat)
             cell.write(tmp_path, {})
+            if cell == self.CELLS[-1]:
+                last.set()
 
         with ThreadPoolExecutor() as pool:
             with claim(theirs.path(tmp_path), wait=False):
                 filling = pool.submit(_fill, tmp_path, list(self.CELLS), measure)
-                assert wait([filling], timeout=1).not_done
+                assert last.wait(30)
+                assert wait([filling], timeout=0.1).not_done
                 assert told == [1, 2]
                 if not given_up:
                     theirs.write(tmp_path, {})
