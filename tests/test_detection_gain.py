@@ -226,6 +226,11 @@ class TestGrid:
         assert len(cells) == 4
         assert {(c.arm, c.steps, c.fold) for c in cells} == {("real", 40, 2), ("classic", 20, 2)}
 
+    def test_the_only_way_is_reported_whatever_was_chosen(self) -> None:
+        grid = Grid((parse_arm("classic", 0.25, 9),), (6,), 1, (20,), (1,))
+        (cell,) = grid.report(self.FOLDS[2:], {("classic", 6): (40, 1.5)})
+        assert (cell.steps, cell.classic) == (20, 1)
+
     def test_nothing_is_reported_that_was_not_chosen(self) -> None:
         with pytest.raises(UsageProblem, match="--stage dev"):
             list(self.GRID.report(self.FOLDS[2:], {("real", 6): (40, 0.0)}))

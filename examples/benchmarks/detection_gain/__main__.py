@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     arms.add_argument("--keep-pictures", action="store_true", help="that were augmented")
     training = parser.add_argument_group("training")
     training.add_argument("--detector", choices=_DETECTORS, default="centres")
-    training.add_argument("--steps", nargs="+", type=int, default=[700], help="of detectors")
+    training.add_argument("--steps", nargs="+", type=int, default=[1400], help="of detectors")
     training.add_argument("--classic", nargs="+", type=float, default=[1.0], help="strengths of it")
     training.add_argument("--variant", help="of the bundle of the autoencoder")
     training.add_argument("--epochs", type=int, default=12, help="of the autoencoder")

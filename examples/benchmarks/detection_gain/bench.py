@@ -52,15 +52,15 @@ class Grid:
                 yield Cell("dev", fold.number, patients, repeat, arm.name, steps, classic)
 
     def report(self, folds: Sequence[Fold], choices: Choices) -> Iterator[Cell]:
-        """Give the cells to report: each arm trained as was chosen.
+        """Give the cells to report: each arm trained in the only way, or as was chosen.
 
         Raises:
             UsageProblem: nothing was chosen, and there are several ways.
         """
         for repeat, fold, patients, arm in self._places(folds):
             ways = self._ways(arm)
-            chosen = choices.get((arm.name, patients), ways[0])
-            if (arm.name, patients) not in choices and len(ways) > 1:
+            chosen = ways[0] if len(ways) == 1 else choices.get((arm.name, patients))
+            if chosen is None:
                 raise UsageProblem(
                     f"{arm.name} with {patients} patients was not measured on the folds for "
                     "choosing: do that first by --stage dev, or give one of --steps and --classic"
