@@ -56,11 +56,11 @@ WHOLE_AIM, NETWORK_AIM = 0.8, 30
 CORES = 2
 BATCH = 16
 STRENGTH = 1.0
-_Item = TypeVar("_Item")
-
 READING, NETWORK, WARP = "reading", "encoding, drawing and decoding", "warp"
 GATES, WRITING = "gates", "writing"
 STAGES = (READING, NETWORK, WARP, GATES, WRITING)
+
+_Item = TypeVar("_Item")
 
 
 def main() -> None:
