@@ -52,7 +52,9 @@ def _settings(
 @click.option("--epochs", type=click.IntRange(1))
 @click.option("--batch-size", type=click.IntRange(1))
 @click.option("--device", help="Such as cpu or cuda:0.  [default: a GPU where there is one]")
-@click.option("--amp/--no-amp", default=None, help="Compute in bfloat16.  [default: amp]")
+@click.option(
+    "--amp/--no-amp", default=None, help="Compute in bfloat16.  [default: where the device does]"
+)
 @click.option("--seed", type=click.IntRange(0))
 @MODALITY
 @click.option(

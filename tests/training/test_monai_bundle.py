@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 import torch
 from jsonschema import validate
-from monai.bundle import ConfigWorkflow, ckpt_export, create_workflow, load, verify_net_in_out
+from monai.bundle import (
+    ConfigParser,
+    ConfigWorkflow,
+    ckpt_export,
+    create_workflow,
+    load,
+    verify_net_in_out,
+)
 from PIL import Image
 
+from medvae import networks
 from medvae.bundle import find_bundle, load_run
 from medvae.training import CanvasSlices, train
 
@@ -80,6 +88,18 @@ def test_metadata(run: Path) -> None:
         metadata = json.loads((folder / "configs" / "metadata.json").read_text())
         validate(metadata, METADATA)
         assert metadata["version"] in metadata["changelog"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("config", ["train", "inference"])
+@pytest.mark.parametrize("bundle", ["slice_vae", "cardiac_mr_vae"])
+def test_computes_in_bfloat16_where_the_device_does(
+    bundle: str, config: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "fastest_dtype", lambda device: dtype)
+    parser = ConfigParser()
+    parser.read_config(find_bundle(bundle) / "configs" / f"{config}.json")
+    assert parser.get_parsed_content("amp") is (dtype == torch.bfloat16)
 
 
 def test_no_property_is_missing(run: Path, pictures: Path) -> None:
