@@ -26,7 +26,7 @@ from detection_gain import classic
 from detection_gain.__main__ import _fill, main
 from detection_gain.arms import ARMS, parse_arm
 from detection_gain.bench import Grid
-from detection_gain.cells import Cell
+from detection_gain.cells import Cell, open_folder
 from detection_gain.centres import Centres
 from detection_gain.claims import claim
 from detection_gain.detector import BATCH, Detector, Found, Part, fit, predict
@@ -317,6 +317,19 @@ class TestClaim:
         (tmp_path / "file").touch()
         with pytest.raises(WriteError, match="file"), claim(tmp_path / "file" / "x", wait=False):
             pass
+
+
+class TestOpenFolder:
+    def test_two_that_begin_at_the_same_time(self, tmp_path: Path) -> None:
+        out = tmp_path / "table"
+        with ThreadPoolExecutor() as pool:
+            with claim(out.resolve(), wait=False):
+                second = pool.submit(open_folder, out, {"size": 128})
+                assert wait([second], timeout=0.1).not_done
+                out.mkdir()
+                (out / "setting.json").write_text('{"size": 128}')
+            second.result(timeout=30)
+        assert [path.name for path in tmp_path.rglob("*")] == ["table", "setting.json"]
 
 
 class TestFill:

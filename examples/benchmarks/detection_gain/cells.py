@@ -11,6 +11,7 @@ from typing import Any
 from medvae.atomic import check_empty, write_text
 from medvae.errors import ReadError, UsageProblem
 
+from .claims import claim
 from .folds import Stage
 
 __all__ = ["Cell", "Record", "open_folder", "read_records"]
@@ -73,9 +74,10 @@ def open_folder(out: Path, setting: Mapping[str, Any]) -> None:
     """
     path = out / _SETTING
     if not path.is_file():
-        check_empty(out)
-        write_text(path, json.dumps(setting, indent=1) + "\n")
-        return
+        with claim(out.resolve(), wait=True):
+            if not path.is_file():
+                check_empty(out)
+                write_text(path, json.dumps(setting, indent=1) + "\n")
     before = _read(path)
     changed = [name for name in {*before, *setting} if before.get(name) != setting.get(name)]
     if changed:
