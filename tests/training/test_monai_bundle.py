@@ -210,5 +210,6 @@ def test_monais_command_trains(pictures: Path, tmp_path: Path) -> None:
     }
     arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
     subprocess.run([*command, *arguments], check=True, capture_output=True)
+    assert (bundle / "checkpoints" / "best.pt").is_file()
     load_run(bundle)
     assert (bundle / "mlruns.db").is_file()
