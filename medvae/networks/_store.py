@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch.overrides import TorchFunctionMode
 
 from medvae.errors import ReadError, UsageProblem, WriteError
 from medvae.networks._decoders import ConvDecoder, ResidualDecoder
@@ -105,7 +106,7 @@ def load_model(folder: Path) -> SliceVAE:
         raise ReadError(f"{path}: format must be {_FORMAT}, but is {saved.get('format')!r}")
     try:
         # Nothing is allocated before the weights are there and fit.
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             model = build(saved["network"])
     except UsageProblem as error:
         raise ReadError(f"{path}: {error}") from error
@@ -113,6 +114,19 @@ def load_model(folder: Path) -> SliceVAE:
     remedy = f"take it and {path.name} from the same run"
     fit_weights(model, read_weights(weights_path), weights_path, remedy)
     return model.eval()
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out normal first weights: on "meta", torch loads its compiler to draw nothing."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))
 
 
 def _part(description: object, choices: Mapping[str, Callable[..., _PartT]]) -> _PartT:
