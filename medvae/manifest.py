@@ -91,6 +91,7 @@ class Manifest:
 
     def __init__(self, out: Path) -> None:
         self.path = out / _LINES
+        self._outdated = False
         self._hold(list(self._read()))
 
     @property
@@ -120,7 +121,7 @@ class Manifest:
         """Keep the lines of whole batches from the beginning, and forget all others.
 
         The lines of a batch are written at once, so only those of the last can be incomplete: it
-        is made again.
+        is made again. Until it is there again, the file stays as it is.
 
         Args:
             batches: their keys, in the order of the run.
@@ -135,9 +136,8 @@ class Manifest:
         ]
         known = set(whole)
         kept = [line for line in self.lines if line["batch"] in known]
-        if len(kept) < len(self.lines):
-            self._hold(kept)
-            write_text(self.path, "".join(map(_written, kept)))
+        self._hold(kept)
+        self._outdated = True
         return len(whole)
 
     def add(self, lines: Sequence[Line]) -> None:
@@ -146,15 +146,22 @@ class Manifest:
         Raises:
             WriteError: the file system refuses.
         """
+        if self._outdated:
+            write_text(self.path, "".join(map(_written, [*self.lines, *lines])))
+            self._outdated = False
+        else:
+            self._append("".join(map(_written, lines)))
+        self.lines += lines
+        self.rejected += _reasons(lines)
+
+    def _append(self, text: str) -> None:
         try:
             with self.path.open("ab") as file:
-                file.write("".join(map(_written, lines)).encode())
+                file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise WriteError(f"{self.path}: cannot be written: {error.strerror}") from error
-        self.lines += lines
-        self.rejected += _reasons(lines)
 
 
 def _reasons(lines: Iterable[Line]) -> Counter[str]:

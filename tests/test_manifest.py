@@ -31,7 +31,26 @@ def test_what_a_killed_run_left_of_its_last_batch_is_forgotten(tmp_path: Path) -
         file.write(b'{"key": "e", "ba')
     again = Manifest(tmp_path)
     assert again.keep_whole(["one", "two", "three"]) == 1
-    assert again.lines == Manifest(tmp_path).lines == lines("one", "a", "b")
+    assert again.lines == lines("one", "a", "b")
+    again.add(lines("two", "c", "d"))
+    again.add(lines("three", "e"))
+    assert Manifest(tmp_path).lines == again.lines
+    assert [line["key"] for line in again.lines] == ["a", "b", "c", "d", "e"]
+
+
+def test_a_run_that_is_killed_again_before_it_made_anything_loses_nothing(tmp_path: Path) -> None:
+    Manifest(tmp_path).add(lines("one", "a", "b"))
+    for _ in range(2):
+        assert Manifest(tmp_path).keep_whole(["one", "two"]) == 0
+    assert Manifest(tmp_path).lines == lines("one", "a", "b")
+
+
+def test_half_a_line_of_the_first_batch_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").write_text('{"key": "a", "ba')
+    manifest = Manifest(tmp_path)
+    assert manifest.keep_whole(["one"]) == 0
+    manifest.add(lines("one", "a"))
+    assert Manifest(tmp_path).lines == lines("one", "a")
 
 
 def test_a_new_run_has_none(tmp_path: Path) -> None:

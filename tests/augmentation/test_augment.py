@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -134,27 +133,39 @@ class TestSameBytes:
         assert trees[0] == trees[1]
 
     def test_after_kills_at_random_moments(self, studies: Path, run: Path, tmp_path: Path) -> None:
-        def command(out: Path) -> list[str]:
-            arguments = f"augment {studies} --labels {studies}/coco.json --model {run} --out {out}"
-            options = "--copies 25 --workers 2 --format png,dicom"
-            return [sys.executable, "-m", "medvae_cli.main", *f"{arguments} {options}".split()]
+        # Each is a process of its own, forked off one that has imported all there is to import.
+        fork = multiprocessing.get_context("forkserver")
+        fork.set_forkserver_preload(["medvae.augmentation"])
 
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        def started(
+            work: Callable[..., object], *arguments: object, **options: object
+        ) -> ForkServerProcess:
+            process = fork.Process(target=work, args=arguments, kwargs=options)
+            process.start()
+            return process
+
+        def augmented(out: Path, **options: object) -> ForkServerProcess:
+            options |= {"labels": studies / "coco.json", "copies": 25, "workers": 2}
+            return started(augment, [studies], run, out, formats=("png", "dicom"), **options)
+
+        started(int).join()
         start = time.monotonic()
-        subprocess.run(command(tmp_path / "whole"), check=True, env=environment)
+        augmented(tmp_path / "whole").join()
         whole = time.monotonic() - start
         moments = random.Random(0)
         out, kills = tmp_path / "killed", 0
-        for _ in range(10):
-            resume = ["--resume"] if (out / "run.json").exists() else []
-            with subprocess.Popen([*command(out), *resume], env=environment) as process:
-                try:
-                    process.wait(moments.uniform(0.4, 1.0) * whole)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    kills += 1
-        subprocess.run([*command(out), "--resume"], check=True, env=environment)
-        assert kills
+        for _ in range(6):
+            process = augmented(out, resume=(out / "run.json").exists())
+            process.join(moments.uniform(0.2, 0.6) * whole)
+            if not process.is_alive():
+                break
+            process.kill()
+            kills += 1
+            process.join()
+        last = augmented(out, resume=True)
+        last.join()
+        assert last.exitcode == 0
+        assert kills > 1
         assert tree(out) == tree(tmp_path / "whole")
 
 
