@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from medvae.training._handlers import History
 __all__ = ["TrainingPictures"]
 
 _SHOWN = 8
+
+_SECONDS = 10.0
+"""From one drawing of the curves to the next: epochs may be shorter than it takes to draw them."""
+
 _PANELS = {
     "loss": ("loss",),
     "nats a slice": ("reconstruction", "kl"),
@@ -29,7 +34,7 @@ _PANELS = {
 
 
 class TrainingPictures:
-    """Writes ``curves.png`` after each epoch, and ``reconstructions.png`` after some.
+    """Writes ``curves.png`` as it goes on, and ``reconstructions.png`` after some epochs.
 
     Args:
         folder: where they are written.
@@ -52,15 +57,22 @@ class TrainingPictures:
         self.network = network
         self.items = items
         self.every = every
+        self._drawn = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, after the history."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self._draw_curves())
 
     def __call__(self, engine: Engine) -> None:
-        write_bytes(self.folder / "curves.png", _curves(self.history.epochs))
+        if time.monotonic() - self._drawn > _SECONDS:
+            self._draw_curves()
         if engine.state.epoch % self.every == 0 or engine.state.epoch == engine.state.max_epochs:
             write_bytes(self.folder / "reconstructions.png", self._reconstructions())
+
+    def _draw_curves(self) -> None:
+        write_bytes(self.folder / "curves.png", _curves(self.history.epochs))
+        self._drawn = time.monotonic()
 
     def _reconstructions(self) -> bytes:
         """Draw slices in the upper row, their reconstructions in the lower one."""
