@@ -128,7 +128,7 @@ class TestDetector:
         assert score(predict(model, others.images, CPU), wanted)["ap50"] > 0.7
 
     def test_same_seed_gives_the_same_detector(self, network: type[Detector]) -> None:
-        parts = [Part(discs(20, 0), 20), Part(discs(5, 1), 4)]
+        parts = [Part(discs(20, 0), 6), Part(discs(5, 1), 2)]
         one, again, other = (
             fit(network, parts, 20, seed, 1.0, CPU).state_dict() for seed in (0, 0, 1)
         )
@@ -139,7 +139,7 @@ class TestDetector:
     def test_slices_without_findings_teach_something_too(self, network: type[Detector]) -> None:
         random = torch.Generator().manual_seed(0)
         empty = Examples(torch.rand(8, 1, SIDE, SIDE, generator=random), torch.zeros(8, 1, 4))
-        model = fit(network, [Part(empty, BATCH)], 20, 0, 0.0, CPU)
+        model = fit(network, [Part(empty, len(empty))], 20, 0, 0.0, CPU)
         assert all(torch.isfinite(values).all() for values in model.state_dict().values())
         assert all(scores.max(initial=0) < 0.5 for _, scores in predict(model, empty.images, CPU))
 
