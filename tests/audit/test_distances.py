@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.metrics import FIDMetric, MMDMetric, MultiScaleSSIMMetric
+from monai.metrics import FIDMetric, MMDMetric
 from numpy.typing import NDArray
 from pools import pool
 from scipy.spatial.distance import cdist
@@ -13,15 +13,7 @@ from sklearn.metrics import pairwise
 from sklearn.neighbors import NearestNeighbors
 
 from medvae.audit import _distances
-from medvae.audit._distances import (
-    Distances,
-    distances,
-    diversity,
-    frechet,
-    kid,
-    manifold,
-    ms_ssim,
-)
+from medvae.audit._distances import Distances, distances, diversity, frechet, kid, manifold
 from medvae.audit._estimate import Pool
 
 RANDOM = np.random.default_rng(0)
@@ -146,23 +138,3 @@ def test_diversity_is_the_likeness_of_pairs() -> None:
     assert alike.value == pytest.approx(1)
     assert alike.baseline is not None
     assert alike.baseline < 0.9
-
-
-@pytest.mark.parametrize("size", [224, 64])
-def test_the_likeness_of_pairs_is_monais(size: int) -> None:
-    one = torch.rand(5, size, size, generator=torch.Generator().manual_seed(0))
-    other = torch.stack((one[0], 0.7 * one[1], one[2].sqrt(), 1 - one[3], one[1]))
-    scales = _distances._scales(size)
-    monai = MultiScaleSSIMMetric(2, weights=scales, reduction="none")
-    found = ms_ssim(one, other, scales)
-    torch.testing.assert_close(found, torch.as_tensor(monai(one[:, None], other[:, None]))[:, 0])
-    assert found[0] == pytest.approx(1)
-    assert found[3] == 0  # the reverse of a picture
-    assert len(found.unique()) == len(found)
-
-
-@pytest.mark.parametrize(("size", "scales"), [(224, 5), (128, 4), (64, 3), (32, 2), (16, 2)])
-def test_small_pictures_have_fewer_scales(size: int, scales: int) -> None:
-    weights = _distances._scales(size)
-    assert len(weights) == scales
-    assert sum(weights) == pytest.approx(1)
