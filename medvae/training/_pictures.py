@@ -65,9 +65,10 @@ class TrainingPictures:
         engine.add_event_handler(Events.COMPLETED, lambda _: self._draw_curves())
 
     def __call__(self, engine: Engine) -> None:
-        if time.monotonic() - self._drawn > _SECONDS:
+        last = engine.state.epoch == engine.state.max_epochs
+        if not last and time.monotonic() - self._drawn > _SECONDS:
             self._draw_curves()
-        if engine.state.epoch % self.every == 0 or engine.state.epoch == engine.state.max_epochs:
+        if last or engine.state.epoch % self.every == 0:
             write_bytes(self.folder / "reconstructions.png", self._reconstructions())
 
     def _draw_curves(self) -> None:

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import random
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -137,21 +136,21 @@ class TestSameBytes:
         fork = multiprocessing.get_context("forkserver")
         fork.set_forkserver_preload(["medvae.augmentation"])
 
-        def started(
-            work: Callable[..., object], *arguments: object, **options: object
-        ) -> ForkServerProcess:
-            process = fork.Process(target=work, args=arguments, kwargs=options)
+        def augmented(out: Path, resume: bool = False) -> ForkServerProcess:
+            options = {"labels": studies / "coco.json", "copies": 25, "workers": 2}
+            options |= {"formats": ("png", "dicom"), "resume": resume}
+            process = fork.Process(target=augment, args=([studies], run, out), kwargs=options)
             process.start()
             return process
 
-        def augmented(out: Path, **options: object) -> ForkServerProcess:
-            options |= {"labels": studies / "coco.json", "copies": 25, "workers": 2}
-            return started(augment, [studies], run, out, formats=("png", "dicom"), **options)
-
-        started(int).join()
+        ready = fork.Process(target=int)
+        ready.start()
+        ready.join()
         start = time.monotonic()
-        augmented(tmp_path / "whole").join()
+        first = augmented(tmp_path / "whole")
+        first.join()
         whole = time.monotonic() - start
+        assert first.exitcode == 0
         moments = random.Random(0)
         out, kills = tmp_path / "killed", 0
         for _ in range(6):
