@@ -68,4 +68,5 @@ class Network:
     def _filled(self, batch: Tensor) -> Tensor:
         """Repeat the last of a batch until it has the one size."""
         missing = self._at_once - len(batch)
-        return torch.cat((batch, batch[-1:].expand(missing, *batch.shape[1:])))
+        rest = batch[-1:].expand(missing, *batch.shape[1:])
+        return torch.cat((batch, rest)) if missing else batch
