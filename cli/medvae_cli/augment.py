@@ -71,6 +71,13 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     show_default=True,
     help="Draw each slice alone, or whole series: smooth, with lesions through all their slices.",
 )
+@click.option(
+    "--balance",
+    type=click.Choice(["patients", "slices"]),
+    default="patients",
+    show_default=True,
+    help="Spread transplants evenly over the donor patients, or over the slices with findings.",
+)
 @click.option("--only-positive", is_flag=True, help="Leave out slices without a finding.")
 @click.option(
     "--split", type=EXISTING, help="JSON with held-out patients: none of them may be used."

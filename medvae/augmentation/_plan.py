@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from medvae.augmentation._network import BATCH
@@ -94,26 +94,45 @@ def plan(sources: Sequence[Located], settings: Settings, transplants: bool) -> l
     if settings.per == "study":
         if settings.ratio is not None:
             raise UsageProblem("ratio is for single slices: with --per study give --copies")
-        if transplants:
-            return list(_of_lesions(sources, settings))
-        return list(_of_series(sources, chosen, settings))
-    draws = _draws(chosen, settings, real=len(sources))
+        if not transplants:
+            return list(_of_series(sources, chosen, settings))
+        lesions = [Draw(item.largest, 1, settings.seed, item) for item in trace(sources)]
+        draws = _spread(lesions, settings.copies * len(lesions), settings.balance == "patients")
+        return [Batch((draw,), whole=True) for draw in draws]
+    wanted = settings.copies * len(chosen)
+    if settings.ratio is not None:
+        wanted = max(1, round(settings.ratio * len(sources)))
+    firsts = [Draw(item, 1, settings.seed) for item in chosen]
+    draws = _spread(firsts, wanted, transplants and settings.balance == "patients")
     return [Batch(tuple(draws[i : i + BATCH])) for i in range(0, len(draws), BATCH)]
 
 
-def _draws(chosen: Sequence[Located], settings: Settings, real: int) -> list[Draw]:
-    wanted = settings.copies * len(chosen)
-    if settings.ratio is not None:
-        wanted = max(1, round(settings.ratio * real))
-    copies = math.ceil(wanted / len(chosen))
-    draws = [Draw(item, copy, settings.seed) for item in chosen for copy in range(1, copies + 1)]
-    # Of the last copy only some are wanted: those whose keys come first in an order of the seed.
-    last = sorted(
-        (draw for draw in draws if draw.copy == copies),
-        key=lambda draw: hashlib.blake2b(draw.key.encode()).digest(),
-    )
-    left_out = set(last[len(last) - (len(draws) - wanted) :]) if len(draws) > wanted else set()
-    return [draw for draw in draws if draw not in left_out]
+def _spread(firsts: Sequence[Draw], wanted: int, over_patients: bool) -> list[Draw]:
+    """Return as many draws as are wanted, in the order of their sources.
+
+    Args:
+        firsts: The first draw of each source.
+        wanted: The number of draws.
+        over_patients: Give each patient the same number of draws, and each source of a patient;
+            otherwise give each source the same number, whoever the patient is.
+    """
+    parts: dict[str, list[int]] = {}
+    for place, first in enumerate(firsts):
+        parts.setdefault(first.source.native.group if over_patients else "", []).append(place)
+    # Where the number cannot be divided evenly, an order of the seed decides who gets one more.
+    everyone = sorted(parts.values(), key=lambda part: _order(firsts[part[0]]))
+    drawn: list[tuple[int, int]] = []
+    for number, part in enumerate(everyone):
+        share = wanted // len(parts) + (number < wanted % len(parts))
+        copies = max(1, math.ceil(share / len(part)))
+        drawn += [(place, copy) for place in part for copy in range(1, copies)]
+        last = sorted(part, key=lambda place: _order(replace(firsts[place], copy=copies)))
+        drawn += [(place, copies) for place in last[: share - (copies - 1) * len(part)]]
+    return [replace(firsts[place], copy=copy) for place, copy in sorted(drawn)]
+
+
+def _order(draw: Draw) -> bytes:
+    return hashlib.blake2b(draw.key.encode()).digest()
 
 
 def _of_series(
@@ -125,9 +144,3 @@ def _of_series(
             continue
         for copy in range(1, settings.copies + 1):
             yield Batch(tuple(Draw(item, copy, settings.seed) for item in series), whole=True)
-
-
-def _of_lesions(sources: Sequence[Located], settings: Settings) -> Iterator[Batch]:
-    for lesion in trace(sources):
-        for copy in range(1, settings.copies + 1):
-            yield Batch((Draw(lesion.largest, copy, settings.seed, lesion),), whole=True)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medvae.errors import UsageProblem
+from medvae.render import check_balance
 from medvae.writers import WRITERS
 
 __all__ = ["LABEL_FORMATS", "Settings"]
@@ -28,6 +29,9 @@ class Settings:
             at all, None what the render is meant for.
         render: a chain such as ``warp+residual`` or ``transplant``; ``auto`` chooses.
         per: ``slice`` draws each slice alone, ``study`` whole series, or whole lesions.
+        balance: How draws are spread where lesions are transplanted: ``patients`` gives each donor
+            patient the same number, ``slices`` each slice with a finding (of whole lesions, each
+            lesion), so that patients with many of them dominate.
         only_positive: leave out source slices without a finding.
         formats: of the pictures.
         label_formats: of the labels.
@@ -44,6 +48,7 @@ class Settings:
     strength: float | None = None
     render: str = "auto"
     per: str = "slice"
+    balance: str = "patients"
     only_positive: bool = False
     formats: tuple[str, ...] = ("png",)
     label_formats: tuple[str, ...] = ("coco",)
@@ -59,6 +64,7 @@ class Settings:
             raise UsageProblem(f"strength must be 0 or more, but is {self.strength}")
         if self.per not in ("slice", "study"):
             raise UsageProblem(f"per must be slice or study, but is {self.per!r}")
+        check_balance(self.balance)
         _check_names("format", self.formats, WRITERS)
         _check_names("label format", self.label_formats, LABEL_FORMATS)
         if self.merge and "dicom" in self.formats:

@@ -10,6 +10,7 @@ from medvae.render._trace import trace_lesions
 from medvae.render._transplant import (
     MOST_HOSTS,
     NEAREST_HOSTS,
+    check_balance,
     transplant,
     transplant_to_one,
     transplant_volume,
@@ -25,6 +26,7 @@ __all__ = [
     "Render",
     "Rendered",
     "Scene",
+    "check_balance",
     "is_absolute",
     "make_render",
     "trace_lesions",

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.errors import DecodeError
+from medvae.errors import DecodeError, UsageProblem
 from medvae.records import Labels
 from medvae.render._contract import Rendered
 from medvae.render._ground import Ground, Levels
@@ -18,13 +18,22 @@ from medvae.render._move import Move
 from medvae.render._site import Site, objection, share_in_tissue
 from medvae.render._variation import Variation
 
-__all__ = ["MOST_HOSTS", "NEAREST_HOSTS", "transplant", "transplant_to_one", "transplant_volume"]
+__all__ = [
+    "MOST_HOSTS",
+    "NEAREST_HOSTS",
+    "check_balance",
+    "transplant",
+    "transplant_to_one",
+    "transplant_volume",
+]
 
 H = TypeVar("H")
 
 NEAREST_HOSTS = 8
 """Hosts that a lesion may go to, those nearest to its slice in the latent space: drawn from all
 hosts instead, transplants taught a detector less."""
+
+_BALANCES = ("patients", "slices")
 
 _TRIES = 8
 """Hosts, places and variations that a lesion is given before further hosts are looked at."""
@@ -36,6 +45,16 @@ MOST_HOSTS = _ROUNDS * NEAREST_HOSTS
 _LOCAL_SHARE = 0.35
 _LEAST_LEVEL = 0.05
 _LEAST_FACTOR, _MOST_FACTOR = 0.6, 1.6
+
+
+def check_balance(name: str) -> None:
+    """Check by what donors are balanced: patients or slices.
+
+    Raises:
+        UsageProblem: The name is neither.
+    """
+    if name not in _BALANCES:
+        raise UsageProblem(f"balance: unknown value {name!r}; choose from {', '.join(_BALANCES)}")
 
 
 def transplant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from medvae.randomness import generator
 from medvae.records import Category
 from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
 from medvae.transforms._bank_build import build_bank
-from medvae.transforms._bank_files import Contents, Stored, read_bank
+from medvae.transforms._bank_files import Contents, Donor, Stored, read_bank
 from medvae.transforms._model import SliceModel
 
 __all__ = ["Transplant", "TransplantBank"]
@@ -64,6 +65,10 @@ class TransplantBank:
         self.categories: tuple[Category, ...] = tuple(
             sorted(found, key=lambda category: (category.supercategory, category.name))
         )
+        by_patient = defaultdict(list)
+        for donor in contents.donors:
+            by_patient[contents.slices[donor.place].group].append(donor)
+        self._donors_of = list(by_patient.values())
         self.masked = all(lesion.mask is not None for lesion in lesions)
 
     def __len__(self) -> int:
@@ -127,15 +132,20 @@ class TransplantBank:
         )
         return cls(folder, read_bank(folder), problems)
 
-    def draw(self, seed: int, strength: float) -> Transplant | None:
+    def draw(self, seed: int, strength: float, balance: str = "patients") -> Transplant | None:
         """Set one of the lesions into one of its hosts; None where no try fitted.
 
         Args:
             seed: the same one gives the same.
             strength: of the lesion's variation.
+            balance: Draw a donor patient first and then one of the patient's slices
+                (``patients``), or any of the slices (``slices``).
         """
         contents, random = self._contents, generator(seed, "donor")
-        donor = _one_of(contents.donors, random)
+        donors: Sequence[Donor] = contents.donors
+        if balance == "patients":
+            donors = _one_of(self._donors_of, random)
+        donor = _one_of(donors, random)
         lesion = Lesion.on(contents.scene(donor.place), _one_of(donor.findings, random))
         if isinstance(lesion, Refused):
             return None

@@ -23,6 +23,7 @@ from torch import Tensor
 from medvae.errors import UsageProblem
 from medvae.intensity import standard_flips
 from medvae.records import Category
+from medvae.render import check_balance
 from medvae.transforms._bank import Transplant, TransplantBank
 from medvae.transforms._marks import boxes_like, like
 from medvae.transforms._plane import Plane
@@ -51,6 +52,8 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         categories: the label of each category by its name; else they are counted from 0 as
             ``write_datalist`` does.
         strength: of the lesion's variation.
+        balance: Draw a donor patient first and then one of the patient's slices (``patients``), or
+            any of the slices with lesions (``slices``).
         prob: probability of replacing an item.
         rows_first: which of the spatial axes counts the rows, where the affine does not tell, as in
             :class:`RandLatentNeighbor`.
@@ -72,6 +75,7 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         label_keys: KeysCollection = (),
         categories: Mapping[str, int] | None = None,
         strength: float = 1.0,
+        balance: str = "patients",
         prob: float = 0.25,
         rows_first: bool | None = None,
         allow_missing_keys: bool = False,
@@ -85,10 +89,12 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         RandomizableTransform.__init__(self, prob)
         if not (strength >= 0 and math.isfinite(strength)):
             raise UsageProblem(f"strength must be 0 or more, but is {strength}")
+        check_balance(balance)
         self.bank = TransplantBank.open(bank)
         if self.mask_keys and not self.bank.masked:
             raise UsageProblem(f"{bank}: some of its lesions have no mask: leave mask_keys out")
         self.strength = strength
+        self.balance = balance
         self.rows_first = rows_first
         self._labels = _numbered(self.bank, categories)
         self._seed = 0
@@ -110,7 +116,9 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
             if key in there:
                 dtype = torch.float32 if key == self.image_key else None
                 item[key] = convert_to_tensor(item[key], dtype=dtype, track_meta=get_track_meta())
-        made = self.bank.draw(self._seed, self.strength) if self._do_transform else None
+        made = (
+            self.bank.draw(self._seed, self.strength, self.balance) if self._do_transform else None
+        )
         if made is not None:
             self._replace(item, made, there)
         for key in there:

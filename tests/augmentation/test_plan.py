@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from medvae.augmentation import Settings
-from medvae.augmentation._plan import plan
+from medvae.augmentation._plan import Draw, plan
 from medvae.augmentation._sources import Located, located
 from medvae.errors import UsageProblem
 from medvae.labels import attach_labels
@@ -40,6 +42,52 @@ def test_ratio_is_of_all_real_slices(
     for transplants in (False, True):
         batches = plan(sources, Settings(ratio=ratio), transplants)
         assert sum(len(batch.draws) for batch in batches) == count
+
+
+def counted(draws: Iterable[Draw]) -> Counter[str]:
+    """Count the draws of each patient."""
+    return Counter(draw.source.native.group for draw in draws)
+
+
+class TestBalance:
+    """The first patient with lesions has one slice with a finding left, the other two."""
+
+    @pytest.fixture
+    def uneven(self, sources: tuple[Located, ...]) -> tuple[Located, ...]:
+        dropped = next(item for item in sources if item.native.labels)
+        return tuple(item for item in sources if item is not dropped)
+
+    @pytest.mark.parametrize("per", ["slice", "study"])
+    @pytest.mark.parametrize("copies", [1, 2, 3, 4, 5])
+    def test_donor_patients_get_the_same_number(
+        self, uneven: tuple[Located, ...], copies: int, per: str
+    ) -> None:
+        settings = Settings(copies=copies, per=per)
+        draws = [d for batch in plan(uneven, settings, True) for d in batch.draws]
+        lesions = 3 if per == "slice" else 2
+        assert len(draws) == len({draw.key for draw in draws}) == lesions * copies
+        assert sorted(counted(draws).values()) == [
+            lesions * copies // 2,
+            (lesions * copies + 1) // 2,
+        ]
+
+    def test_slices_of_a_patient_get_the_same_number(self, uneven: tuple[Located, ...]) -> None:
+        draws = [d for batch in plan(uneven, Settings(copies=4), True) for d in batch.draws]
+        assert sorted(Counter(draw.source for draw in draws).values()) == [3, 3, 6]
+
+    @pytest.mark.parametrize(
+        ("settings", "transplants"),
+        [(Settings(copies=4, balance="slices"), True), (Settings(copies=4), False)],
+    )
+    def test_or_slices_do(
+        self, uneven: tuple[Located, ...], settings: Settings, transplants: bool
+    ) -> None:
+        draws = [d for batch in plan(uneven, settings, transplants) for d in batch.draws]
+        assert set(Counter(draw.source for draw in draws).values()) == {4}
+
+    def test_fewer_draws_than_patients(self, uneven: tuple[Located, ...]) -> None:
+        batches = plan(uneven, Settings(ratio=0.01), transplants=True)
+        assert [len(batch.draws) for batch in batches] == [1]
 
 
 def test_another_order_of_arguments_gives_the_same_plan(studies: Path) -> None:
@@ -89,6 +137,7 @@ def test_without_findings_there_is_nothing_to_draw(studies: Path) -> None:
         ({"ratio": 0.0}, "ratio must be above 0"),
         ({"strength": -1.0}, "strength must be 0 or more"),
         ({"per": "patient"}, "per must be slice or study"),
+        ({"balance": "hospitals"}, "balance: unknown value 'hospitals'; choose from patients, sl"),
         ({"formats": ("jpeg",)}, "format jpeg: there is none; give any of nifti, png, dicom"),
         ({"label_formats": ()}, "label format nothing"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,21 @@ class TestBuild:
 
 
 class TestDraw:
+    def test_donor_patients_are_drawn_alike(self, studies: Path, run: Path, tmp_path: Path) -> None:
+        """Of one patient a single slice with a lesion is left, of the other there are two."""
+        uneven = tmp_path / "studies"
+        shutil.copytree(studies, uneven)
+        document = json.loads((uneven / "coco.json").read_text())
+        names = {image["id"]: image["file_name"] for image in document["images"]}
+        (uneven / names[document["annotations"][0]["image_id"]]).unlink()
+        opened = build(tmp_path / "bank", uneven, run)
+        shares = {}
+        for balance in ("patients", "slices"):
+            made = [opened.draw(seed, 1.0, balance) for seed in range(200)]
+            drawn = Counter(one.donor.group for one in made if one)
+            shares[balance] = max(drawn.values()) / drawn.total()
+        assert shares["patients"] < 0.58 < shares["slices"]
+
     def test_a_lesion_of_one_patient_in_a_slice_of_another(self, bank: Path) -> None:
         opened = TransplantBank.open(bank)
         made = [made for seed in range(20) if (made := opened.draw(seed, 1.0))]

@@ -32,8 +32,8 @@ _NUMBER = re.compile(r"(share|strength|draws)([0-9.]+)")
 _HELP = (
     "an arm is real, classic, or ingredients with + between them: negatives, auto, transplant, "
     f"{', '.join(RENDERS)} (several renders as in transplant,warp), each with any of -share0.5 and "
-    "-draws1200, and the synthetic ones of -strength1.6, -unvaried, -labelled, -random, -ownvae "
-    f"and the samplers {', '.join(f'-{name}' for name in SAMPLERS)}"
+    "-draws1200, and the synthetic ones of -strength1.6, -unvaried, -labelled, -random, -balanced, "
+    f"-ownvae and the samplers {', '.join(f'-{name}' for name in SAMPLERS)}"
 )
 
 
@@ -48,6 +48,7 @@ class Synthetic:
         hosts: where lesions go: to neighbours in the latent space among the lesion-free slices of
             all patients, among those of the labelled patients, or to any slices at random.
         own_vae: the autoencoder has seen the labelled patients only.
+        balance: what transplants are spread evenly over, as `medvae augment` takes it.
         draws: how many are drawn.
     """
 
@@ -57,6 +58,7 @@ class Synthetic:
     strength: float | None = None
     hosts: Literal["all", "labelled", "random"] = "all"
     own_vae: bool = False
+    balance: Literal["patients", "slices"] = "slices"
 
     @property
     def transplants(self) -> bool:
@@ -149,6 +151,8 @@ def _with(made: Synthetic, option: str, arm: str) -> Synthetic:
             return replace(made, strength=0.0)
         case "ownvae":
             return replace(made, own_vae=True)
+        case "balanced" if made.transplants:
+            return replace(made, balance="patients")
         case "labelled" | "random" if made.transplants:
             return replace(made, hosts=option)
     raise UsageProblem(f"arm {arm!r}: there is no {option!r}; {_HELP}")

@@ -131,6 +131,7 @@ class Factory:
             sampler=recipe.sampler,
             strength=recipe.strength,
             ratio=recipe.draws / len(sources),
+            balance=recipe.balance,
             formats=(formats.get(native[0].source.format, "nifti"),),
             seed=seed,
         )
