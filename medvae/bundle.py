@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.errors import ReadError, UsageProblem
+from medvae.intensity import intensity_rule
 from medvae.networks import SliceVAE, load_model
 from medvae.records import Slice
+from medvae.schema import Fields, read_object
 
 __all__ = ["Run", "find_bundle", "load_run"]
 
@@ -77,13 +78,21 @@ def load_run(name: str | Path) -> Run:
     """
     folder = find_bundle(name)
     model = load_model(folder / "models")
-    path = folder / "configs" / "metadata.json"
+    metadata = read_object(folder / "configs" / "metadata.json")
+    said = metadata.object("medvae") if "medvae" in metadata else Fields(metadata.where, {})
+    modalities = said.texts("modalities") if "modalities" in said else ()
+    return Run(folder, model, _intensity(said), modalities, _digest(folder / "models"))
+
+
+def _intensity(said: Fields) -> str | None:
+    if said.is_null("intensity"):
+        return None
+    spec = said.text("intensity")
     try:
-        said = json.loads(path.read_text(encoding="utf-8")).get("medvae", {})
-    except (OSError, ValueError, AttributeError) as error:
-        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
-    modalities = tuple(said.get("modalities", ()))
-    return Run(folder, model, said.get("intensity"), modalities, _digest(folder / "models"))
+        intensity_rule(spec)
+    except UsageProblem as error:
+        raise ReadError(f"{said.where}: {error}") from error
+    return spec
 
 
 def _digest(models: Path) -> str:

@@ -7,15 +7,42 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from medvae.atomic import check_empty, write_text
 from medvae.errors import ReadError, UsageProblem, WriteError
+from medvae.labels import finding_from_record
+from medvae.schema import Fields, below, parse, read_object
 
-__all__ = ["Line", "Manifest", "claim", "disclaim"]
+__all__ = ["Line", "Manifest", "claim", "disclaim", "read_order"]
 
-Line = dict[str, Any]
-"""What the manifest says of one draw."""
+
+class Line(TypedDict):
+    """What the manifest says of one draw."""
+
+    key: str
+    batch: str
+    outcome: str
+    reason: str | None
+    sources: list[str]
+    groups: list[str]
+    copy: int
+    render: str
+    sampler: str | None
+    strength: float | None
+    seed: str
+    partner: str | None
+    gates: dict[str, float | None]
+    numbers: dict[str, float | None]
+    shape: list[int]
+    files: list[str]
+    labels: list[dict[str, Any]]
+    labelled: bool
+    model: str
+
+
+_LONGEST_LINE = 2**26
+"""Bytes."""
 
 _ORDER = "run.json"
 _LINES = "manifest.jsonl"
@@ -42,15 +69,15 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
                 f"{out}: holds a run: go on with it by --resume, or give another folder"
             )
         if begun and path.read_text(encoding="utf-8") != text:
-            changed = ", ".join(_changed(json.loads(path.read_text(encoding="utf-8")), order))
+            changed = ", ".join(_changed(read_order(out), order))
             raise UsageProblem(
                 f"{out}: holds a run with another {changed}: repeat its command with --resume, "
                 "or give another folder"
             )
     except OSError as error:
         raise UsageProblem(f"{out}: cannot be used: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageProblem(f"{path}: cannot be read: {error}") from error
+    except ReadError as error:
+        raise UsageProblem(str(error)) from error
     if not begun:
         check_empty(out)
         write_text(path, text)
@@ -63,9 +90,17 @@ def disclaim(out: Path) -> None:
         (out / _ORDER).unlink()
 
 
-def _changed(before: object, now: Mapping[str, Any]) -> Iterator[str]:
-    known = before if isinstance(before, dict) else {}
-    names = [name for name in sorted({*known, *now}) if known.get(name) != now.get(name)]
+def read_order(out: Path) -> Mapping[str, Any]:
+    """Return what a run was asked for, as ``claim`` wrote it.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    return read_object(out / _ORDER).content
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     yield from names or ["content"]
 
 
@@ -104,18 +139,23 @@ class Manifest:
         self.rejected = _reasons(lines)
 
     def _read(self) -> Iterator[Line]:
-        if not self.path.exists():
-            return
         try:
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                number = 0
+                while data := file.readline(_LONGEST_LINE):
+                    number += 1
+                    where = f"{self.path}, line {number}"
+                    if not data.endswith(b"\n"):
+                        if len(data) == _LONGEST_LINE:
+                            raise ReadError(f"{where}: is too long")
+                        return  # It was being written when the run was killed.
+                    line = parse(data, where)
+                    _check_line(line, self.path.parent)
+                    yield cast("Line", line.content)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
-        # A line without its end was being written when the run was killed.
-        for text in data.decode("utf-8", "replace").split("\n")[:-1]:
-            try:
-                yield json.loads(text)
-            except ValueError as error:
-                raise ReadError(f"{self.path}: a line is damaged: {error}") from error
 
     def keep_whole(self, batches: Iterable[str]) -> int:
         """Keep the lines of whole batches from the beginning, and forget all others.
@@ -164,8 +204,37 @@ class Manifest:
             raise WriteError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
+def _check_line(line: Fields, out: Path) -> None:
+    """Make sure that a line is one that ``medvae augment`` could have written.
+
+    Raises:
+        ReadError: it is not.
+    """
+    for name in ("key", "batch", "outcome"):
+        line.text(name)
+    for name in ("reason", "sampler", "partner"):
+        if not line.is_null(name):
+            line.text(name)
+    kept = line.content["outcome"] == "kept"
+    if line.content["outcome"] not in ("kept", "rejected"):
+        raise line.wrong("outcome", "kept or rejected")
+    if kept != line.is_null("reason"):
+        raise line.wrong("reason", "null where the slice was kept, and a string where it was not")
+    line.texts("sources", least=1)
+    line.texts("groups", least=1)
+    shape = line.shape("shape")
+    for name in line.texts("files", least=1 if kept else 0):
+        try:
+            below(out, name)
+        except ReadError as error:
+            raise ReadError(f"{line.where}: 'files' must stay below its folder: {error}") from error
+    line.flag("labelled")
+    for finding in line.objects("labels"):
+        finding_from_record(finding.content, shape, finding.where)
+
+
 def _reasons(lines: Iterable[Line]) -> Counter[str]:
-    return Counter(line["reason"] for line in lines if line.get("outcome") == "rejected")
+    return Counter(line["reason"] or "" for line in lines if line["outcome"] == "rejected")
 
 
 def _written(line: Line) -> str:

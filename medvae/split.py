@@ -12,6 +12,7 @@ from pathlib import Path
 from medvae.atomic import write_text
 from medvae.errors import ReadError, UsageProblem
 from medvae.records import Slice
+from medvae.schema import read_object
 
 __all__ = ["Split", "make_split", "read_held_out", "read_split", "write_split"]
 
@@ -79,14 +80,13 @@ def read_held_out(path: Path) -> frozenset[str]:
 
 def _read(path: Path) -> tuple[Split, frozenset[str]]:
     """Return the two sides of a split and its test patients."""
+    sides = read_object(path)
     try:
-        sides = json.loads(path.read_text(encoding="utf-8"))
-        split = Split(frozenset(sides["training"]), frozenset(sides["validation"]))
-        return split, frozenset(sides.get("test", ()))
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        split = Split(frozenset(sides.texts("training")), frozenset(sides.texts("validation")))
+        return split, frozenset(sides.texts("test") if "test" in sides else ())
+    except ReadError as error:
         raise ReadError(
-            f"{path}: is no split: it must be JSON with lists of patient groups as 'training' and "
-            "'validation'"
+            f"{error}; a split is JSON with lists of patient groups as 'training' and 'validation'"
         ) from error
 
 

@@ -7,13 +7,36 @@ from pathlib import Path
 import pytest
 
 from medvae.errors import ReadError, UsageProblem
-from medvae.manifest import Manifest, claim
+from medvae.manifest import Line, Manifest, claim
 
 ORDER = {"seed": 0, "model": "abc"}
 
 
-def lines(batch: str, *keys: str) -> list[dict[str, object]]:
-    return [{"key": key, "batch": batch} for key in keys]
+def lines(batch: str, *keys: str) -> list[Line]:
+    return [
+        {
+            "key": key,
+            "batch": batch,
+            "outcome": "kept",
+            "reason": None,
+            "sources": ["a slice"],
+            "groups": ["a patient"],
+            "copy": 1,
+            "render": "warp",
+            "sampler": "gaussian",
+            "strength": 0.5,
+            "seed": f"0/{key}",
+            "partner": None,
+            "gates": {},
+            "numbers": {},
+            "shape": [8, 8],
+            "files": [f"images/png/{key}.png"],
+            "labels": [],
+            "labelled": True,
+            "model": "abc",
+        }
+        for key in keys
+    ]
 
 
 def test_lines_come_back(tmp_path: Path) -> None:
@@ -58,9 +81,20 @@ def test_a_new_run_has_none(tmp_path: Path) -> None:
 
 
 def test_damaged_line_is_named(tmp_path: Path) -> None:
-    (tmp_path / "manifest.jsonl").write_text("nonsense\n{}\n")
-    with pytest.raises(ReadError, match=r"manifest\.jsonl: a line is damaged"):
+    manifest = Manifest(tmp_path)
+    manifest.add(lines("one", "a", "b"))
+    with manifest.path.open("ab") as file:
+        file.write(b"nonsense\n{}\n")
+    with pytest.raises(ReadError, match=r"manifest\.jsonl, line 3: cannot be read as JSON"):
         Manifest(tmp_path)
+
+
+def test_order_that_is_damaged(tmp_path: Path) -> None:
+    for text in ("[]", '{"seed": ', "[" * 100_000):
+        (tmp_path / "run.json").write_text(text)
+        with pytest.raises(UsageProblem, match=r"run\.json: ") as caught:
+            claim(tmp_path, ORDER, resume=True)
+        assert "\n" not in str(caught.value)
 
 
 def test_folder_is_claimed_once(tmp_path: Path) -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from medvae.audit._sets import Member, SliceSet, in_order
 from medvae.errors import ReadError
 from medvae.labels import finding_from_record
-from medvae.manifest import Line, Manifest
+from medvae.manifest import Line, Manifest, read_order
 from medvae.readers import open_studies
 from medvae.records import Labels, Slice
 
@@ -27,9 +26,6 @@ _ORDER = "run.json"
 _LINES = "manifest.jsonl"
 _BEST_FIRST = ("dicom", "nifti", "png")
 """Formats of an augmentation: DICOM and NIfTI say where a slice lies in the patient."""
-
-_DAMAGED = (LookupError, TypeError, ValueError, AttributeError)
-"""What is raised where a line of the manifest is JSON, but not as it was written."""
 
 _SCALE = re.compile(r"value = (\S+) \* pixel \+ (\S+)")
 
@@ -54,10 +50,10 @@ def read_augmented(
     Raises:
         ReadError: no slice was kept, a file is missing, or the manifest is damaged.
     """
-    kept = [line for line in _lines(folder) if line.get("outcome") == "kept"]
+    kept = [line for line in Manifest(folder).lines if line["outcome"] == "kept"]
     if not kept:
         raise ReadError(f"{folder}: the synthetic set is empty: no slice was kept")
-    order = _order(folder / _ORDER)
+    order = read_order(folder)
     formats = [name for name in _BEST_FIRST if (folder / "images" / name).is_dir()]
     if not formats:
         raise ReadError(f"{folder / 'images'}: holds no slices: give the folder as it was written")
@@ -65,26 +61,8 @@ def read_augmented(
     scan = open_studies([images], workers=workers, progress=progress)
     there = {(_absolute(s.source.path), s.source.frame): s for s in scan.slices}
     known = {member.native.key: member.native for member in real.members}
-    try:
-        members = list(_kept(folder, kept, formats[0], there, known))
-    except _DAMAGED as error:
-        raise ReadError(f"{folder}: a line of {_LINES} is damaged: {error!r}") from error
+    members = list(_kept(folder, kept, formats[0], there, known))
     return SliceSet("synthetic", in_order(members), (), order)
-
-
-def _lines(folder: Path) -> list[Line]:
-    try:
-        return Manifest(folder).lines
-    except _DAMAGED as error:
-        raise ReadError(f"{folder}: a line of {_LINES} is damaged: {error!r}") from error
-
-
-def _order(path: Path) -> Mapping[str, Any]:
-    try:
-        order = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
-    return order if isinstance(order, dict) else {}
 
 
 def _kept(
@@ -97,13 +75,20 @@ def _kept(
     """Yield a member for each line; the slices of a volume have their lines in its order."""
     frames: dict[str, int] = {}
     for line in lines:
-        (file,) = (name for name in line["files"] if name.split("/")[1] == written)
+        file = next((name for name in line["files"] if name.split("/")[1:2] == [written]), None)
+        if file is None:
+            raise ReadError(f"{folder}: the manifest names no {written} file for {line['key']}")
         path = _absolute(folder / file)
         frame = frames[path] = frames.get(path, -1) + 1
         found = there.get((path, frame))
         if found is None:
             raise ReadError(f"{path}: cannot be read, but the manifest says that it was written")
         rows, columns = line["shape"]
+        if found.shape != (rows, columns):
+            raise ReadError(
+                f"{path}: has {found.shape[0]}x{found.shape[1]} pixels, but the manifest says "
+                f"{rows}x{columns}"
+            )
         findings = (finding_from_record(r, (rows, columns)) for r in line["labels"])
         native = replace(
             found,
@@ -111,7 +96,7 @@ def _kept(
             group=line["groups"][0],
             labels=Labels(tuple(findings)) if line["labelled"] else None,
         )
-        sources = tuple(map(str, line["sources"]))
+        sources = tuple(line["sources"])
         base = known.get(sources[-1])
         if base is not None:
             native = replace(native, modality=native.modality or base.modality)
@@ -128,7 +113,15 @@ def _scale(path: Path) -> tuple[float, float] | None:
     """Return what the comment of a picture says of its units."""
     with Image.open(path) as picture:
         said = _SCALE.fullmatch(str(picture.info.get("Comment", "")))
-    return None if said is None else (float(said[1]), float(said[2]))
+    if said is None:
+        return None
+    try:
+        slope, intercept = float(said[1]), float(said[2])
+    except ValueError:
+        slope = intercept = math.nan
+    if not (math.isfinite(slope) and math.isfinite(intercept)):
+        raise ReadError(f"{path}: its comment must give the units of its pixels as finite numbers")
+    return slope, intercept
 
 
 def _absolute(path: Path) -> str:

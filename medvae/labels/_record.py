@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from medvae.errors import ReadError
+from medvae.labels._problem import UnusableError
 from medvae.labels._rle import decode, encode
 from medvae.records import Category, Finding, Mask
+from medvae.schema import Fields
 
 __all__ = ["finding_from_record", "finding_record"]
 
@@ -23,8 +26,35 @@ def finding_record(finding: Finding, shape: tuple[int, int]) -> dict[str, Any]:
     return record
 
 
-def finding_from_record(record: Mapping[str, Any], shape: tuple[int, int]) -> Finding:
-    """Return the finding that :func:`finding_record` wrote."""
-    x0, y0, x1, y1 = record["box"]
-    mask = Mask.of(decode(record["mask"], shape)) if "mask" in record else None
-    return Finding(Category(record["category"], record["supercategory"]), (x0, y0, x1, y1), mask)
+def finding_from_record(
+    record: Mapping[str, Any], shape: tuple[int, int], where: str = "a finding"
+) -> Finding:
+    """Return the finding that :func:`finding_record` wrote.
+
+    Args:
+        record: As it was read from JSON.
+        shape: Rows and columns of the slice.
+        where: The file and the record, for messages.
+
+    Raises:
+        ReadError: It is not such a record, or does not fit the slice.
+    """
+    said = Fields(where, record)
+    x0, y0, x1, y1 = said.numbers("box", 4)
+    rows, columns = shape
+    if not (max(x0, 0) < min(x1, columns) and max(y0, 0) < min(y1, rows)):
+        raise said.wrong("box", f"a box with an area on its slice of {rows}x{columns}")
+    category = Category(said.text("category"), said.text("supercategory"))
+    if not category.name.strip():
+        raise said.wrong("category", "a name")
+    return Finding(category, (x0, y0, x1, y1), _mask(said, shape) if "mask" in said else None)
+
+
+def _mask(said: Fields, shape: tuple[int, int]) -> Mask:
+    try:
+        mask = Mask.of(decode(said.object("mask").content, shape))
+    except UnusableError as error:
+        raise ReadError(f"{said.where}: {error}") from error
+    if mask is None:
+        raise ReadError(f"{said.where}: its mask is empty")
+    return mask

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from medvae.atomic import write_text
-from medvae.errors import LabelError, WriteError
+from medvae.errors import LabelError, ReadError, WriteError
 from medvae.labels._image import LabelledImage
 from medvae.labels._ledger import Ledger
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnusableError
 from medvae.records import Category, Finding, Slice
+from medvae.schema import below
 
 __all__ = ["CLASS_FILES", "is_yolo_line", "read_yolo", "write_yolo"]
 
@@ -147,7 +148,8 @@ def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:
     The file of an image with nothing on it is empty. YOLO knows no supercategories.
 
     Raises:
-        WriteError: when two images would share a file, or the file system refuses.
+        WriteError: when two images would share a file, one would lie outside the folder, or the
+            file system refuses.
     """
     names = sorted({_one_line(f.category) for image in images for f in image.labels})
     numbers = {name: number for number, name in enumerate(names)}
@@ -155,7 +157,10 @@ def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:
     writers = {classes: "the names of the classes"}
     for image in images:
         file = PurePosixPath(image.file)
-        path = folder / file.parent / f"{stem(file.name)}.txt"
+        try:
+            path = below(folder, str(file.parent / f"{stem(file.name)}.txt"))
+        except ReadError as error:
+            raise WriteError(f"{error}: its labels would be written elsewhere") from error
         if path in writers:
             raise WriteError(f"{path}: is wanted by {writers[path]} and by {image.file}")
         writers[path] = image.file

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from medvae.atomic import write_bytes, write_text
 from medvae.errors import ReadError
+from medvae.schema import Fields, read_object
 
 _FORMAT = 1
 _TENSORS = ("mu", "posterior_scale", "mean", "factor")
@@ -132,33 +132,24 @@ class LatentStatistics:
             raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
         # Not against forgery: a run that was killed between the two files, or one of them copied
         # alone, would give every latent the name of another slice.
-        if hashlib.sha256(data).hexdigest() != said.get("sha256"):
+        if hashlib.sha256(data).hexdigest() != said.text("sha256"):
             raise ReadError(f"{path}: is damaged, or was not written together with {_NAME_FILE}")
         try:
             tensors = safetensors.torch.load(data)
             _require(tensors.keys() == set(_TENSORS), f"it must hold {', '.join(_TENSORS)}")
-            return cls(tuple(said["keys"]), tuple(said["groups"]), **tensors)
+            return cls(said.texts("keys"), said.texts("groups"), **tensors)
         except (SafetensorError, ValueError) as error:
             raise ReadError(f"{path}: does not hold latent statistics: {error}") from error
 
 
-def _read_names(folder: Path) -> dict[str, Any]:
-    """Return what `latents.json` says, with `keys` and `groups` that are lists of names."""
-    path = folder / _NAME_FILE
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ReadError(f"{folder}: no latent statistics here, {path.name} is missing") from error
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(said, dict) or said.get("format") != _FORMAT:
-        raise ReadError(f"{path}: must describe latent statistics of format {_FORMAT}")
-    for part in ("keys", "groups"):
-        names = said.get(part)
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ReadError(f"{path}: {part} must be a list of names")
+def _read_names(folder: Path) -> Fields:
+    """Return what `latents.json` says."""
+    absent = f"{folder}: no latent statistics here, {_NAME_FILE} is missing"
+    said = read_object(folder / _NAME_FILE, absent)
+    if said.content.get("format") != _FORMAT:
+        raise ReadError(f"{said.where}: must describe latent statistics of format {_FORMAT}")
+    said.texts("keys")
+    said.texts("groups")
     return said
 
 

@@ -75,7 +75,7 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remed
         remedy: what to do where they do not fit.
 
     Raises:
-        ReadError: the weights do not fit.
+        ReadError: the weights do not fit, or are not finite.
     """
     wanted = module.state_dict()
     # Old ImageNet files were written before batch norm counted its batches.
@@ -89,6 +89,12 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remed
             raise ReadError(f"{path}: does not fit the network: {name} {shapes}: {remedy}")
     if surplus := sorted(weights.keys() - wanted.keys()):
         raise ReadError(f"{path}: does not fit the network, which has no {surplus[0]}: {remedy}")
+    for name, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ReadError(
+                f"{path}: {name} holds values that are NaN or infinite, so the network can compute "
+                "nothing: take the weights of another training"
+            )
     # Copies, because a file's tensors lie at any address, and sums are rounded by alignment.
     typed = {n: weights[n].to(value.dtype, copy=True) for n, value in wanted.items()}
     module.load_state_dict(typed, assign=True)

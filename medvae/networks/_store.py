@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, Vector
 from medvae.networks._parts import DecoderPart, EncoderPart, GrayToColor, LatentPart, Part
 from medvae.networks._pretrained import fit_weights, read_weights
 from medvae.networks._vae import SliceVAE
+from medvae.schema import read_object
 
 _PartT = TypeVar("_PartT", bound=Part)
 
@@ -43,6 +45,11 @@ _DECODERS: dict[str, Callable[..., DecoderPart]] = {
 }
 
 _FORMAT = 1
+
+_MOST = {"image_size": 4096, "blocks": 128, "doublings": 16, "halvings": 16, "kernel_size": 63}
+_MOST_OF_OTHERS = 2**20
+_LONGEST_LIST = 32
+"""What a part of a network may be asked for by a file. The largest that ships are far below."""
 
 
 def build(description: Mapping[str, Any]) -> SliceVAE:
@@ -94,26 +101,43 @@ def load_model(folder: Path) -> SliceVAE:
         ReadError: a file is missing or damaged, or the weights do not fit the network.
     """
     path = folder / "model.json"
+    saved = read_object(path, f"{folder}: no model here, model.json is missing")
+    if saved.content.get("format") != _FORMAT:
+        raise saved.wrong("format", str(_FORMAT))
+    network = saved.object("network").content
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ReadError(f"{folder}: no model here, model.json is missing") from error
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(saved, dict) or not isinstance(saved.get("network"), dict):
-        raise ReadError(f"{path}: does not describe a network")
-    if saved.get("format") != _FORMAT:
-        raise ReadError(f"{path}: format must be {_FORMAT}, but is {saved.get('format')!r}")
-    try:
+        _check_sizes(network)
         # Nothing is allocated before the weights are there and fit.
         with torch.device("meta"), _NothingDrawn():
-            model = build(saved["network"])
+            model = build(network)
     except UsageProblem as error:
         raise ReadError(f"{path}: {error}") from error
     weights_path = folder / "model.safetensors"
     remedy = f"take it and {path.name} from the same run"
     fit_weights(model, read_weights(weights_path), weights_path, remedy)
     return model.eval()
+
+
+def _check_sizes(network: Mapping[str, Any]) -> None:
+    """Refuse a network of which a part is larger than any that is in use, before it is built.
+
+    Raises:
+        UsageProblem: it has such a part.
+    """
+    parts = {name: part for name, part in network.items() if isinstance(part, Mapping)}
+    for where, arguments in ({"": network} | parts).items():
+        for name, value in arguments.items():
+            values = value if isinstance(value, list) else [value]
+            most = _MOST.get(name, _MOST_OF_OTHERS)
+            if len(values) > _LONGEST_LIST:
+                raise UsageProblem(
+                    f"{where} {name} has {len(values)} values, more than {_LONGEST_LIST}".strip()
+                )
+            for one in values:
+                if isinstance(one, int) and one > most:
+                    raise UsageProblem(
+                        f"{where} {name} must be at most {most}, but is {reprlib.repr(one)}".strip()
+                    )
 
 
 class _NothingDrawn(TorchFunctionMode):

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,14 @@ from medvae.intensity import Canvas, IntensityMap
 from medvae.labels import finding_from_record, finding_record
 from medvae.records import Geometry, Labels, Pixels, Slice
 from medvae.render import Scene
+from medvae.schema import Fields, read_object
 
 __all__ = ["Contents", "Donor", "Stored", "read_bank", "write_index", "write_pixels"]
 
 _FORMAT = 1
 _VALUES, _PADDING, _INDEX = "values.npy", "padding.npy", "bank.json"
+_LARGEST_CANVAS = 4096
+_DAMAGED = "the transplant bank is damaged: build it anew"
 
 
 @dataclass(frozen=True)
@@ -69,22 +72,24 @@ class Stored:
         )
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Stored:
-        """Return what :meth:`record` gave."""
-        rows, columns = record["shape"]
-        geometry: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in record["geometry"].items()
-        }
-        findings = (finding_from_record(one, (rows, columns)) for one in record["findings"])
+    def from_record(cls, record: Fields) -> Stored:
+        """Return what :meth:`record` gave.
+
+        Raises:
+            ReadError: it is not such a record.
+        """
+        shape, intensity = record.shape("shape"), record.object("intensity")
+        findings = (
+            finding_from_record(one.content, shape, one.where) for one in record.objects("findings")
+        )
         return cls(
-            record["key"],
-            record["group"],
-            int(record["start"]),
-            (rows, columns),
-            Geometry(**geometry),
-            IntensityMap(**record["intensity"]),
-            bool(record["absolute"]),
+            record.text("key"),
+            record.text("group"),
+            record.whole("start"),
+            shape,
+            _geometry(record.object("geometry")),
+            IntensityMap(intensity.number("low"), intensity.number("high"), intensity.text("name")),
+            record.flag("absolute"),
             Labels(tuple(findings)),
         )
 
@@ -220,33 +225,42 @@ def read_bank(folder: Path) -> Contents:
     Raises:
         ReadError: there is none, or it is damaged.
     """
-    path = folder / _INDEX
+    absent = f"{folder}: holds no transplant bank: make one with TransplantBank.build"
+    document = read_object(folder / _INDEX, absent)
+    if document.content.get("format") != _FORMAT:
+        raise document.wrong("format", str(_FORMAT))
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document["format"] != _FORMAT:
-            raise ReadError(f"{path}: format must be {_FORMAT}, but is {document['format']!r}")
         contents = Contents(
-            int(document["size"]),
-            [Stored.from_record(record) for record in document["slices"]],
+            document.whole("size", 1, _LARGEST_CANVAS),
+            [Stored.from_record(record) for record in document.objects("slices")],
             [
-                Donor(int(one["place"]), tuple(one["findings"]), tuple(one["hosts"]))
-                for one in document["donors"]
+                Donor(one.whole("place"), one.wholes("findings"), one.wholes("hosts"))
+                for one in document.objects("donors")
             ],
-            np.load(folder / _VALUES, mmap_mode="r"),
-            np.load(folder / _PADDING, mmap_mode="r"),
+            np.lib.format.open_memmap(folder / _VALUES, mode="r"),
+            np.lib.format.open_memmap(folder / _PADDING, mode="r"),
         )
     except FileNotFoundError as error:
-        raise ReadError(
-            f"{folder}: holds no transplant bank: make one with TransplantBank.build"
-        ) from error
+        raise ReadError(absent) from error
     except OSError as error:
         raise ReadError(f"{folder}: cannot be read: {error.strerror}") from error
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise _damaged(folder) from error
+    except ReadError as error:
+        raise ReadError(f"{error}: {_DAMAGED}") from error
+    except ValueError as error:  # from numpy, whose messages are of several lines
+        raise ReadError(f"{folder}: {_DAMAGED}") from error
     if not contents.is_whole:
-        raise _damaged(folder)
+        raise ReadError(f"{folder}: {_DAMAGED}")
     return contents
 
 
-def _damaged(folder: Path) -> ReadError:
-    return ReadError(f"{folder}: the transplant bank is damaged: build it anew")
+def _geometry(said: Fields) -> Geometry:
+    def numbers(name: str, count: int) -> Any:
+        return None if said.is_null(name) else said.numbers(name, count)
+
+    return Geometry(
+        spacing=numbers("spacing", 2),
+        position=numbers("position", 3),
+        along_row=numbers("along_row", 3),
+        along_column=numbers("along_column", 3),
+        thickness=None if said.is_null("thickness") else said.number("thickness"),
+    )

@@ -54,9 +54,19 @@ def test_transplants_have_both_patients(studies: Path, augmented: Path) -> None:
 
 
 def test_an_augmentation_that_kept_nothing(studies: Path, tmp_path: Path) -> None:
-    (tmp_path / "manifest.jsonl").write_text(
-        json.dumps({"outcome": "rejected", "reason": "field"}) + "\n"
-    )
+    line = {
+        "key": "a",
+        "batch": "b",
+        "outcome": "rejected",
+        "reason": "field",
+        "sources": ["slice"],
+        "groups": ["patient"],
+        "shape": [8, 8],
+        "files": [],
+        "labels": [],
+        "labelled": False,
+    }
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ReadError, match="the synthetic set is empty: no slice was kept"):
         read_augmented(tmp_path, read_studies("real", [studies]))

@@ -197,6 +197,10 @@ def make_json_a_list(folder: Path) -> None:
     (folder / "latents.json").write_text("[]")
 
 
+def nest_deeply(folder: Path) -> None:
+    (folder / "latents.json").write_text('{"keys": ' + "[" * 100_000)
+
+
 def make_json_a_folder(folder: Path) -> None:
     (folder / "latents.json").unlink()
     (folder / "latents.json").mkdir()
@@ -258,13 +262,14 @@ def write_as_named(folder: Path, data: bytes) -> None:
         (drop_names, "no latent statistics here, latents.json is missing"),
         (drop_tensors, "no latent statistics here, latents.safetensors is missing"),
         (break_json, "latents.json: cannot be read as JSON"),
-        (make_json_a_list, "must describe latent statistics of format 1"),
+        (make_json_a_list, "latents.json: must be a JSON object"),
+        (nest_deeply, "latents.json: is nested too deeply"),
         (make_json_a_folder, "latents.json: cannot be read: Is a directory"),
         (make_tensors_a_folder, "latents.safetensors: cannot be read: Is a directory"),
         (say(format=2), "must describe latent statistics of format 1"),
-        (say(keys="slice0"), "keys must be a list of names"),
-        (say(groups=[1] * 12), "groups must be a list of names"),
-        (say(groups=None), "groups must be a list of names"),
+        (say(keys="slice0"), "latents.json: 'keys' must be a list of strings, but is 'slice0'"),
+        (say(groups=[1] * 12), "latents.json: 'groups' must be a list of strings"),
+        (say(groups=None), "latents.json: 'groups' must be a list of strings"),
         (say(keys=list(KEYS[1:])), "keys must be 12, one a latent, but are 11"),
         (flip_a_bit, "is damaged, or was not written together with latents.json"),
         (cut_short, "is damaged, or was not written together with latents.json"),

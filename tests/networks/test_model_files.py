@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,10 @@ def _edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     [
         (lambda f: (f / "model.json").unlink(), "no model here, model.json is missing"),
         (lambda f: (f / "model.json").write_text("{"), "cannot be read as JSON"),
-        (lambda f: (f / "model.json").write_text("[]"), "does not describe a network"),
-        (lambda f: _edit(f, lambda s: s.update(format=2)), "format must be 1, but is 2"),
+        (lambda f: (f / "model.json").write_text("[]"), "model.json: must be a JSON object"),
+        (lambda f: (f / "model.json").write_text("[" * 100_000), "is nested too deeply"),
+        (lambda f: _edit(f, lambda s: s.update(network=[])), "'network' must be an object"),
+        (lambda f: _edit(f, lambda s: s.update(format=2)), "'format' must be 1, but is 2"),
         (
             lambda f: _edit(f, lambda s: s["network"]["encoder"].update(part="os.system")),
             "part must be one of EfficientNet, .* but is 'os.system'",
@@ -102,6 +105,41 @@ def test_damaged_model_is_refused_in_one_line(
         load_model(tmp_path)
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(
+    plain: SliceVAE, tmp_path: Path, value: float
+) -> None:
+    save_model(plain, tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    weights["stem.weight"].view(-1)[0] = value
+    safetensors.torch.save_file(weights, path)
+    with pytest.raises(ReadError, match=r"stem\.weight holds values that are NaN or infinite"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("decoder", {"part": "ResidualDecoder", "doublings": 10**11}),
+        ("decoder", {"part": "ResidualDecoder", "blocks": 10**6}),
+        ("decoder", {"part": "ConvDecoder", "channels": [8] * 10**6}),
+        ("encoder", {"part": "ResidualEncoder", "halvings": 10**11}),
+        ("encoder", {"part": "ResidualEncoder", "blocks": 10**6}),
+        ("latent", {"size": 10**30}),
+        ("stem", {"kernel_size": 10**9}),
+        (None, {"image_size": 10**12}),
+    ],
+)
+def test_a_network_beyond_any_use_is_refused_before_it_is_built(
+    plain: SliceVAE, tmp_path: Path, part: str | None, change: dict[str, Any]
+) -> None:
+    save_model(plain, tmp_path)
+    _edit(tmp_path, lambda s: (s["network"] if part is None else s["network"][part]).update(change))
+    with pytest.raises(ReadError, match=r"model\.json: .* (must be at most|has \d+ values)"):
+        load_model(tmp_path)
 
 
 def test_surplus_weights_are_refused(plain: SliceVAE, tmp_path: Path) -> None:

@@ -50,8 +50,10 @@ def test_a_split_that_was_written_is_read(slices: list[Slice], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[", "is no split"),
-        ('{"training": []}', "is no split"),
+        ("[", "cannot be read as JSON"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('{"training": []}', "'validation' must be a list of strings, .* a split is JSON with"),
+        ('{"training": "abc", "validation": ["b"]}', "'training' must be a list of strings"),
         ('{"training": ["a"], "validation": ["a"]}', "on both sides"),
         ('{"training": ["a"], "validation": ["b"]}', "none of the training patients"),
     ],

@@ -208,6 +208,12 @@ class TestWrongUse:
             lambda said: said["donors"][0]["hosts"].append(99),
             lambda said: said["donors"][0].update(findings=[7]),
             lambda said: said["donors"].clear(),
+            lambda said: said["donors"][0].update(place="0"),
+            lambda said: said["slices"][0].update(shape=[2**20, 2**20]),
+            lambda said: said["slices"][0].update(key=7),
+            lambda said: said["slices"][0]["intensity"].update(low=float("nan")),
+            lambda said: said["slices"][0]["geometry"].update(spacing="ab"),
+            lambda said: said.update(size=10**9),
             lambda said: said.pop("size"),
         ],
     )
@@ -238,5 +244,5 @@ class TestWrongUse:
         shutil.copytree(bank, copy)
         said = json.loads((copy / "bank.json").read_text())
         (copy / "bank.json").write_text(json.dumps({**said, "format": 2}))
-        with pytest.raises(ReadError, match="format must be 1, but is 2"):
+        with pytest.raises(ReadError, match="'format' must be 1, but is 2"):
             TransplantBank.open(copy)

@@ -1,0 +1,229 @@
+"""Reads the JSON that this library keeps beside its results: typed, bounded, below its folder.
+
+Whatever a run wrote may have been passed on, damaged or forged by the time it is read. Each file is
+therefore read through ``Fields``, which gives a value only where it has the type and the size that
+it must have, and otherwise says in one line which file, and which line of it, is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from medvae.errors import ReadError
+
+__all__ = ["Fields", "below", "parse", "read_object"]
+
+_LARGEST_FILE = 2**30
+_DEEPEST = 64
+_LONGEST_TEXT = 2**24
+_LARGEST_NUMBER = 2**53
+_MOST_PIXELS = 2**26
+
+
+def read_object(path: Path, absent: str | None = None) -> Fields:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: The file.
+        absent: What to say where there is no such file.
+
+    Raises:
+        ReadError: It cannot be read, is too large, or is not a JSON object.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ReadError(f"{path}: is larger than 1 GiB; it is damaged or not what it should be")
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ReadError(absent or f"{path}: there is no such file") from error
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse(data, str(path))
+
+
+def parse(data: bytes, where: str) -> Fields:
+    """Parse one JSON object.
+
+    Args:
+        data: JSON in UTF-8.
+        where: The file, or its line, for messages.
+
+    Raises:
+        ReadError: It is not a JSON object, or nested deeper than anything that is written here.
+    """
+    try:
+        content = json.loads(data)
+        too_deep = _is_deep(content)
+    except RecursionError:
+        too_deep = True
+    except ValueError as error:
+        raise ReadError(f"{where}: cannot be read as JSON: {error}") from None
+    if too_deep:
+        raise ReadError(f"{where}: is nested too deeply")
+    if not isinstance(content, dict):
+        raise ReadError(f"{where}: must be a JSON object, but is {_shown(content)}")
+    return Fields(where, content)
+
+
+def below(folder: Path, name: str) -> Path:
+    """Return the file of this name in a folder.
+
+    Raises:
+        ReadError: The name is absolute, holds ``..``, or a link leads out of the folder.
+    """
+    path = PurePosixPath(name)
+    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    try:
+        inside = inside and (folder / path).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, or NUL in the name
+        inside = False
+    if not inside:
+        raise ReadError(f"{folder}: the file {_shown(name)} is not in this folder")
+    return folder / path
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A JSON object whose values are read by type.
+
+    Every method raises ``ReadError`` where the value is missing or is not what it must be.
+
+    Attributes:
+        where: The file, or its line, for messages.
+        content: The object as it was parsed.
+    """
+
+    where: str
+    content: Mapping[str, Any]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.content
+
+    def is_null(self, name: str) -> bool:
+        """Say whether a value is missing or null."""
+        return self.content.get(name) is None
+
+    def text(self, name: str) -> str:
+        """Return a string."""
+        found: str = self._typed(name, "a string", _is_text)
+        return found
+
+    def texts(self, name: str, least: int = 0) -> tuple[str, ...]:
+        """Return a list of strings, at least so many."""
+        what = "a list of strings" if not least else f"a list of {least} or more strings"
+        found: list[str] = self._typed(
+            name, what, lambda v: isinstance(v, list) and len(v) >= least and all(map(_is_text, v))
+        )
+        return tuple(found)
+
+    def flag(self, name: str) -> bool:
+        """Return true or false."""
+        found: bool = self._typed(name, "true or false", lambda v: isinstance(v, bool))
+        return found
+
+    def whole(self, name: str, least: int = 0, most: int = _LARGEST_NUMBER) -> int:
+        """Return a whole number between two limits."""
+        what = f"a whole number from {least} to {most}"
+        found: int = self._typed(name, what, lambda v: _is_whole(v, least, most))
+        return found
+
+    def wholes(self, name: str, least: int = 0, most: int = _LARGEST_NUMBER) -> tuple[int, ...]:
+        """Return a list of whole numbers between two limits."""
+        found: list[int] = self._typed(
+            name,
+            f"a list of whole numbers from {least} to {most}",
+            lambda v: isinstance(v, list) and all(_is_whole(one, least, most) for one in v),
+        )
+        return tuple(found)
+
+    def number(self, name: str) -> float:
+        """Return a finite number."""
+        return float(self._typed(name, "a finite number", _is_number))
+
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """Return a list of so many finite numbers."""
+        found: list[float] = self._typed(
+            name,
+            f"a list of {count} finite numbers",
+            lambda v: isinstance(v, list) and len(v) == count and all(map(_is_number, v)),
+        )
+        return tuple(map(float, found))
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Return the rows and columns of a slice."""
+        rows, columns = self._typed(
+            name,
+            f"the rows and columns of a slice, of at most {_MOST_PIXELS} pixels",
+            lambda v: (
+                isinstance(v, list)
+                and len(v) == 2
+                and all(_is_whole(side, 1, _MOST_PIXELS) for side in v)
+                and v[0] * v[1] <= _MOST_PIXELS
+            ),
+        )
+        return rows, columns
+
+    def object(self, name: str) -> Fields:
+        """Return an object."""
+        found = self._typed(name, "an object", lambda v: isinstance(v, dict))
+        return Fields(f"{self.where}: {name!r}", found)
+
+    def objects(self, name: str) -> tuple[Fields, ...]:
+        """Return a list of objects."""
+        found = self._typed(
+            name,
+            "a list of objects",
+            lambda v: isinstance(v, list) and all(isinstance(one, dict) for one in v),
+        )
+        return tuple(Fields(f"{self.where}: {name!r}[{i}]", one) for i, one in enumerate(found))
+
+    def wrong(self, name: str, what: str) -> ReadError:
+        """Return the error that says what a value must be, and is not."""
+        said = f"is {_shown(self.content[name])}" if name in self.content else "is missing"
+        return ReadError(f"{self.where}: {name!r} must be {what}, but {said}")
+
+    def _typed(self, name: str, what: str, fits: Callable[[Any], bool]) -> Any:
+        if name not in self.content or not fits(self.content[name]):
+            raise self.wrong(name, what)
+        return self.content[name]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _is_number(value: object) -> bool:
+    if type(value) is int:
+        return abs(value) <= _LARGEST_NUMBER
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _is_deep(content: object) -> bool:
+    """Say whether lists and objects lie deeper within each other than is allowed."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [
+            one
+            for value in level
+            if isinstance(value, dict | list)
+            for one in (value.values() if isinstance(value, dict) else value)
+            if isinstance(one, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _shown(value: object) -> str:
+    """Show the beginning of a value."""
+    return reprlib.repr(value)
