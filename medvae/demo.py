@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydicom import Dataset, dcmread
+from pydicom.multival import MultiValue
+from pydicom.uid import UID
+
 from medvae.atomic import check_empty, write_text
 from medvae.audit import Audit, audit
 from medvae.augmentation import Augmented, Progress, augment
@@ -20,13 +24,31 @@ from medvae.overlays import COLOURS, drawn, head, png, safe
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Slice
 
-__all__ = ["SAMPLE", "SAMPLE_LABELS", "Demo", "demo"]
+__all__ = ["SAMPLE", "SAMPLE_HEAD", "SAMPLE_LABELS", "Demo", "demo"]
 
 SAMPLE = Path(__file__).parent / "sample"
 """A few slices of the Sunnybrook Cardiac Data as DICOM; what is with them says where from."""
 
 SAMPLE_LABELS = SAMPLE / "coco.json"
 """Boxes and masks of the left ventricles."""
+
+SAMPLE_HEAD = Path(__file__).parent / "sample_head"
+"""A series of one head as DICOM, whose geometry is known: it can be written as DICOM again."""
+
+_HEAD_STRENGTH = 0.2
+"""The model knows hearts: larger steps of it would deform a head as no head is formed."""
+
+_HEAD_ATTRIBUTES = (
+    "SOPClassUID",
+    "SyntheticData",
+    "SeriesDescription",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+)
 
 _AUDIT_SIZES = (64, 32)
 """Beside the model's own, to be done soon."""
@@ -83,12 +105,14 @@ class Demo:
         inspection: what was read.
         augmented: what was made of it.
         audited: what came of the audit.
+        dicom: The head of the sample, augmented and written as DICOM.
     """
 
     page: Path
     inspection: Inspection
     augmented: Augmented
     audited: Audit
+    dicom: Augmented
 
 
 def demo(
@@ -119,6 +143,16 @@ def demo(
         labels=SAMPLE_LABELS,
         progress=progress,
     )
+    dicom = augment(
+        [SAMPLE_HEAD],
+        model,
+        out / "dicom",
+        per="study",
+        render="warp",
+        strength=_HEAD_STRENGTH,
+        formats=("dicom",),
+        progress=progress,
+    )
     audited = audit(
         [SAMPLE],
         out / "synthetic",
@@ -129,11 +163,13 @@ def demo(
         progress=progress,
     )
     page = out / "index.html"
-    write_text(page, _page(inspection, augmented, audited, Path(model).name))
-    return Demo(page, inspection, augmented, audited)
+    demo = Demo(page, inspection, augmented, audited, dicom)
+    write_text(page, _page(demo, Path(model).name))
+    return demo
 
 
-def _page(inspection: Inspection, augmented: Augmented, audited: Audit, model: str) -> str:
+def _page(demo: Demo, model: str) -> str:
+    inspection, augmented, audited = demo.inspection, demo.augmented, demo.audited
     totals, labels = inspection.totals, count_labels(inspection.slices)
     rejected = "".join(f"; {number} rejected: {reason}" for reason, number in augmented.rejected)
     pairs = list(_pairs(inspection, augmented.out))
@@ -157,6 +193,10 @@ here, and <a href="synthetic/preview.html">more of them</a> on a page where they
 <div class="pairs">
 {"".join(pairs)}</div>
 <pre>medvae augment sample --labels sample/coco.json --model {safe(model)} --out synthetic</pre>
+<h2>Written as DICOM</h2>
+{_dicom(demo.dicom)}
+<pre>medvae augment sample_head --model {safe(model)} --per study --render warp \\
+  --strength {_HEAD_STRENGTH} --format dicom --out dicom</pre>
 <h2>Audited</h2>
 <p>{safe(audited.verdict.words)}</p>
 {_table(audited.report)}
@@ -228,6 +268,51 @@ def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[str]:
         yield f'<div class="pair">{source}{result}</div>\n'
 
 
+def _dicom(made: Augmented) -> str:
+    """Show a slice of the head beside what was made of it, both opened from their files."""
+    lines = [line for line in Manifest(made.out).lines if line["outcome"] == "kept"]
+    rejected = "".join(f"; {number} rejected: {reason}" for reason, number in made.rejected)
+    said = f"<p>{made.kept} of {made.draws} slices of a head were written{safe(rejected)}. "
+    if not lines:
+        return f"{said}</p>"
+    line = lines[len(lines) // 2]
+    written = made.out / line["files"][0]
+    (result,) = open_studies([written]).slices
+    (source,) = (s for s in open_studies([SAMPLE_HEAD]).slices if s.key == line["sources"][0])
+    headers = [dcmread(path, stop_before_pixels=True) for path in (source.source.path, written)]
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td>{safe(_value(header, name))}</td>" for header in headers)
+        + "</tr>\n"
+        for name in _HEAD_ATTRIBUTES
+    )
+    return f"""{said}The positions of the heart slices are not known, so that they
+cannot be written as DICOM. Those of this head are: it is an anatomical MR scan without face of the
+studyforrest dataset (Hanke et al., 2014), in the public domain, in the folder
+<code>medvae/sample_head</code>. The model has seen hearts alone, and the deformation is small on
+purpose: this shows the files, not what a model of heads would do. All slices move as one, geometry
+and units are those of the source, and the header says that the slice is synthetic.</p>
+<div class="pairs"><div class="pair">{_figure("Source", source)}{_figure("Synthetic", result)}</div>
+</div>
+<table>
+<thead><tr><th scope="col">attribute</th><th scope="col">source</th>
+<th scope="col">synthetic</th></tr></thead>
+<tbody>
+{rows}</tbody>
+</table>"""
+
+
+def _value(header: Dataset, name: str) -> str:
+    """Return the value of an attribute as text."""
+    value = header.get(name)
+    if value is None:
+        return "absent"
+    if isinstance(value, UID):
+        return value.name
+    values = value if isinstance(value, MultiValue) else [value]
+    return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+
+
 def _figure(name: str, native: Slice) -> str:
     """One slice with its findings, and the sizes of their boxes."""
     ((_, pixels),) = read_pixels([native])
@@ -239,9 +324,10 @@ def _figure(name: str, native: Slice) -> str:
     sizes = ", ".join(
         f"{x1 - x0:g} &times; {y1 - y0:g}" for x0, y0, x1, y1 in (f.box for f in findings)
     )
-    alt = safe(f"{name} slice with the box of {', '.join(f.category.name for f in findings)}")
+    boxed = f" with the box of {', '.join(f.category.name for f in findings)}" if findings else ""
+    alt = safe(f"{name} slice{boxed}")
     return (
         f'<figure><div class="picture"><img src="{png(image)}" alt="{alt}" width="{_SIDE}">'
         f'<svg viewBox="0 0 {_SIDE} {_SIDE}" aria-hidden="true">{overlay}</svg></div>'
-        f"<figcaption>{name}: box {sizes}</figcaption></figure>"
+        f"<figcaption>{name}{f': box {sizes}' if findings else ''}</figcaption></figure>"
     )

@@ -37,6 +37,8 @@ __all__ = ["demo"]
 def demo(out: Path, model: str, show: bool) -> None:
     """Inspect, augment and audit a sample of cardiac MR, and show on a page what happened.
 
+    A second sample, a head whose geometry is known, is written as DICOM.
+
     The sample and a model of such slices come with the package: nothing is downloaded. It takes
     about a minute.
 
@@ -60,5 +62,6 @@ def _lines(shown: Demo) -> Iterator[str]:
     totals = shown.inspection.totals
     yield f"read: {totals['slices']} slices of {totals['patients']} patients"
     yield f"augmented: {shown.augmented.kept} of {shown.augmented.draws} draws kept"
+    yield f"written as DICOM: {shown.dicom.kept} of {shown.dicom.draws} slices of a head"
     yield f"audited: {shown.audited.verdict.words}"
     yield f"look at {shown.page}"

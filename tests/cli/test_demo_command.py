@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from audit.browser import browser, needs_chromium
 from medvae import inspect_studies
-from medvae.demo import SAMPLE, SAMPLE_LABELS
+from medvae.demo import SAMPLE, SAMPLE_HEAD, SAMPLE_LABELS
 from medvae.manifest import Manifest
 from medvae_cli.main import cli
 
@@ -39,9 +41,10 @@ def out(sample_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_says_what_happened(out: Path) -> None:
-    read, augmented, audited, look = out.with_name("stdout").read_text().splitlines()
+    read, augmented, dicom, audited, look = out.with_name("stdout").read_text().splitlines()
     assert read == "read: 36 slices of 6 patients"
     assert re.fullmatch(r"augmented: \d+ of 36 draws kept", augmented)
+    assert dicom == "written as DICOM: 6 of 6 slices of a head"
     report = json.loads((out / "audit" / "report.json").read_text())
     assert audited == f"audited: {report['verdict']['words']}"
     assert look == f"look at {out / 'index.html'}"
@@ -58,6 +61,22 @@ def test_page_shows_a_pair_of_each_patient_and_the_numbers(out: Path) -> None:
         assert f"<td>{report[name]['value']:.2f} (" in page
     assert str(out) not in page
     assert str(SAMPLE) not in page
+
+
+def test_the_head_is_written_as_dicom_in_its_own_place(out: Path) -> None:
+    sources = {header.InstanceNumber: header for header in map(dcmread, SAMPLE_HEAD.glob("*.dcm"))}
+    made = sorted(map(dcmread, (out / "dicom" / "images").rglob("*.dcm")), key=position)
+    originals = sorted(sources.values(), key=position)
+    assert len(made) == len(originals) == 6
+    for source, result in zip(originals, made, strict=True):
+        for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows"):
+            assert result[name].value == source[name].value
+        assert result.SyntheticData == "YES"
+        assert result.SOPInstanceUID != source.SOPInstanceUID
+        assert (result.pixel_array != source.pixel_array).mean() > 0.2
+    page = (out / "index.html").read_text()
+    for text in ("6 of 6 slices of a head were written", "MR Image Storage", "0.666667, 0.699988"):
+        assert text in page
 
 
 @needs_chromium
@@ -85,6 +104,33 @@ def test_a_folder_in_use(tmp_path: Path) -> None:
     result = medvae_demo("--out", tmp_path)
     assert result.exit_code == 2
     assert f"{tmp_path}: is not empty" in result.stderr
+
+
+def position(dataset: Dataset) -> float:
+    return float(dataset.ImagePositionPatient[2])
+
+
+class TestSampleHead:
+    def test_is_read_as_a_volume(self) -> None:
+        inspection = inspect_studies([SAMPLE_HEAD], decode=True)
+        assert inspection.counts == {"read": 6, "skipped": 1, "refused": 0}
+        (study,) = inspection.studies
+        (series,) = study.series
+        assert not series.flags
+        places = [native.geometry.position for native in series.slices if native.geometry.position]
+        steps = [math.dist(one, other) for one, other in pairwise(places)]
+        assert steps == pytest.approx([4.0] * 5, abs=1e-3)
+
+    @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy")
+    def test_has_all_that_dicom_requires(self, out: Path) -> None:
+        files = [*SAMPLE_HEAD.glob("*.dcm"), *(out / "dicom" / "images").rglob("*.dcm")]
+        assert len(files) == 12
+        for path in files:
+            command = ["dciodvfy", "-new", str(path)]
+            said = subprocess.run(command, capture_output=True, text=True).stderr
+            errors = [line for line in said.splitlines() if line.startswith("Error")]
+            # SyntheticData is younger than this version of dciodvfy.
+            assert [line for line in errors if "(0008,001c)" not in line] == []
 
 
 class TestSample:
