@@ -21,7 +21,7 @@ OUT = click.option(
 )
 MODALITY = click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
 DEVICE = click.option(
-    "--device", metavar="D", help="cpu or cuda.  [default: a GPU where there is one]"
+    "--device", metavar="D", help="Such as cpu or cuda:0.  [default: a GPU where there is one]"
 )
 READERS = click.option(
     "--workers",

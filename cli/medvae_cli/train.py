@@ -109,7 +109,7 @@ def train(
         "split": split and str(split.resolve()),
         "epochs": epochs,
         "batch_size": batch_size,
-        "device": device and f"$torch.device({device!r})",
+        "device": device,
         "amp": amp,
         "seed": seed,
         "modality": modality,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from medvae.atomic import check_empty, write_text
@@ -26,7 +25,7 @@ from medvae.audit._sections import opening, sections, summary
 from medvae.audit._sets import Member, SliceSet
 from medvae.audit._verdict import Verdict, judge
 from medvae.bundle import Run, load_run
-from medvae.errors import UsageProblem
+from medvae.networks import device_named
 from medvae.render import Scene
 
 __all__ = ["SIZES", "Audit", "Progress", "audit"]
@@ -140,18 +139,6 @@ def audit(
 
 def _silent(what: str, done: int, total: int, beside: str) -> None:
     """Tell nobody."""
-
-
-def device_named(name: str | None) -> torch.device:
-    """Return a device by its name; a GPU where there is one and nothing is said.
-
-    Raises:
-        UsageProblem: there is no such device.
-    """
-    try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise UsageProblem(f"device {name!r}: there is no such device: give cpu or cuda") from error
 
 
 class _Made(NamedTuple):

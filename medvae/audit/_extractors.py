@@ -22,6 +22,7 @@ from medvae.networks import (
     ResNet152,
     SliceVAE,
     VectorLatent,
+    device_named,
     fastest_dtype,
     inference_copy,
 )
@@ -105,7 +106,7 @@ def encoder(
             view and decoding need it; else its means in 4x4 fields of each channel. Of a vector
             latent both are the same.
     """
-    device = torch.device(device)
+    device = device_named(device)
     fast = inference_copy(model, fastest_dtype(device)).to(device)
     side = model.latent_shape[-1] if len(model.latent_shape) == 3 else 0
 
@@ -137,7 +138,7 @@ def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tupl
         if name in files:
             raise UsageProblem(f"extractor {spec!r}: {name} is given twice")
         files[name] = file
-    device = torch.device(device)
+    device = device_named(device)
     return tuple(_from_file(name, file, device) for name, file in files.items())
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import check_empty, write_bytes, write_text
-from medvae.audit._audit import Progress, device_named
+from medvae.audit._audit import Progress
 from medvae.audit._canvases import Canvases, decode
 from medvae.audit._latent_sights import latent_gallery, latent_sights
 from medvae.audit._latents import LatentPicture, look
@@ -19,6 +19,7 @@ from medvae.audit._page import Section, page, paragraph, table
 from medvae.audit._sets import Member, read_studies
 from medvae.audit._verdict import said
 from medvae.bundle import load_run
+from medvae.networks import device_named
 
 __all__ = ["LatentReport", "show_latent"]
 

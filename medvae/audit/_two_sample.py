@@ -18,6 +18,7 @@ from medvae.audit._estimate import Estimate, Groups, Pool
 from medvae.audit._patients import Halves, Part, Rows, halve, interval, patients_in, redrawn
 from medvae.audit._published import PublishedNetwork, as_input, resized, score, train
 from medvae.errors import UsageProblem
+from medvae.networks import device_named
 from medvae.randomness import generator
 
 __all__ = ["Activation", "Curve", "Separation", "feature_two_sample", "two_sample"]
@@ -123,7 +124,7 @@ def two_sample(
     Raises:
         UsageProblem: one of the sets cannot be split by patient.
     """
-    device = torch.device(device)
+    device = device_named(device)
     plan = _balanced_halves(real, synthetic, seed)
     others = list(_real_halves(real, seed, splits))
     count = epochs * sum(_size(halves) for halves in (plan, *others))

@@ -38,6 +38,7 @@ from medvae.errors import ReadError, UsageProblem
 from medvae.labels import LabelledImage, finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
 from medvae.manifest import Line, Manifest, claim, disclaim
+from medvae.networks import device_named
 from medvae.writers import Synthesis
 
 __all__ = ["Augmented", "Progress", "augment"]
@@ -182,7 +183,7 @@ class _Job:
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
         self.order = self._order()
-        self._network = Network(run.model, _device(device))
+        self._network = Network(run.model, device_named(device))
         count = workers or os.cpu_count() or 1
         self._ahead = 2 * count
         # Each thread computes alone: several at one product would round it in another way.
@@ -329,15 +330,6 @@ class _Job:
             sampler=self._settings.sampler if recipe.render is not None else None,
             preserves_locations=recipe.render is None or recipe.render.preserves_locations,
         )
-
-
-def _device(name: str | None) -> torch.device:
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device).cpu()  # a device can have a name and still not be there
-    except (RuntimeError, AssertionError) as error:
-        raise UsageProblem(f"device {name!r}: there is no such device: give cpu or cuda") from error
-    return device
 
 
 def _digest(items: Sequence[Located]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medvae.networks._decoders import ConvDecoder, ResidualDecoder
 from medvae.networks._efficientnet import EfficientNet
 from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
-from medvae.networks._inference import fastest_dtype, inference_copy
+from medvae.networks._inference import device_named, fastest_dtype, inference_copy
 from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, VectorLatent
 from medvae.networks._losses import (
     CalibratedLoss,
@@ -37,6 +37,7 @@ __all__ = [
     "VectorLatent",
     "active_units",
     "build",
+    "device_named",
     "fastest_dtype",
     "inference_copy",
     "kl_of_units",

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import nn
 
+from medvae.errors import UsageProblem
 from medvae.networks._folding import fold_batch_norms, pool_whole_pictures, widen_kernels
 from medvae.networks._vae import SliceVAE
 
@@ -36,6 +37,29 @@ def inference_copy(model: SliceVAE, dtype: torch.dtype = torch.float32) -> Slice
     for part in (fast.stem, fast.encoder, fast.decoder):
         part.to(dtype)
     return fast
+
+
+def device_named(name: str | torch.device | None) -> torch.device:
+    """Return a device that this machine can compute on.
+
+    Args:
+        name: Of the device, such as ``cpu`` or ``cuda:0``; None for a GPU where there is one.
+
+    Raises:
+        UsageProblem: There is no such device.
+    """
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # a device can have a name and still not be there
+    # Each backend that is not there raises an error of its own kind, warnings among them.
+    except Exception as error:
+        found = "cpu or cuda" if torch.cuda.is_available() else "cpu"
+        raise UsageProblem(
+            f"device {str(name)!r}: there is no such device on this machine; choose {found}"
+        ) from error
+    return device
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:

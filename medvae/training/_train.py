@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from medvae.atomic import write_text
 from medvae.bundle import find_bundle
 from medvae.errors import MedvaeError, UsageProblem
+from medvae.networks import device_named
 
 __all__ = ["prepare_run", "train"]
 
@@ -143,6 +144,9 @@ def prepare_run(
             raise UsageProblem(f"{out}: holds no run to go on with")
         if settings or variant:
             raise UsageProblem("a run goes on with its own settings: give none with --resume")
+        parser = ConfigParser()
+        parser.read_config(str(out / "configs" / "train.json"))
+        _check_device(parser)
         return
     if out.exists() and any(out.iterdir()):
         raise UsageProblem(f"{out}: is not empty: name another folder, or go on with --resume")
@@ -153,6 +157,7 @@ def prepare_run(
     paths = [str(Path(path).resolve()) for path in data]
     for key, value in {**settings, "dataset_dir": paths}.items():
         parser[key] = value
+    _check_device(parser)
     for name in _COPIED:
         if (source / name).is_dir():
             shutil.copytree(source / name, out / name)
@@ -192,6 +197,21 @@ def _config_files(bundle: Path, variant: str | None) -> list[Path]:
             )
         files.append(overlay)
     return files
+
+
+def _check_device(parser: ConfigParser) -> None:
+    """Refuse a device that is not there, and let the config hold a device where it holds a name."""
+    said = parser.get("device")
+    if said is None:
+        return
+    if isinstance(said, str) and not said.startswith("$"):
+        parser["device"] = f"$torch.device({str(device_named(said))!r})"
+        return
+    try:
+        device = parser.get_parsed_content("device")
+    except Exception as error:
+        raise UsageProblem(f"device {said!r}: cannot be evaluated; give cpu or cuda") from error
+    device_named(device)
 
 
 def _check_keys(parser: ConfigParser, keys: Iterable[str]) -> None:
