@@ -16,7 +16,7 @@ from medvae.bundle import load_run
 from medvae.errors import DecodeError, UsageProblem, WriteError
 from medvae.intensity import model_image
 from medvae.networks import SliceVAE, inference_copy
-from medvae.readers import open_studies, read_pixels
+from medvae.readers import open_studies, read_pixels, refuse_burned_in
 from medvae.records import Pixels, Series, Slice
 from medvae.writers import WRITERS, NewPixels, Synthesis
 
@@ -65,6 +65,7 @@ def denoise(
     out: Path,
     *,
     modality: str | None = None,
+    allow_burned_in: bool = False,
     formats: Sequence[str] = ("nifti",),
     workers: int | None = None,
     progress: Progress | None = None,
@@ -80,6 +81,7 @@ def denoise(
         model: a trained bundle.
         out: a folder that is empty or not there yet.
         modality: taken for files that do not say.
+        allow_burned_in: Denoise images whose headers say that text is burned into their pixels.
         formats: of the files written: ``nifti``, ``png``, ``dicom`` or several of them.
         workers: how many processes read; those already running by default.
         progress: is told how many files, and then how many slices, are done.
@@ -92,9 +94,14 @@ def denoise(
     _check_output(out, formats)
     run = load_run(model)
     scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
+    if not allow_burned_in:
+        scan = refuse_burned_in(scan)
     run.check_modalities(scan.slices)
     synthesis = Synthesis(
-        run=f"denoise {run.digest} {run.intensity}", model=run.digest, render="reconstruction"
+        run=f"denoise {run.digest} {run.intensity}",
+        model=run.digest,
+        render="reconstruction",
+        allow_burned_in=allow_burned_in,
     )
     job = _Job(out, formats, inference_copy(run.model), run.intensity, synthesis)
     every = [series for study in scan.studies for series in study.series]

@@ -255,6 +255,7 @@ class Slice:
         shape: rows and columns.
         modality: DICOM's code, such as ``MR``; None where neither file nor user says.
         inverted: low values are shown bright (MONOCHROME1); ``values`` are never inverted.
+        burned_in: The file says that text is burned into its pixels, which may name the patient.
         window: centre and width that the file proposes for display.
         labels: None where nobody has said what is on the slice.
     """
@@ -267,6 +268,7 @@ class Slice:
     source: Source
     load: Callable[[Source], Pixels] = field(repr=False, compare=False)
     inverted: bool = False
+    burned_in: bool = False
     window: tuple[float, float] | None = None
     labels: Labels | None = None
 

@@ -88,6 +88,7 @@ def dicom_slice(
         "BitsAllocated": bits,
         "BitsStored": bits,
         "HighBit": bits - 1,
+        **({"RescaleSlope": 1, "RescaleIntercept": 0} if sop_class == uids.CTImageStorage else {}),
         **attributes,
     }
     for keyword, value in values.items():

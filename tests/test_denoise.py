@@ -359,3 +359,25 @@ def trained_on_blobs() -> SliceVAE:
             loss.backward()
             optimizer.step()
     return model
+
+
+class TestTextInThePixels:
+    @pytest.mark.parametrize("name", ["nifti", "png", "dicom"])
+    def test_is_refused_in_every_format(self, run: Path, tmp_path: Path, name: str) -> None:
+        save_series(tmp_path / "in", (dicom_slice(i, BurnedInAnnotation="YES") for i in range(2)))
+        marked = next((tmp_path / "in").iterdir())
+        save(dicom_slice(2), tmp_path / "in" / "clean")
+        done = denoise([tmp_path / "in"], run, tmp_path / "out", formats=[name])
+        assert done.slices == 1
+        assert {failure.why for failure in done.failures} == {
+            "text is burned into its pixels (BurnedInAnnotation YES) and may name the patient"
+        }
+        assert str(marked) in {failure.where for failure in done.failures}
+
+    @pytest.mark.parametrize("name", ["nifti", "png", "dicom"])
+    def test_can_be_allowed(self, run: Path, tmp_path: Path, name: str) -> None:
+        save_series(tmp_path / "in", (dicom_slice(i, BurnedInAnnotation="YES") for i in range(2)))
+        out = tmp_path / "out"
+        done = denoise([tmp_path / "in"], run, out, formats=[name], allow_burned_in=True)
+        assert (done.slices, done.failures) == (2, ())
+        assert all(dcmread(path).BurnedInAnnotation == "YES" for path in out.rglob("*.dcm"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae_cli.options import DEVICE, EXISTING, MODALITY, MODEL, OUT
+from medvae_cli.options import BURNED_IN, DEVICE, EXISTING, MODALITY, MODEL, OUT
 from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
@@ -113,6 +113,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     help="Write the labelled slices of STUDIES too, to OUT/real, and labels of both; png or nifti.",
 )
 @MODALITY
+@BURNED_IN
 @click.option("--seed", default=0, show_default=True, help="Another seed, other slices.")
 @DEVICE
 @click.option(

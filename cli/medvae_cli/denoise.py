@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from medvae_cli.options import MODALITY, OUT, READERS
-from medvae_cli.printing import printable
+from medvae_cli.options import BURNED_IN, MODALITY, OUT, READERS
+from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ _FEW = 3
     help="Of the results: nifti, png, dicom, or several with commas.",
 )
 @MODALITY
+@BURNED_IN
 @READERS
 @click.pass_context
 def denoise(
@@ -55,6 +55,7 @@ def denoise(
     out: Path,
     formats: str,
     modality: str | None,
+    allow_burned_in: bool,
     workers: int | None,
 ) -> None:
     """Smooth slices: each becomes what a trained model makes of it, at native size and in native
@@ -78,6 +79,7 @@ def denoise(
             model,
             out,
             modality=modality,
+            allow_burned_in=allow_burned_in,
             formats=[name.strip() for name in formats.split(",") if name.strip()],
             workers=workers,
             progress=progress,
@@ -96,14 +98,8 @@ def _lines(denoised: Denoised, out: Path) -> Iterator[str]:
         f"{denoised.series} series, {_count(denoised.slices, 'slice')}: "
         f"{_count(len(denoised.files), 'file')} in {out}"
     )
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for failure in denoised.failures:
-        reasons[failure.why].append(failure.where)
-    for why, places in reasons.items():
-        if len(places) > _FEW:
-            yield f"  failed {len(places)} times, first in {places[0]}: {why}"
-        else:
-            yield from (f"  failed {where}: {why}" for where in places)
+    failures = ((failure.where, failure.why) for failure in denoised.failures)
+    yield from folded("failed", failures, many=_FEW)
 
 
 def _count(number: int, what: str) -> str:

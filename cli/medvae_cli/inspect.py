@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from medvae_cli.options import MODALITY, READERS
-from medvae_cli.printing import printable
+from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -166,12 +166,13 @@ def _label_lines(inspection: Inspection) -> Iterator[str]:
         f"{count['labelled_slices'] - count['positive_slices']} slices are known to be empty"
     )
     yield from (f"  {name}: {number}" for name, number in count["categories"].items())
-    yield from (f"  not used: {problem.where}: {problem.what}" for problem in labelled.problems)
+    problems = ((problem.where, problem.what) for problem in labelled.problems)
+    yield from folded("not used:", problems, noun="labels")
 
 
 def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
     """List the refused files, and those that were skipped: many for one reason in one line."""
-    yield from (f"  refused {r.path}: {r.reason}" for r in files if r.outcome == "refused")
+    yield from folded("refused", ((r.path, r.reason) for r in files if r.outcome == "refused"))
     reasons: dict[str, list[Path]] = defaultdict(list)
     for report in files:
         if report.outcome == "skipped":

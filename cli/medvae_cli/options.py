@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["DEVICE", "EXISTING", "MODALITY", "MODEL", "OUT", "READERS"]
+__all__ = ["BURNED_IN", "DEVICE", "EXISTING", "MODALITY", "MODEL", "OUT", "READERS"]
 
 EXISTING = click.Path(exists=True, path_type=Path)
 
@@ -20,6 +20,11 @@ OUT = click.option(
     help="Folder for the results: empty, or not there yet.",
 )
 MODALITY = click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+BURNED_IN = click.option(
+    "--allow-burned-in",
+    is_flag=True,
+    help="Use images whose headers say that text is burned into their pixels, too.",
+)
 DEVICE = click.option(
     "--device", metavar="D", help="Such as cpu or cuda:0.  [default: a GPU where there is one]"
 )

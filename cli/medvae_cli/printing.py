@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["not_used", "printable"]
+__all__ = ["folded", "not_used", "printable"]
 
 _FEW = 5
+_MANY = 20
+_EXAMPLES = 3
+
+_TELLING_APART = re.compile(r"""'[^']*'|"[^"]*"|\S*/\S*|\d+(\.\d+)?""")
+"""What differs between reasons of one kind: names, paths and numbers."""
 
 
 def printable(line: str) -> str:
     """Show what a terminal would obey or break a line at, which names of files can hold."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+
+
+def folded(
+    what: str, files: Iterable[tuple[object, str]], many: int = _MANY, noun: str = "files"
+) -> Iterator[str]:
+    """Say of files what became of them: a line for each, and one for many with the same reason.
+
+    Args:
+        what: What became of them, such as "refused".
+        files: Each with the reason.
+        many: More files than this with reasons of one kind are folded into one line.
+        noun: What they are, where they are no files.
+    """
+    kinds: dict[str, list[tuple[object, str]]] = defaultdict(list)
+    for file, reason in files:
+        kinds[_TELLING_APART.sub("", reason)].append((file, reason))
+    for alike in kinds.values():
+        if len(alike) <= many:
+            yield from (f"  {what} {file}: {reason}" for file, reason in alike)
+            continue
+        shown = ", ".join(str(file) for file, _ in alike[:_EXAMPLES])
+        same = len({reason for _, reason in alike}) == 1
+        reason = alike[0][1] if same else f"{alike[0][1]} (and the like)"
+        yield f"  {what} {len(alike)} {noun}, such as {shown}: {reason}"
 
 
 def not_used(problems: Sequence[str]) -> Iterator[str]:

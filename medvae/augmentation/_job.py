@@ -84,6 +84,7 @@ def augment(
     split: str | Path | None = None,
     align_to: Iterable[str | Path] = (),
     modality: str | None = None,
+    allow_burned_in: bool = False,
     device: str | None = None,
     workers: int | None = None,
     resume: bool = False,
@@ -105,6 +106,7 @@ def augment(
         split: a JSON file that says which patients are held out: none of them may be used.
         align_to: files and folders with the slices to whose mean latents are shifted.
         modality: taken for files that do not say.
+        allow_burned_in: Use images whose headers say that text is burned into their pixels, too.
         device: to compute on; a GPU where there is one.
         workers: threads that make slices, and processes that read; one for each processor.
         resume: go on with a run that was stopped.
@@ -130,6 +132,7 @@ def augment(
         align_to=align_to,
         split=None if split is None else Path(split),
         modality=modality,
+        allow_burned_in=allow_burned_in,
         workers=workers,
         progress=lambda done, total: told("Reading headers", done, total, ""),
     )
@@ -328,6 +331,9 @@ class _Job:
             model=self._model.digest,
             render=recipe.spec,
             sampler=self._settings.sampler if recipe.render is not None else None,
+            allow_burned_in=any(
+                item.native.burned_in for item in (*self._sources.sources, *self._sources.hosts)
+            ),
             preserves_locations=recipe.render is None or recipe.render.preserves_locations,
         )
 

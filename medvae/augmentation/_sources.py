@@ -12,7 +12,7 @@ from pathlib import Path
 from medvae.bundle import Run
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import Problem, attach_labels
-from medvae.readers import open_studies
+from medvae.readers import open_studies, refuse_burned_in
 from medvae.records import Labels, Series, Slice, Study
 from medvae.split import read_held_out
 
@@ -71,6 +71,7 @@ def find_sources(
     align_to: Iterable[str | Path] = (),
     split: Path | None = None,
     modality: str | None = None,
+    allow_burned_in: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Sources:
@@ -91,6 +92,13 @@ def find_sources(
         if not found.studies:
             raise ReadError(
                 f"none of the files given{option} can be read: see what 'medvae inspect' says"
+            )
+        if not allow_burned_in:
+            found = refuse_burned_in(found)
+        if not found.studies:
+            raise ReadError(
+                f"all images given{option} have text burned into their pixels, which may name "
+                "patients; allow burned-in text if you know that it does not"
             )
         problems.extend(f"{f.path}: {f.reason}" for f in found.files if f.outcome == "refused")
         run.check_modalities(found.slices)

@@ -72,6 +72,8 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
         # Pillow brings 15 and 16 bits to 8, and says nothing.
         raise UnusableError("has colours or alpha of 16 bits, read as other numbers: not used")
     values: NDArray[Any] = np.asarray(picture)
+    if picture.mode in ("1", "L") and "I" in raw_mode.partition(";")[2]:
+        values = ~values  # Pillow inverts pictures in which zero is white
     if picture.mode == "L" and (bits := _FEW_BITS.match(raw_mode)):
         # Pillow spreads the few values over those from 0 to 255.
         values = values // (255 // (2 ** int(bits[1]) - 1))

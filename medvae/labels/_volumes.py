@@ -14,35 +14,52 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.gzips import WholeGzip
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import image_stem, mask_files, masks_in
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import Grid, Placed
+from medvae.machine import machine_memory
 from medvae.records import Slice
 
 __all__ = ["VOLUMES", "read_nifti_masks"]
 
 VOLUMES = (".nii", ".nii.gz")
 
-_MOST_VOXELS = 2**30
+_BYTES_PER_VOXEL = 32
+"""The machine must have so much memory for each voxel of a mask: it is read as a double."""
+
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class _Volume:
     where: str
+    path: Path
     image: Any
     grid: Grid
 
     def values(self) -> NDArray[Any]:
         """Decode the voxels, ``[x, y, z]``."""
         try:
-            voxels: NDArray[Any] = np.asanyarray(self.image.dataobj).reshape(self.grid.shape)
+            voxels = self._decoded().reshape(self.grid.shape)
         except Exception as error:  # nibabel and gzip raise many kinds on a broken file
             raise UnusableError(f"cannot be decoded: {error}") from error
         if voxels.dtype.kind not in "biuf" or not np.isfinite(voxels).all():
             raise UnusableError("holds colours or values that are not finite: no mask, not used")
+        return voxels
+
+    def _decoded(self) -> NDArray[Any]:
+        voxels: NDArray[Any]
+        if self.path.suffix.lower() != ".gz":
+            voxels = np.asanyarray(self.image.dataobj)
+            return voxels
+        with self.path.open("rb") as file, WholeGzip(file) as stream:
+            holder = nibabel.FileHolder(str(self.path), stream)
+            image: Any = type(self.image).from_file_map({"image": holder})
+            voxels = np.asanyarray(image.dataobj)
+            stream.finish()
         return voxels
 
 
@@ -78,9 +95,10 @@ def _open(where: str, path: Path) -> _Volume:
         raise UnusableError(f"cannot be read: {error}") from error
     if len(shape) < 3 or math.prod(shape) != math.prod(shape[:3]):
         raise UnusableError(f"has the shape {shape}, not that of one volume: not used")
-    if not 0 < math.prod(shape) <= _MOST_VOXELS:
-        raise UnusableError(f"has {math.prod(shape)} voxels: not used")
-    return _Volume(where, image, Grid(shape[:3], _RAS_TO_LPS @ affine))
+    most = machine_memory() // _BYTES_PER_VOXEL
+    if not 0 < math.prod(shape) <= most:
+        raise UnusableError(f"has {math.prod(shape)} voxels, of which {most} fit: not used")
+    return _Volume(where, path, image, Grid(shape[:3], _RAS_TO_LPS @ affine))
 
 
 def _named(where: Path, grid: Grid, folder: Path, index: SliceIndex) -> Sequence[Slice]:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from medvae.readers._files import FileReport
+from medvae.readers._limits import plausible_thickness, plausible_window
 from medvae.readers._pixels import read_pixels
-from medvae.readers._studies import Scan, open_studies, verify_pixels
+from medvae.readers._studies import Scan, open_studies, refuse_burned_in, verify_pixels
 
-__all__ = ["FileReport", "Scan", "open_studies", "read_pixels", "verify_pixels"]
+__all__ = [
+    "FileReport",
+    "Scan",
+    "open_studies",
+    "plausible_thickness",
+    "plausible_window",
+    "read_pixels",
+    "refuse_burned_in",
+    "verify_pixels",
+]

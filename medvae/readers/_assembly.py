@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ Order = tuple[str, str, tuple[int, int]]
 
 _SAME_DIRECTION = 0.01
 """Direction cosines that differ by less than this (half a degree) are the same direction."""
+
+_SHARED_NAME = "its SOPInstanceUID is that of an image in another series, too"
 
 
 class Assembly:
@@ -52,6 +55,7 @@ class Assembly:
         self._copies: set[Path] = set()
         self._series: dict[tuple[str, str, str], list[tuple[Order, Series]]] = defaultdict(list)
         self._repeats = self._number_repeats(headers)
+        self._claimed = _claimed_twice(headers)
         for members in self._by_series(headers).values():
             self._add_series(members)
 
@@ -102,13 +106,19 @@ class Assembly:
     def _add_series(self, members: Sequence[Member]) -> None:
         """Add what has the same series, shape and type of image; other directions are apart."""
         name = self._series_name(members)
-        for number, part in enumerate(_by_direction(members)):
+        try:
+            once, twins = self._drop_twins(members)
+        except StackRefused as reason:
+            self._notes.update((member.path, str(reason)) for member in members)
+            return
+        for number, part in enumerate(_by_direction(once)):
+            own = set(part)
+            copies = [(copy, kept) for copy, kept in twins if kept in own]
             try:
-                once, copies = self._drop_twins(part)
-                stacks = sort_stack(once, self._digest)
+                stacks = sort_stack(part, self._digest)
             except StackRefused as reason:
-                for member in part:
-                    self._notes[member.path] = str(reason)
+                refused = (*part, *(copy for copy, _ in copies))
+                self._notes.update((member.path, str(reason)) for member in refused)
                 continue
             if copies:
                 stacks[0].flags.append(f"duplicates: {len(copies)} left out")
@@ -179,7 +189,10 @@ class Assembly:
     def _key(self, member: Member) -> str:
         repeat = self._repeats.get(member.path, 0)
         place = (repeat, member.frame.time, member.frame.frame)
-        return pseudonym("slice", member.file.uid, *map(str, place))
+        apart: tuple[str, ...] = ()
+        if (member.file.uid, member.frame.frame) in self._claimed:
+            apart = _series_id(member.path, member.file, member.frame)
+        return pseudonym("slice", member.file.uid, *map(str, place), *apart)
 
     def _slice(self, member: Member) -> Slice:
         file, frame = member.file, member.frame
@@ -198,6 +211,7 @@ class Assembly:
             source=_source(member),
             load=self._loader,
             inverted=file.inverted,
+            burned_in=file.burned_in,
             window=_pair(frame.window),
         )
 
@@ -212,6 +226,22 @@ def _series_id(path: Path, header: FileHeader, frame: FrameHeader) -> tuple[str,
     # A multi-frame file is a whole series in itself, whatever others share its number.
     own = header.uid if len(header.frames) > 1 else ""
     return (header.format, header.patient, header.study_uid, series, own, frame.stack)
+
+
+def _claimed_twice(headers: Iterable[tuple[Found, FileHeader]]) -> set[tuple[str, int]]:
+    """Return the names, with the frame, that slices of several series claim, and flag their files.
+
+    A SOPInstanceUID belongs to one image alone: the keys of such slices would be equal.
+    """
+    claims: dict[tuple[str, int], dict[tuple[str, ...], list[FileHeader]]] = {}
+    for found, header in headers:
+        for frame in header.frames if header.named else ():
+            claim = claims.setdefault((header.uid, frame.frame), {})
+            claim.setdefault(_series_id(found.path, header, frame), []).append(header)
+    twice = {name: series for name, series in claims.items() if len(series) > 1}
+    for header in chain.from_iterable(chain.from_iterable(s.values()) for s in twice.values()):
+        header.flags = list(dict.fromkeys((*header.flags, _SHARED_NAME)))
+    return set(twice)
 
 
 def _by_direction(members: Sequence[Member]) -> list[list[Member]]:

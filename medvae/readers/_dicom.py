@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
+from pydicom.encaps import get_frame
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 from pydicom.tag import Tag
 
+from medvae.readers._codestream import announced_size
 from medvae.readers._decoded import Decoded
 from medvae.readers._dicom_frames import (
     FRAME_TAGS,
@@ -21,10 +23,10 @@ from medvae.readers._dicom_frames import (
     describe_frames,
     functional_group,
 )
-from medvae.readers._dicom_pixel_data import check_pixel_data
+from medvae.readers._dicom_pixel_data import check_length, check_pixel_data
 from medvae.readers._fingerprint import fingerprint
-from medvae.readers._headers import FileHeader, Refused, Skipped
-from medvae.readers._limits import check_frame
+from medvae.readers._headers import BURNED_IN, FileHeader, Refused, Skipped
+from medvae.readers._limits import check_frame, check_volume, memory_per_file
 
 __all__ = ["describe", "open_frames"]
 
@@ -40,11 +42,17 @@ IMAGE_CLASSES = {
     uids.LegacyConvertedEnhancedMRImageStorage,
 }
 
+_HOUNSFIELD = {
+    uids.CTImageStorage,
+    uids.EnhancedCTImageStorage,
+    uids.LegacyConvertedEnhancedCTImageStorage,
+}
+
 _PLAIN = {uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian}
 """Transfer syntaxes whose pixels stand in the file as they are in memory."""
 
-_MAX_INFLATED = 2**28
-"""Bytes that a deflated file may become."""
+_COPIES_OF_INFLATED = 4
+"""How often pydicom holds an inflated file in memory, and a frame of it."""
 
 _LARGEST_RESCALE = 1e12
 """No scanner needs a slope or an intercept like that, and float32 could not hold the result."""
@@ -72,6 +80,7 @@ _TAGS = [
         "ModalityLUTSequence",
         "PixelPaddingValue",
         "PixelPaddingRangeLimit",
+        "BurnedInAnnotation",
         *FRAME_TAGS,
     )
 ]
@@ -99,12 +108,15 @@ def describe(path: Path, head: bytes) -> FileHeader:
         need = (rows * columns * frames * header["BitsAllocated"] + 7) // 8
         if syntax == uids.DeflatedExplicitVRLittleEndian:
             have = len(dcmread(path, specific_tags=["PixelData"]).get("PixelData") or b"")
-            if have < need:
-                raise Refused(f"it is truncated: {have} of {need} bytes of pixel data are there")
+            flags = check_length(have, need, frames)
         else:
-            check_pixel_data(file, path.stat().st_size, need, frames, syntax)
+            flags = check_pixel_data(file, path.stat().st_size, need, frames, syntax)
         layout = _layout(header, (rows, columns), file.tell()) if syntax in _PLAIN else None
-    return _header(path, header, rows, columns, frames, layout)
+    if layout is None:
+        check_volume(path.stat().st_size)
+    found = _header(path, header, rows, columns, frames, layout)
+    found.flags = [*flags, *_doubts(header, frames), *[BURNED_IN] * found.burned_in]
+    return found
 
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
@@ -113,12 +125,18 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
         bare = file.read(132)[128:] != b"DICM"
         file.seek(0)
         _check_inflated(file)
+    check_volume(path.stat().st_size)
     dataset = dcmread(path, force=bare)
     if not getattr(dataset, "file_meta", {}).get("TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
 
+    compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+
     def decode(frame: int, axis: int, time: int) -> Decoded:
-        index = frame if int(dataset.get("NumberOfFrames") or 1) > 1 else None
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        index = frame if frames > 1 else None
+        if compressed:
+            _check_codestream(dataset, frame, frames)
         stored = pixel_array(dataset, index=index, raw=True)
         if stored.ndim == 3:
             stored = stored[0]
@@ -127,10 +145,25 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     return decode
 
 
+def _check_codestream(dataset: Dataset, frame: int, frames: int) -> None:
+    """Refuse a compressed frame that claims another size than the header, before it is decoded."""
+    offsets = None
+    if "ExtendedOffsetTable" in dataset:
+        offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
+    data = get_frame(dataset.PixelData, frame, number_of_frames=frames, extended_offsets=offsets)
+    claimed, stated = announced_size(data), (int(dataset.Rows), int(dataset.Columns))
+    if claimed is not None and claimed != stated:
+        raise Refused(
+            f"its compressed pixels claim a size of {claimed[0]}x{claimed[1]}, its header "
+            f"{stated[0]}x{stated[1]}"
+        )
+
+
 def _check_inflated(file: BinaryIO) -> None:
     """Refuse a deflated file that would inflate beyond the limit; pydicom inflates it whole."""
     if not _is_deflated(file):
         return
+    allowed = memory_per_file() // _COPIES_OF_INFLATED
     inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while piece := file.read(2**16):
         while piece:
@@ -139,10 +172,8 @@ def _check_inflated(file: BinaryIO) -> None:
             except zlib.error as error:
                 raise Refused(f"it is deflated and damaged: {error}") from error
             piece = inflate.unconsumed_tail
-            if size > _MAX_INFLATED:
-                raise Refused(
-                    f"it is deflated and inflates to more than {_MAX_INFLATED // 2**20} MiB"
-                )
+            if size > allowed:
+                raise Refused(f"it is deflated and inflates to more than {allowed // 2**20} MiB")
 
 
 def _is_deflated(file: BinaryIO) -> bool:
@@ -226,6 +257,19 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
                 continue
             if not isinstance(value, float | int) or not abs(value) < _LARGEST_RESCALE:
                 raise Refused(f"its {keyword} is {_one_line(value)}, which is no usable number")
+            if keyword == "RescaleSlope" and value == 0:
+                raise Refused("its RescaleSlope is 0, which makes all of its pixels alike")
+
+
+def _doubts(header: dict[str, Any], frames: int) -> list[str]:
+    """Say what is doubtful about the values of a file."""
+    if header["SOPClassUID"] not in _HOUNSFIELD or "ModalityLUTSequence" in header:
+        return []
+    for frame in range(frames if "PerFrameFunctionalGroupsSequence" in header else 1):
+        found = functional_group(header, frame, "PixelValueTransformationSequence") or header
+        if found.get("RescaleSlope") is None or found.get("RescaleIntercept") is None:
+            return ["CT without rescale slope and intercept: its values may not be HU"]
+    return []
 
 
 def _transfer_syntax(dataset: Dataset) -> uids.UID:
@@ -290,6 +334,7 @@ def _header(
         study_uid=str(header.get("StudyInstanceUID") or ""),
         # Not its issuer too: it stands in some files of a patient and not in others.
         patient=str(header.get("PatientID") or "").strip(),
+        burned_in=str(header.get("BurnedInAnnotation") or "").strip().upper() == "YES",
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
         instance=int(number) if isinstance(number, int) else None,
         frames=describe_frames(header, rows, columns, frames),

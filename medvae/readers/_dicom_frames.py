@@ -9,7 +9,7 @@ from typing import Any
 from pydicom import Dataset
 
 from medvae.readers._headers import FrameHeader, Refused
-from medvae.readers._limits import check_geometry
+from medvae.readers._limits import check_geometry, plausible_thickness, plausible_window
 
 __all__ = ["FRAME_TAGS", "Attributes", "describe_frames", "functional_group"]
 
@@ -97,8 +97,8 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
         along_row=along_row if position else None,
         along_column=along_column if position else None,
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
-        thickness=thickness[0] if thickness and thickness[0] > 0 else None,
-        window=(window[0], window[1]) if len(window) == 2 and window[1] > 0 else None,
+        thickness=thickness[0] if thickness and plausible_thickness(thickness[0]) else None,
+        window=(window[0], window[1]) if len(window) == 2 and plausible_window(*window) else None,
         stack=f"{rows}x{columns} {_kind(dataset, frame)}{_stack_id(dataset, frame)}",
         when=_when(dataset, frame),
     )

@@ -9,7 +9,7 @@ from pydicom import uid as uids
 
 from medvae.readers._headers import Refused
 
-__all__ = ["check_pixel_data"]
+__all__ = ["check_length", "check_pixel_data"]
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM = (0xFFFE, 0xE000)
@@ -17,8 +17,10 @@ _END = (0xFFFE, 0xE0DD)
 _UNDEFINED = 0xFFFFFFFF
 
 
-def check_pixel_data(file: BinaryIO, size: int, need: int, frames: int, syntax: uids.UID) -> None:
-    """Refuse a file whose pixel data is missing or cut short.
+def check_pixel_data(
+    file: BinaryIO, size: int, need: int, frames: int, syntax: uids.UID
+) -> list[str]:
+    """Refuse a file whose pixel data is missing, cut short, or more than its header describes.
 
     Args:
         file: stands where the pixel data element should begin.
@@ -26,6 +28,9 @@ def check_pixel_data(file: BinaryIO, size: int, need: int, frames: int, syntax: 
         need: bytes of pixel data when they are not compressed.
         frames: how many frames the header announces.
         syntax: the transfer syntax.
+
+    Returns:
+        What is doubtful about the length.
     """
     order = "<" if syntax.is_little_endian else ">"
     tag = _read(file, order + "HH")
@@ -35,10 +40,29 @@ def check_pixel_data(file: BinaryIO, size: int, need: int, frames: int, syntax: 
     start = file.tell()
     if syntax.is_compressed:
         _check_fragments(file, size, frames)
-        return
-    have = size - start if length == _UNDEFINED else min(length, size - start)
+        return []
+    if length == _UNDEFINED:
+        return check_length(min(need, size - start), need, frames)
+    return check_length(min(length, size - start), need, frames)
+
+
+def check_length(have: int, need: int, frames: int) -> list[str]:
+    """Refuse too little pixel data that is not compressed, and a whole frame too much or more.
+
+    Returns:
+        What is doubtful about the length.
+    """
     if have < need:
         raise Refused(f"it is truncated: {have} of {need} bytes of pixel data are there")
+    excess = have - need
+    if excess <= need % 2:  # an element has an even length
+        return []
+    if excess >= need // frames:
+        raise Refused(
+            f"it holds {have} bytes of pixel data, but its header describes {need}: its size, "
+            "bits or number of frames is wrong"
+        )
+    return [f"{excess} bytes more pixel data than the header describes"]
 
 
 def _element_length(file: BinaryIO, order: str) -> int:

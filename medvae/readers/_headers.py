@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["FileHeader", "FrameHeader", "Outcome", "Refused", "Skipped"]
+__all__ = ["BURNED_IN", "FileHeader", "FrameHeader", "Outcome", "Refused", "Skipped"]
 
 Outcome = Literal["read", "skipped", "refused"]
+
+BURNED_IN = "text is burned into its pixels (BurnedInAnnotation YES)"
+"""The flag of files that say so."""
 
 
 class Skipped(Exception):
@@ -65,6 +68,7 @@ class FileHeader:
     study_uid: str = ""
     patient: str = ""
     inverted: bool = False
+    burned_in: bool = False
     instance: int | None = None
     flags: list[str] = field(default_factory=list)
     beside: str = ""

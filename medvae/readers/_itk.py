@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from medvae.gzips import DAMAGED, WholeGzip, holds
 from medvae.readers._decoded import Decoded
 from medvae.readers._fingerprint import fingerprint
 from medvae.readers._headers import FileHeader, Refused
@@ -39,14 +40,18 @@ class _Layout:
         target: the file that holds the voxels; empty where the header's own does.
         start: how many bytes in that file come before them, at least.
         packed: how many bytes they take, at least, where they are not stored as they are.
-        deflated: whether those are the bytes of a zlib stream.
+        stream: the kind of compressed stream that they are, if any.
+        lines: how many lines come before a compressed stream, after ``start``.
+        skipped: how many bytes of what a stream inflates to come before the voxels.
     """
 
     header: int
     target: str
     start: int
     packed: int | None
-    deflated: bool = False
+    stream: Literal["", "zlib", "gzip"] = ""
+    lines: int = 0
+    skipped: int = 0
 
 
 def describe(path: Path, head: bytes) -> FileHeader:
@@ -86,13 +91,15 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     layout = _layout(path, head)
     reader = _reader(path, head)
     try:
+        reader.ReadImageInformation()
+        size = math.prod(reader.GetSize()) * _bytes_per_voxel(reader.GetPixelID())
+        check_volume(size)
+        _check_inflates(path, layout, size)
         image = reader.Execute()
     except RuntimeError as error:
         why = _why(error, "they are damaged, or not as its header says")
         raise Refused(f"its voxels cannot be read: {why}") from error
     voxels: NDArray[Any] = sitk.GetArrayViewFromImage(image).T
-    if layout.deflated:
-        _check_inflates(path, layout, voxels.nbytes)
     if voxels.ndim == 2:
         voxels = voxels[..., None]
     _, affine = _geometry(reader)
@@ -134,6 +141,9 @@ def _layout_of_nrrd(data: bytes) -> _Layout:
         if separator:
             fields[field] = _text(value)
     target = fields.get("datafile", "")
+    if fields.get("encoding", "").lower() in ("gz", "gzip"):
+        lines, skipped = _count(fields.get("lineskip")), _count(fields.get("byteskip"))
+        return _Layout(size, target, 0 if target else size, 0, "gzip", lines, skipped)
     if fields.get("encoding", "").lower() != "raw":
         return _Layout(size, target, 0, 0)
     return _Layout(size, target, _count(fields.get("byteskip")) + (0 if target else size), None)
@@ -161,7 +171,7 @@ def _layout_of_meta(data: bytes) -> _Layout:
         if not packed:
             raise Refused("its voxels are compressed, but its header gives no CompressedDataSize")
     start = _count(fields.get("HeaderSize")) or (0 if target else size)
-    return _Layout(size, target, start, packed, deflated)
+    return _Layout(size, target, start, packed, "zlib" if deflated else "")
 
 
 def _text(data: bytes) -> str:
@@ -193,26 +203,51 @@ def _beside(path: Path, target: str) -> str:
 
 def _check_whole(path: Path, layout: _Layout, size: int) -> None:
     """Refuse a file that ends before its voxels do, as far as the header tells."""
+    voxels = _file_of_voxels(path, layout)
     need = layout.start + (size if layout.packed is None else layout.packed)
-    have = _file_of_voxels(path, layout).stat().st_size
+    have = voxels.stat().st_size
+    if have >= need and layout.stream == "gzip":
+        need = layout.skipped + size
+        with voxels.open("rb") as file:
+            have = holds(voxels, need, _go_to_stream(file, layout))
     if have < need:
         raise Refused(f"it is truncated: {have} of {need} bytes are there")
 
 
 def _check_inflates(path: Path, layout: _Layout, size: int) -> None:
-    """Refuse damaged voxels: MetaImage gives zeros for them, without a word."""
-    left, inflated = layout.packed or 0, 0
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib or gzip
+    """Refuse damaged voxels: SimpleITK gives zeros or other numbers for them, without a word."""
+    if not layout.stream:
+        return
+    need = layout.skipped + size
     with _file_of_voxels(path, layout).open("rb") as file:
-        file.seek(layout.start)
+        _go_to_stream(file, layout)
         try:
-            while inflated <= size and (piece := file.read(min(left, 2**16))):
-                left -= len(piece)
-                inflated += len(stream.decompress(piece))
-        except zlib.error as error:
+            if layout.stream == "gzip":
+                inflated, whole = WholeGzip(file).finish(), True
+            else:
+                inflated, whole = _inflated(file, layout.packed or 0, need)
+        except DAMAGED as error:
             raise Refused(f"it is truncated or damaged: {error}") from error
-    if inflated != size or not stream.eof:
-        raise Refused(f"it is truncated or damaged: {inflated} of {size} bytes can be inflated")
+    if inflated < need or (layout.stream == "zlib" and inflated > need) or not whole:
+        raise Refused(f"it is truncated or damaged: {inflated} of {need} bytes can be inflated")
+
+
+def _go_to_stream(file: BinaryIO, layout: _Layout) -> int:
+    """Go to where a compressed stream begins, and return the place."""
+    file.seek(layout.start)
+    for _ in range(layout.lines):
+        if not file.readline():
+            break
+    return file.tell()
+
+
+def _inflated(file: BinaryIO, packed: int, enough: int) -> tuple[int, bool]:
+    """Return how many bytes a zlib stream inflates to, and whether it ends as it should."""
+    stream, inflated = zlib.decompressobj(zlib.MAX_WBITS | 32), 0  # zlib or gzip
+    while inflated <= enough and (piece := file.read(min(packed, 2**16))):
+        packed -= len(piece)
+        inflated += len(stream.decompress(piece))
+    return inflated, stream.eof
 
 
 def _file_of_voxels(path: Path, layout: _Layout) -> Path:

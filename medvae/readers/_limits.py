@@ -2,40 +2,83 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 from collections.abc import Iterable
 
+from medvae.machine import machine_memory
 from medvae.readers._headers import Refused
 
 __all__ = [
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "MEMORY_PER_WORKER",
+    "LIBRARIES",
     "SECONDS_PER_ANSWER",
     "check_frame",
     "check_geometry",
     "check_volume",
+    "default_workers",
+    "memory_per_file",
+    "memory_per_worker",
+    "plausible_thickness",
+    "plausible_window",
 ]
 
-MAX_PIXELS = 2**26
+_MAX_PIXELS = 2**26
 """Pixels of one slice: 8192 x 8192, twice the largest X-ray detectors."""
 
-MAX_BYTES = 2**31
-"""Bytes of a volume, or of an inflated file, that has to be held in memory at once."""
+_BYTES_PER_PIXEL = 16
+"""What decoding one pixel of a slice may take, copies of all kinds included."""
 
-MEMORY_PER_WORKER = 3 * 2**31
-"""Address space of a worker process: one such volume, its copy and the libraries."""
+_MAX_WORKERS = 8
+
+_SMALLEST_SHARE = 5 * 2**28
+"""Memory of one worker, in bytes, below which fewer are started: a volume of 1 GB can be read."""
+
+_WIDEST_WINDOW = 1e6
+"""No image that is read here spans more, in its own units."""
+
+LIBRARIES = 3 * 2**28
+"""Address space that Python and the decoders take before they read anything."""
 
 SECONDS_PER_ANSWER = 20.0
-"""How long a worker may take over the header of a file, or over one of its slices."""
+"""Processor time that a worker may take over the header of a file, or over one of its slices."""
+
+_SECONDS_PER_GIB = 60.0
+"""Processor time that is added for each GiB of a volume that has to be read as a whole."""
+
+
+def default_workers() -> int:
+    """Return how many workers are started where nobody says: one for each processor, at most."""
+    fitting = _for_workers() // _SMALLEST_SHARE
+    return max(1, min(os.cpu_count() or 1, _MAX_WORKERS, fitting))
+
+
+def memory_per_worker(count: int) -> int:
+    """Return the bytes that what one of so many workers reads may take.
+
+    Half of the machine's memory is for the workers, which share it evenly.
+    """
+    return _for_workers() // count
+
+
+def memory_per_file() -> int:
+    """Return the bytes that one file may take in this process."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return _for_workers() if limit == resource.RLIM_INFINITY else max(limit - LIBRARIES, 0)
+
+
+def _for_workers() -> int:
+    return machine_memory() // 2
 
 
 def check_frame(rows: int, columns: int) -> None:
-    """Refuse slices without pixels, or with more of them than any scanner makes."""
+    """Refuse slices without pixels, and with more than any scanner makes or memory can hold."""
     if rows < 1 or columns < 1:
         raise Refused(f"its size is {rows}x{columns}: there is no picture in it")
-    if rows * columns > MAX_PIXELS:
+    allowed = min(_MAX_PIXELS, memory_per_file() // _BYTES_PER_PIXEL)
+    if rows * columns > allowed:
         raise Refused(
-            f"its header announces {rows}x{columns} pixels, more than the {MAX_PIXELS} allowed"
+            f"its header announces {rows}x{columns} pixels, more than the {allowed} allowed"
         )
 
 
@@ -47,10 +90,28 @@ def check_geometry(position: Iterable[float], sizes: Iterable[float]) -> None:
         raise Refused("its pixels are no possible size in millimetres: its header is broken")
 
 
+def plausible_window(center: float, width: float) -> bool:
+    """Say whether a window for display can be meant as it stands."""
+    return abs(center) <= _WIDEST_WINDOW and 0 < width <= _WIDEST_WINDOW
+
+
+def plausible_thickness(thickness: float) -> bool:
+    """Say whether a slice can be so many millimetres thick."""
+    return 1e-3 <= thickness <= 1e3
+
+
 def check_volume(size: int) -> None:
-    """Refuse what would not fit in a worker's memory."""
-    if size > MAX_BYTES:
+    """Refuse what would not fit in a worker's memory; grant the time that the rest takes.
+
+    Args:
+        size: How many bytes have to be in memory at once.
+    """
+    allowed = memory_per_file()
+    if size > allowed:
         raise Refused(
-            f"it takes {size / 2**30:.1f} GiB in memory, more than the "
-            f"{MAX_BYTES / 2**30:.0f} GiB allowed: split it into smaller volumes"
+            f"it takes {size / 2**30:.1f} GiB in memory, more than the {allowed / 2**30:.1f} GiB "
+            "that each reading process may use here; read with fewer workers, or split it"
         )
+    left, _ = signal.getitimer(signal.ITIMER_PROF)
+    if left:
+        signal.setitimer(signal.ITIMER_PROF, left + _SECONDS_PER_GIB * size / 2**30)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,22 +13,25 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from medvae.gzips import DAMAGED, GZIP, WholeGzip, holds
 from medvae.readers._decoded import Decoded
 from medvae.readers._fingerprint import fingerprint
 from medvae.readers._headers import FileHeader, Refused, Skipped
 from medvae.readers._limits import check_volume
-from medvae.readers._sniff import GZIP
 from medvae.readers._volume import cut, in_plane_axes, slice_axis, slice_frames
 
 __all__ = ["describe", "open_frames"]
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_LARGEST_RESCALE = 1e12
+"""No scanner needs a slope or an intercept like that, and float32 could not hold the result."""
+
 _MAGICS_OF_SECOND = (b"n+2\0", b"ni2\0")
 
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header and check that the voxels are all there."""
-    image = _open(path)
+    image, _ = _open(path)
     header = image.header
     _check_kind(header)
     shape = tuple(int(n) for n in header.get_data_shape())
@@ -59,9 +60,15 @@ def describe(path: Path, head: bytes) -> FileHeader:
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     """Open the file for decoding, a slice at a time."""
-    image = _open(path)
+    image, stream = _open(path)
     proxy = image.dataobj
-    voxels: NDArray[Any] = proxy.get_unscaled()
+    check_volume(math.prod(image.shape) * image.header.get_data_dtype().itemsize)
+    try:
+        voxels: NDArray[Any] = proxy.get_unscaled()
+        if stream is not None:
+            stream.finish()
+    except DAMAGED as error:
+        raise Refused(f"it is truncated or damaged: {error}") from error
     if voxels.ndim == 2:
         voxels = voxels[..., None]
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
@@ -76,20 +83,34 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
     return decode
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> tuple[Any, WholeGzip | None]:
+    """Return the image, and the stream that it is read from where it is compressed."""
     # nibabel goes by the name of a file; its content says better what it is.
     try:
-        with path.open("rb") as file:
-            compressed = file.read(2) == GZIP
-        opened = gzip.open(path) if compressed else path.open("rb")
+        file = path.open("rb")
+        compressed = file.read(2) == GZIP
+        file.seek(0)
+        stream = WholeGzip(file) if compressed else None
+        opened = stream or file
         second = opened.read(8)[4:] in _MAGICS_OF_SECOND
-        opened.seek(0)
         kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
-        return kind.from_file_map({"image": nibabel.FileHolder(str(path), opened)})
+        opened.seek(0)
+        _check_scale(kind.header_class(opened.read(kind.header_class.sizeof_hdr), check=False))
+        opened.seek(0)
+        return kind.from_file_map({"image": nibabel.FileHolder(str(path), opened)}), stream
     except (HeaderDataError, WrapStructError, nibabel.filebasedimages.ImageFileError) as error:
         raise Refused(f"its NIfTI header is broken: {error}") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except DAMAGED as error:
         raise Refused(f"it is truncated or damaged: {error}") from error
+
+
+def _check_scale(header: Any) -> None:
+    """Refuse a scale with which values would not be numbers, which nibabel does not apply."""
+    for name in ("scl_slope", "scl_inter"):
+        value = float(header[name])
+        # NaN is what nibabel itself writes where there is no scale.
+        if not math.isnan(value) and not abs(value) < _LARGEST_RESCALE:
+            raise Refused(f"its {name} is {value:g}, which is no usable number")
 
 
 def _check_kind(header: Any) -> None:
@@ -104,28 +125,9 @@ def _check_kind(header: Any) -> None:
 
 def _check_whole(path: Path, head: bytes, need: int) -> None:
     """Refuse a file that ends before its voxels do."""
-    if head[:2] != GZIP:
-        have = path.stat().st_size
-    else:
-        with path.open("rb") as file:
-            file.seek(-4, 2)
-            have = int.from_bytes(file.read(4), "little")
-        if have != need % 2**32:
-            # Not plain truth for a file of several members: only reading it through tells.
-            have = _inflated_size(path, need)
-    if have < need % (2**32 if head[:2] == GZIP else 2**63):
+    have = holds(path, need) if head[:2] == GZIP else path.stat().st_size
+    if have < need:
         raise Refused(f"it is truncated: {have} of {need} bytes are there")
-
-
-def _inflated_size(path: Path, enough: int) -> int:
-    size = 0
-    try:
-        with gzip.open(path) as file:
-            while size < enough and (piece := file.read(2**20)):
-                size += len(piece)
-    except (OSError, EOFError, zlib.error):
-        pass
-    return size
 
 
 def _geometry_flags(image: Any) -> list[str]:

@@ -28,9 +28,10 @@ _GRAY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
 _ORIENTATION = 0x0112
 
 # Tags of TIFF.
-_BITS, _COMPRESSION = 258, 259
+_BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262
 _STRIPS, _TILES = (273, 279), (324, 325)
 _UNCOMPRESSED = 1
+_WHITE_IS_ZERO = 0
 _PRIVATE = 32768
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 """Bytes that a number takes, by the code of its type."""
@@ -44,8 +45,11 @@ def describe(path: Path, head: bytes) -> FileHeader:
         check_frame(rows, columns)
         pages = int(getattr(picture, "n_frames", 1))
         turned = picture.getexif().get(_ORIENTATION, 1) != 1
+        inverted = _is_inverted(picture)
         for page in range(pages):
             picture.seek(page)
+            if _is_inverted(picture) != inverted:
+                raise Refused(f"zero is white on its page {page + 1} or on its first one, not both")
             if picture.size != (columns, rows):
                 raise Refused(f"its page {page + 1} differs in size from its first one")
             if not _is_there(picture, path.stat().st_size) or picture.mode not in _GRAY:
@@ -55,6 +59,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
         rows=rows,
         columns=columns,
         uid=fingerprint(path),
+        inverted=inverted,
         frames=[FrameHeader(frame=page, stack=f"{rows}x{columns}") for page in range(pages)],
         flags=["turned by an EXIF tag, which is not applied"] if turned else [],
     )
@@ -90,6 +95,8 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
     try:
         if picture.mode in _GRAY:
             stored = np.array(picture)
+            if bits <= 8 and _is_inverted(picture):
+                stored = ~stored  # Pillow inverts these, and no others
             if picture.mode == "L" and bits < 8:
                 stored //= 255 // (2**bits - 1)  # Pillow spreads them over 0 to 255
             return stored.astype(np.uint8 if stored.dtype == bool else stored.dtype, copy=False)
@@ -100,6 +107,13 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
     if (colours[..., 1:3] != gray).any() or (colours[..., 3] != 255).any():
         raise Refused(f"it is in colour ({picture.mode}): only grayscale images are read")
     return colours[..., 0].copy()
+
+
+def _is_inverted(picture: ImageFile.ImageFile) -> bool:
+    """Say whether low numbers are shown bright, as in MONOCHROME1."""
+    return isinstance(picture, TiffImageFile) and (
+        picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    )
 
 
 def _bits(picture: ImageFile.ImageFile) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import zlib
 
+from medvae.gzips import GZIP
 from medvae.readers._headers import Skipped
 
-__all__ = ["GZIP", "HEAD", "sniff"]
+__all__ = ["HEAD", "sniff"]
 
 HEAD = 8192
 """How many bytes are looked at."""
-
-GZIP = b"\x1f\x8b"
 
 _PICTURES = (
     b"\x89PNG\r\n\x1a\n",

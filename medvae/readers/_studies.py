@@ -11,12 +11,12 @@ from medvae.mask_names import is_mask_folder, is_mask_name
 from medvae.readers._assembly import Assembly
 from medvae.readers._files import FileReport, Found, find_files, natural_key
 from medvae.readers._flags import geometry_flags, without_geometry_flags
-from medvae.readers._headers import FileHeader
+from medvae.readers._headers import BURNED_IN, FileHeader
 from medvae.readers._pixels import PixelLoader, read_pixels
 from medvae.readers._workers import Reply, Workers, workers_for
 from medvae.records import Slice, Study
 
-__all__ = ["Scan", "open_studies", "verify_pixels"]
+__all__ = ["Scan", "open_studies", "refuse_burned_in", "verify_pixels"]
 
 Progress = Callable[[int, int], None]
 """Called with how many files are done and how many there are."""
@@ -84,6 +84,27 @@ def verify_pixels(
             broken.setdefault(path, str(pixels).removeprefix(f"{path}: "))
         if progress is not None:
             progress(done, len(slices))
+    return _refused(scan, broken)
+
+
+def refuse_burned_in(scan: Scan) -> Scan:
+    """Refuse the files that say that text is burned into their pixels.
+
+    What is made of such pixels may name the patient, whatever its header says.
+
+    Args:
+        scan: From ``open_studies``.
+    """
+    marked = {
+        item.source.path: f"{BURNED_IN} and may name the patient"
+        for item in scan.slices
+        if item.burned_in
+    }
+    return _refused(scan, marked) if marked else scan
+
+
+def _refused(scan: Scan, broken: dict[Path, str]) -> Scan:
+    """Refuse files that were read, each for its reason."""
     files = (
         FileReport(report.path, "refused", broken[report.path])
         if report.path in broken and report.outcome == "read"

@@ -83,7 +83,7 @@ def slice_frames(shape: tuple[int, ...], affine: Affine, axis: int) -> list[Fram
 def cut(voxels: NDArray[Any], affine: Affine, frame: int, axis: int, time: int) -> NDArray[Any]:
     """Cut one slice, ``[rows, columns]``, from voxels ``[x, y, z]`` or ``[x, y, z, time]``."""
     volume = voxels[..., time] if voxels.ndim > 3 else voxels
-    plane = np.take(volume, frame, axis=axis)
+    plane = np.moveaxis(volume, axis, 0)[frame]  # np.take would copy the whole volume
     across, down = in_plane_axes(affine, axis)
     return np.ascontiguousarray(plane.T if across < down else plane)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -20,6 +22,7 @@ import numpy as np
 
 from medvae.readers._decoded import Decoded
 from medvae.readers._headers import Outcome, Refused, Skipped
+from medvae.readers._limits import LIBRARIES
 from medvae.readers._plain import read_plain
 from medvae.readers._sniff import HEAD, sniff
 
@@ -90,11 +93,18 @@ def _not_read(outcome: Outcome, reason: object) -> Answer:
     return {"outcome": outcome, "reason": " ".join(str(reason).split())[:400]}, []
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+def serve(requests: BinaryIO, answers: BinaryIO, seconds: float) -> None:
+    """Answer requests until there are no more.
+
+    Args:
+        requests, answers: What is read and written.
+        seconds: Processor time for each answer; the system ends a process that takes more.
+    """
     reader = Reader()
     for line in requests:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         reply, arrays = answer(reader, json.loads(line))
+        signal.setitimer(signal.ITIMER_PROF, 0)
         text = json.dumps(reply).encode()
         answers.write(len(text).to_bytes(4, "little") + text)
         for array in arrays:
@@ -107,11 +117,11 @@ def _format(name: str) -> Any:
 
 
 def _limit_memory(size: int) -> None:
-    try:
-        import resource
-    except ImportError:  # pragma: no cover  # there is none on Windows
-        return
+    """Let files take so many bytes, on top of what the libraries take."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    size += LIBRARIES
+    if hard != resource.RLIM_INFINITY:
+        size = min(size, hard)
     resource.setrlimit(resource.RLIMIT_AS, (size, hard))
 
 
@@ -122,7 +132,7 @@ def main() -> None:
     # Libraries print what they think of a file; that must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=2**16)
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers)
+    serve(sys.stdin.buffer, answers, float(sys.argv[2]))
 
 
 if __name__ == "__main__":

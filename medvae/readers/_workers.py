@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.readers._limits import MEMORY_PER_WORKER, SECONDS_PER_ANSWER
+from medvae.readers._limits import SECONDS_PER_ANSWER, default_workers, memory_per_worker
 
 __all__ = ["Reply", "Workers", "shared_workers", "workers_for"]
 
@@ -32,7 +33,8 @@ Request = dict[str, Any]
 T = TypeVar("T")
 R = TypeVar("R")
 
-MAX_WORKERS = 8
+_PATIENCE = 3
+"""A worker may sit still for so many times the processor time that an answer may take."""
 
 _PIPE_BYTES = 2**20
 """Room for a slice in a pipe, so that a worker need not wait while one is taken out."""
@@ -58,22 +60,24 @@ class Workers:
     """Worker processes that read headers and decode slices.
 
     Args:
-        count: how many; by default one for each processor, eight at most.
-        seconds: how long one answer may take.
-        memory: bytes of address space that each may take.
+        count: How many; by default one for each processor, eight at most, and fewer where memory
+            is short.
+        seconds: Processor time that one answer may take; large volumes are given more.
+        memory: Bytes that a file may take in each; by default an even share of half of the
+            machine's memory.
     """
 
     def __init__(
         self,
         count: int | None = None,
         seconds: float = SECONDS_PER_ANSWER,
-        memory: int = MEMORY_PER_WORKER,
+        memory: int | None = None,
     ) -> None:
-        self.count = count or min(os.cpu_count() or 1, MAX_WORKERS)
-        self.seconds = seconds
+        self.count = count or default_workers()
+        share = memory_per_worker(self.count) if memory is None else memory
         # Last in, first out: slices asked for one by one find their file still open.
         self._idle: LifoQueue[_Worker] = LifoQueue()
-        self._workers = [_Worker(memory) for _ in range(self.count)]
+        self._workers = [_Worker(share, seconds) for _ in range(self.count)]
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="medvae-reader")
@@ -96,7 +100,7 @@ class Workers:
                     replies.append(known)
                     continue
                 try:
-                    for reply in worker.ask(requests[len(replies) :], self.seconds):
+                    for reply in worker.ask(requests[len(replies) :]):
                         replies.append(reply)
                 except _Lost as lost:
                     replies.append(self._again(worker, requests[len(replies)], lost))
@@ -111,7 +115,7 @@ class Workers:
         if isinstance(lost, _Crashed):
             # The worker may have been ended from outside: only a second crash is the file's doing.
             try:
-                (reply,) = worker.ask([request], self.seconds)
+                (reply,) = worker.ask([request])
                 return reply
             except _Lost as twice:
                 lost = twice
@@ -194,34 +198,38 @@ class _Crashed(_Lost):
 class _Worker:
     """One process, started when it is first asked and again after it was lost."""
 
-    def __init__(self, memory: int) -> None:
+    def __init__(self, memory: int, seconds: float) -> None:
         self._memory = memory
+        self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, requests: Sequence[Request], seconds: float) -> Iterator[Reply]:
+    def ask(self, requests: Sequence[Request]) -> Iterator[Reply]:
         """Send all requests at once, and give the answers as they come."""
         process = self._process or self._start()
+        patience = _PATIENCE * self._seconds
         try:
             self._send(process, b"".join(json.dumps(r).encode() + b"\n" for r in requests))
             for _ in requests:
-                yield self._answer(time.monotonic() + seconds)
+                yield self._answer(_Watch(process.pid, patience))
         except TimeoutError:
             self.end()
-            raise _Lost(f"it was not read within {seconds:g} seconds") from None
+            raise _Lost(f"reading it made no progress for {patience:g} seconds") from None
         except (BrokenPipeError, EOFError):
             code = self.end()
+            if code == -signal.SIGPROF:
+                raise _Lost("reading it takes more processor time than its size allows") from None
             raise _Crashed(f"it crashed the process that read it (exit code {code})") from None
         except BaseException:
             self.end()  # an answer left half read would be taken for the next one
             raise
 
-    def _answer(self, deadline: float) -> Reply:
-        length = int.from_bytes(self._receive(4, deadline), "little")
-        data = json.loads(self._receive(length, deadline))
+    def _answer(self, watch: _Watch) -> Reply:
+        length = int.from_bytes(self._receive(4, watch), "little")
+        data = json.loads(self._receive(length, watch))
         arrays = []
         for dtype, shape in data.get("arrays", ()):
             array: NDArray[Any] = np.empty(shape, np.dtype(dtype))
-            self._receive_into(array.data.cast("B"), deadline)
+            self._receive_into(array.data.cast("B"), watch)
             arrays.append(array)
         return Reply(data, arrays)
 
@@ -240,10 +248,14 @@ class _Worker:
             pass
         return process.returncode
 
+    @property
+    def _limits(self) -> list[str]:
+        return [str(self._memory), str(self._seconds)]
+
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
             # -P: nothing may be imported from the folder that the user happens to stand in.
-            [sys.executable, "-P", "-m", "medvae.readers._worker", str(self._memory)],
+            [sys.executable, "-P", "-m", "medvae.readers._worker", *self._limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -265,24 +277,64 @@ class _Worker:
         while line:
             line = line[os.write(process.stdin.fileno(), line) :]
 
-    def _receive(self, length: int, deadline: float) -> bytes:
+    def _receive(self, length: int, watch: _Watch) -> bytes:
         data = bytearray(length)
-        self._receive_into(memoryview(data), deadline)
+        self._receive_into(memoryview(data), watch)
         return bytes(data)
 
-    def _receive_into(self, view: memoryview, deadline: float) -> None:
+    def _receive_into(self, view: memoryview, watch: _Watch) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         ready = select.poll()
         ready.register(pipe, select.POLLIN)
         while view:
-            if not ready.poll(max(deadline - time.monotonic(), 0) * 1000):
-                raise TimeoutError
+            if not ready.poll(watch.step * 1000):
+                watch.look()
+                continue
             count = os.readv(pipe, [view])
             if not count:
                 raise EOFError
             view = view[count:]
+
+
+class _Watch:
+    """Tells a process that hangs from one that works, or that waits for a processor.
+
+    Args:
+        process: Its id.
+        seconds: How long it may sit still.
+
+    Attributes:
+        step: Seconds after which to look again.
+    """
+
+    def __init__(self, process: int, seconds: float) -> None:
+        self.step = min(seconds / 8, 1.0)
+        self._status = Path(f"/proc/{process}/stat")
+        self._seconds = seconds
+        self._since = time.monotonic()
+        self._used = ""
+
+    def look(self) -> None:
+        """Look whether anything has happened since the last time.
+
+        Raises:
+            TimeoutError: It has slept for too long, and used no processor.
+        """
+        state, used = self._activity()
+        if state not in "SD" or used != self._used:
+            self._since, self._used = time.monotonic(), used
+        elif time.monotonic() - self._since > self._seconds:
+            raise TimeoutError
+
+    def _activity(self) -> tuple[str, str]:
+        """Return the state of the process and the processor time it has used so far."""
+        try:
+            fields = self._status.read_text().rpartition(")")[2].split()
+        except OSError:  # some systems do not tell
+            return "S", ""
+        return fields[0], " ".join(fields[11:13])
 
 
 def _import_paths() -> list[str]:

@@ -100,7 +100,7 @@ def _header(series: Series, native: Slice, source: SourceFrame, new: NewPixels) 
     target.StudyInstanceUID = new_uid("study", run, native.group, study)
     target.SeriesInstanceUID = new_uid("series", run, series.key, str(new.synthesis.copy))
     target.SeriesNumber = new.synthesis.copy
-    copy_attributes(source, target)
+    copy_attributes(source, target, new.synthesis.allow_burned_in)
     if target.SOPClassUID in _SECTIONS:
         _check_place(native, target)
         frame = source.text("FrameOfReferenceUID") or series.key

@@ -6,7 +6,7 @@ Nothing else does: neither free text, dates, names and UIDs nor what is private.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from pydicom import Dataset
@@ -14,6 +14,7 @@ from pydicom import uid as uids
 from pydicom.datadict import dictionary_VR
 
 from medvae.errors import WriteError
+from medvae.readers import plausible_thickness, plausible_window
 from medvae.writers import _dicom_terms as terms
 from medvae.writers._dicom_rules import Rule, about, count, directions, exact, word, words
 from medvae.writers._dicom_source import SourceFrame
@@ -22,6 +23,12 @@ __all__ = ["KEYWORDS", "copy_attributes", "written_class"]
 
 CT, MR, CR = uids.CTImageStorage, uids.MRImageStorage, uids.ComputedRadiographyImageStorage
 DX = (uids.DigitalXRayImageStorageForPresentation, uids.DigitalXRayImageStorageForProcessing)
+
+
+def _thickness(values: Sequence[str]) -> list[str]:
+    """Pass a thickness that a slice can have."""
+    return [number for number in exact(1)(values) if plausible_thickness(float(number))]
+
 
 _ALL: Mapping[str, Rule] = {
     "BurnedInAnnotation": word({"NO"}),
@@ -38,7 +45,7 @@ _SECTION: Mapping[str, Rule] = {
     "ImagePositionPatient": exact(3),
     "ImageOrientationPatient": exact(6),
     "PixelSpacing": exact(2),
-    "SliceThickness": exact(1),
+    "SliceThickness": _thickness,
 }
 
 _PULSES: Mapping[str, Rule] = {
@@ -144,13 +151,14 @@ def written_class(source: SourceFrame) -> uids.UID:
     return found
 
 
-def copy_attributes(source: SourceFrame, target: Dataset) -> None:
+def copy_attributes(source: SourceFrame, target: Dataset, allow_burned_in: bool = False) -> None:
     """Copy to a dataset, whose SOPClassUID is set, what may be copied.
 
     Raises:
-        WriteError: there is text in the source's pixels.
+        WriteError: there is text in the source's pixels, and it is not allowed.
     """
-    if source.text("BurnedInAnnotation").upper() == "YES":
+    burned_in = source.text("BurnedInAnnotation").upper() == "YES"
+    if burned_in and not allow_burned_in:
         raise WriteError("its source has text burned into the pixels, which may name the patient")
     sop_class = target.SOPClassUID
     for keyword, value in _FIXED[sop_class].items():
@@ -158,6 +166,8 @@ def copy_attributes(source: SourceFrame, target: Dataset) -> None:
     for keyword, rule in _RULES[sop_class].items():
         values = source.texts(keyword) or source.texts(_ENHANCED_NAMES.get(keyword, keyword))
         _put(target, keyword, rule(values))
+    if burned_in:
+        target.BurnedInAnnotation = "YES"
     target.ImageType = ["DERIVED", "SECONDARY", *_image_type(source, sop_class)]
     _copy_window(source, target)
     _copy_rescale(source, target)
@@ -195,7 +205,8 @@ def _copy_window(source: SourceFrame, target: Dataset) -> None:
     centres, widths = source.texts("WindowCenter"), source.texts("WindowWidth")
     rule = exact(len(centres))
     good = rule(centres), rule(widths)
-    if len(centres) <= _MOST_WINDOWS and all(good) and min(map(float, good[1])) > 0:
+    pairs = zip(*([float(number) for number in numbers] for numbers in good), strict=False)
+    if len(centres) <= _MOST_WINDOWS and all(good) and all(plausible_window(*p) for p in pairs):
         _put(target, "WindowCenter", good[0])
         _put(target, "WindowWidth", good[1])
 

@@ -20,6 +20,7 @@ class Synthesis:
         copy: which copy of its series the slice belongs to, from 1.
         sampler, strength, seed: of the draw, where there was one.
         preserves_locations: whether what lies at a pixel lay there before.
+        allow_burned_in: Text that is burned into the pixels of the source is accepted.
         donors: pseudonyms of other patients whose pixels are in it.
     """
 
@@ -32,6 +33,7 @@ class Synthesis:
     seed: str | None = None
     preserves_locations: bool = True
     donors: tuple[str, ...] = ()
+    allow_burned_in: bool = False
 
     def __str__(self) -> str:
         return ", ".join(self._facts())

@@ -56,7 +56,8 @@ def test_tells_what_failed(studies: Path, run: Path, tmp_path: Path) -> None:
         (studies / f"cut{i}").write_bytes(whole[:-10])
     result = medvae_denoise(studies, "--model", run, "--out", tmp_path / "more")
     _, failed = result.stdout.splitlines()
-    assert failed.startswith(f"  failed 5 times, first in {studies / 'cut'}: it is truncated")
+    assert failed.startswith(f"  failed 5 files, such as {studies / 'cut'}, ")
+    assert ": it is truncated: " in failed
 
 
 def test_nothing_written(run: Path, tmp_path: Path) -> None:

@@ -104,6 +104,32 @@ class TestReport:
         out = medvae("inspect", tmp_path).stdout
         assert f"skipped 30 files below {tmp_path}: it is in none of the formats" in out
 
+    def test_many_refused_for_one_reason_are_told_in_one_line(self, tmp_path: Path) -> None:
+        whole = save(dicom_slice(), tmp_path / "image").read_bytes()
+        for i in range(21):
+            (tmp_path / f"cut {i:02}").write_bytes(whole[: -10 - 2 * i])
+        (tmp_path / "turned").write_bytes(
+            save(dicom_slice(RescaleSlope=0), tmp_path / "x").read_bytes()
+        )
+        out = medvae("inspect", tmp_path).stdout
+        folded, *others = [line for line in out.splitlines() if line.startswith("  refused")]
+        cut = ", ".join(str(tmp_path / f"cut {i:02}") for i in range(3))
+        assert folded == (
+            f"  refused 21 files, such as {cut}: it is truncated: 230 of 240 bytes of pixel data "
+            "are there (and the like)"
+        )
+        assert len(others) == 2
+        refused = [f for f in inspect_json(tmp_path)["files"] if f["outcome"] == "refused"]
+        assert len(refused) == 23
+
+    def test_text_in_the_pixels_is_flagged_everywhere(self, tmp_path: Path) -> None:
+        save(dicom_slice(BurnedInAnnotation="YES"), tmp_path / "image")
+        flag, page = "text is burned into its pixels (BurnedInAnnotation YES)", tmp_path / "a.html"
+        assert flag in medvae("inspect", tmp_path / "image", "--pictures", page).stdout
+        assert flag in page.read_text()
+        ((series,),) = (study["series"] for study in inspect_json(tmp_path / "image")["studies"])
+        assert series["flags"] == [flag]
+
 
 class TestLabels:
     def test_are_counted_and_problems_told(self, studies: Path) -> None:

@@ -255,3 +255,30 @@ def test_a_truncated_file_is_said(tmp_path: Path) -> None:
     (found,) = said(labelled)
     assert found.startswith("v_seg.nii: cannot be decoded: ")
     assert set(all_labels(labelled)) == {None}
+
+
+def test_a_flipped_bit_in_a_mask_is_told(tmp_path: Path) -> None:
+    shape = (40, 40, 9)
+    values = np.random.default_rng(0).integers(0, 2, shape, dtype=np.uint8)
+    mask = saved(tmp_path / "v_seg.nii.gz", values)
+    slices = volume_slices(tmp_path / "v.nii.gz", shape, AFFINE, columns=0, rows=1)
+    whole = mask.read_bytes()
+    for part in range(6):
+        data = bytearray(whole)
+        data[500 + (len(data) - 520) * part // 6] ^= 1 << part
+        mask.write_bytes(data)
+        labelled = attach_labels([a_study(*slices)], mask)
+        (problem,) = labelled.problems
+        assert problem.where == "v_seg.nii.gz"
+        assert problem.what.startswith(("cannot be decoded: ", "cannot be read: "))
+
+
+def test_a_mask_that_memory_cannot_hold_is_not_read(tmp_path: Path) -> None:
+    mask = saved(tmp_path / "v_seg.nii", a_mask())
+    header = nibabel.load(mask).header
+    header.set_data_shape((30000, 30000, 30000))
+    with mask.open("r+b") as file:
+        file.write(header.binaryblock)
+    labelled = attach_labels([a_study(*volume(tmp_path / "v.nii"))], mask)
+    (problem,) = labelled.problems
+    assert problem.what.startswith("has 27000000000000 voxels, of which ")

@@ -211,6 +211,60 @@ class TestPadding:
         assert pixels_of(dicom_slice(), tmp_path).padding is None
 
 
+class TestDoubts:
+    """What may be right and may be not is read, and flagged."""
+
+    def flags(self, dataset: Dataset, folder: Path) -> tuple[str, ...]:
+        ((series,),) = (s.series for s in open_studies([save(dataset, folder / "a")]).studies)
+        return series.flags
+
+    def test_a_few_bytes_of_pixel_data_too_many(self, tmp_path: Path) -> None:
+        dataset = dicom_slice(pixels=np.zeros((9, 5), "u1"))
+        dataset.PixelData += bytes(1)  # the length of an element is even
+        assert self.flags(dataset, tmp_path) == ()
+        dataset.PixelData += bytes(4)
+        assert self.flags(dataset, tmp_path) == (
+            "5 bytes more pixel data than the header describes",
+        )
+
+    @pytest.mark.parametrize("missing", ["RescaleSlope", "RescaleIntercept"])
+    def test_ct_without_rescale(self, tmp_path: Path, missing: str) -> None:
+        whole = dicom_slice(sop_class=uids.CTImageStorage)
+        assert self.flags(whole, tmp_path) == ()
+        delattr(whole, missing)
+        assert self.flags(whole, tmp_path) == (
+            "CT without rescale slope and intercept: its values may not be HU",
+        )
+
+    def test_text_in_the_pixels(self, tmp_path: Path) -> None:
+        assert self.flags(dicom_slice(BurnedInAnnotation="NO"), tmp_path) == ()
+        assert self.flags(dicom_slice(BurnedInAnnotation="YES"), tmp_path) == (
+            "text is burned into its pixels (BurnedInAnnotation YES)",
+        )
+
+    @pytest.mark.parametrize(
+        ("attributes", "window", "thickness"),
+        [
+            ({}, (40.0, 400.0), 2.0),
+            ({"WindowCenter": 1e9}, None, 2.0),
+            ({"WindowWidth": 1e9}, None, 2.0),
+            ({"WindowWidth": -5}, None, 2.0),
+            ({"SliceThickness": 1e5}, (40.0, 400.0), None),
+            ({"SliceThickness": 1e-9}, (40.0, 400.0), None),
+        ],
+    )
+    def test_impossible_windows_and_thicknesses_are_dropped(
+        self,
+        tmp_path: Path,
+        attributes: dict[str, float],
+        window: tuple[float, float] | None,
+        thickness: float | None,
+    ) -> None:
+        given = {"WindowCenter": 40, "WindowWidth": 400, **attributes}
+        item = read(dicom_slice(**given), tmp_path)
+        assert (item.window, item.geometry.thickness) == (window, thickness)
+
+
 class TestNotRead:
     @pytest.mark.parametrize(
         ("sop_class", "name"),
@@ -263,6 +317,18 @@ class TestNotRead:
         assert all(
             reason.startswith("it is truncated") for reason in reasons(scan).values() if reason
         )
+
+    def test_more_pixel_data_than_the_header_describes(self, tmp_path: Path) -> None:
+        dataset = dicom_slice(pixels=np.zeros((9, 5), "u1"))
+        dataset.PixelData = bytes(2 * 45)
+        assert reason_of(dataset, tmp_path, "refused") == (
+            "it holds 90 bytes of pixel data, but its header describes 45: its size, bits or "
+            "number of frames is wrong"
+        )
+
+    def test_a_slope_of_zero(self, tmp_path: Path) -> None:
+        reason = reason_of(dicom_slice(RescaleSlope=0), tmp_path, "refused")
+        assert reason == "its RescaleSlope is 0, which makes all of its pixels alike"
 
     def test_a_transfer_syntax_without_decoder(self, tmp_path: Path) -> None:
         dataset = dicom_slice()

@@ -470,3 +470,27 @@ class TestKeys:
         for name in (study.key, study.group, study.series[0].key, *(s.key for s in scan.slices)):
             assert len(name) == 20
             assert int(name, 16) >= 0
+
+    def test_are_unique_where_two_series_share_a_name(self, tmp_path: Path) -> None:
+        for series in ("1.2.5", "1.2.6"):
+            for i in range(2):
+                name = "1.2.7.1" if i == 0 else f"{series}.{i}"
+                dataset = dicom_slice(i, series=series, SOPInstanceUID=name)
+                save(dataset, tmp_path / "both" / f"{series} {i}")
+        both = open_studies([tmp_path / "both"])
+        assert len({item.key for item in both.slices}) == 4
+        assert [series.flags for series in series_of(both)] == [
+            ("its SOPInstanceUID is that of an image in another series, too",)
+        ] * 2
+        # What shares its name with nobody has the key that it has alone.
+        alone = open_studies([tmp_path / "both" / "1.2.5 1"])
+        assert {item.key for item in alone.slices} < {item.key for item in both.slices}
+
+    def test_are_unique_where_multi_frame_files_share_a_name(self, tmp_path: Path) -> None:
+        groups = [{"PlanePositionSequence": {"ImagePositionPatient": [0, 0, i]}} for i in range(2)]
+        for series in ("1.2.5", "1.2.6"):
+            dataset = enhanced([indexed(i) for i in range(2)], groups, SeriesInstanceUID=series)
+            save(dataset, tmp_path / series)
+        scan = open_studies([tmp_path])
+        assert len({item.key for item in scan.slices}) == 4
+        assert len({series.key for series in series_of(scan)}) == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -18,7 +20,8 @@ import pytest
 from pydicom import uid as uids
 from pydicom.config import disable_value_validation
 
-from medvae.readers import open_studies
+from medvae.errors import DecodeError
+from medvae.readers import _limits, open_studies, read_pixels
 from medvae.readers._workers import Workers
 from phantoms import dicom_slice, outcomes, reasons, save, save_series
 
@@ -62,7 +65,11 @@ def test_a_deflated_bomb(good: Path) -> None:
     body += b"".join(deflate.compress(bytes(2**24)) for _ in range(size // 2**24))
     (good / "bomb").write_bytes(head[:start] + body + deflate.flush())
     assert (good / "bomb").stat().st_size < 600_000
-    check(good, "refused", "it is deflated and inflates to more than 256 MiB")
+    with Workers(1, memory=2**30) as workers:
+        assert workers.ask({"task": "header", "path": str(good / "bomb")}).data == {
+            "outcome": "refused",
+            "reason": "it is deflated and inflates to more than 256 MiB",
+        }
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
@@ -223,15 +230,41 @@ class TestWorkers:
 
     def test_a_hang_costs_one_file(self, good: Path) -> None:
         os.mkfifo(good / "pipe")  # opening it waits for a writer who never comes
-        with Workers(1, seconds=1.5) as workers:
+        with Workers(1, seconds=0.5) as workers:
             start = time.monotonic()
             assert self.ask(workers, good / "pipe") == {
                 "outcome": "refused",
-                "reason": "it was not read within 1.5 seconds",
+                "reason": "reading it made no progress for 1.5 seconds",
             }
             assert self.ask(workers, good / "pipe")["outcome"] == "refused"
             assert time.monotonic() - start < 10
+        with Workers(1) as workers:
             assert "header" in self.ask(workers, next((good / "good").iterdir()))
+
+    def test_a_process_that_gets_no_processor_is_waited_for(self, good: Path) -> None:
+        with Workers(1, seconds=3) as workers:
+            first, second = sorted((good / "good").iterdir())[:2]
+            assert "header" in self.ask(workers, first)
+            process = workers._workers[0]._process
+            assert process is not None
+            process.send_signal(signal.SIGSTOP)
+            go_on = threading.Timer(4.5, process.send_signal, [signal.SIGCONT])
+            go_on.start()
+            assert "header" in self.ask(workers, second)
+            go_on.join()
+
+    def test_a_file_that_takes_too_much_processor_time_costs_itself(self, good: Path) -> None:
+        voxels = np.zeros((8, 8, 8), "int16")
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), good / "a.nii.gz")
+        with (good / "a.nii.gz").open("ab") as file:
+            file.write(gzip.compress(bytes(2**24)) * 2000)
+        request = {"path": str(good / "a.nii.gz"), "format": "nifti", "frame": 0}
+        with Workers(1, seconds=3) as workers:
+            reply = workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
+            assert reply.data == {
+                "outcome": "refused",
+                "reason": "reading it takes more processor time than its size allows",
+            }
 
     def test_a_crash_costs_one_file(self, good: Path) -> None:
         os.mkfifo(good / "pipe")
@@ -257,8 +290,59 @@ class TestWorkers:
             file.write(header.binaryblock)
             file.truncate(352 + 2 * 1000 * 1000 * 400)
         request = {"path": str(good / "large.nii"), "format": "nifti", "frame": 0}
-        with Workers(1, memory=2**30) as workers:
+        with Workers(1, memory=2**29) as workers:
             reply = workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
             assert reply.data["outcome"] == "refused"
-            assert "memory" in str(reply.data["reason"])
+            assert str(reply.data["reason"]).startswith(
+                "it takes 0.7 GiB in memory, more than the 0.5 GiB that each reading process may"
+            )
             assert "header" in self.ask(workers, next((good / "good").iterdir()))
+
+    def test_a_compressed_volume_takes_its_size_once(self, good: Path) -> None:
+        size = 2**27
+        voxels = np.zeros((512, 512, size // 2**19), "int16")
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), good / "a.nii.gz")
+        request = {"path": str(good / "a.nii.gz"), "format": "nifti", "frame": 0}
+        with Workers(1) as workers:
+            assert "header" in self.ask(workers, good / "a.nii.gz")
+            before = peak_memory(workers)
+            workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
+            assert size < peak_memory(workers) - before < 1.5 * size
+
+
+def peak_memory(workers: Workers) -> int:
+    """Return the most bytes that the one worker has held at a time."""
+    process = workers._workers[0]._process
+    assert process is not None
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return 1024 * int(peak)
+
+
+def test_a_codestream_that_claims_another_size_is_not_decoded(good: Path) -> None:
+    dataset = dicom_slice(series="1.9", pixels=np.zeros((64, 48), "u2"))
+    dataset.compress(uids.JPEG2000Lossless, generate_instance_uid=False)
+    data = bytearray(save(dataset, good / "large").read_bytes())
+    at = data.index(b"\xff\x4f\xff\x51") + 8
+    for place in (at, at + 4, at + 16, at + 20):  # the picture, and its only tile
+        data[place : place + 4] = (46000).to_bytes(4)
+    (good / "large").write_bytes(data)
+    scan = open_studies([good / "large"])
+    ((_, pixels),) = read_pixels(scan.slices)
+    assert isinstance(pixels, DecodeError)
+    assert str(pixels) == (
+        f"{good / 'large'}: its compressed pixels claim a size of 46000x46000, its header 64x48"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gib", "processors", "workers", "share"),
+    [(2, 8, 1, 1.0), (8, 8, 3, 4 / 3), (16, 4, 4, 2.0), (64, 32, 8, 4.0)],
+)
+def test_memory_is_shared_by_the_workers(
+    monkeypatch: pytest.MonkeyPatch, gib: int, processors: int, workers: int, share: float
+) -> None:
+    monkeypatch.setattr("medvae.readers._limits.machine_memory", lambda: gib * 2**30)
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert _limits.default_workers() == workers
+    assert _limits.memory_per_worker(workers) == int(share * 2**30)

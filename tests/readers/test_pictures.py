@@ -177,6 +177,22 @@ def test_few_bits_are_not_spread_over_8(tmp_path: Path, bits: int, row: int) -> 
     assert item.pixels().stored.dtype == np.uint8
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [("uint8", 8), ("uint16", 16), ("bool", 1)])
+def test_where_zero_is_white_values_are_those_stored(tmp_path: Path, dtype: str, bits: int) -> None:
+    stored = gray("uint16" if bits == 16 else "uint8")
+    image = Image.fromarray(stored > 100 if bits == 1 else stored)
+    image.save(tmp_path / "black.tif")
+    (black,) = ((item.inverted, item.pixels().stored) for item in open_studies([tmp_path]).slices)
+    data = bytearray((tmp_path / "black.tif").read_bytes())
+    at = data.index(struct.pack("<HHL", 262, 3, 1)) + 8
+    data[at] = 0  # PhotometricInterpretation: WhiteIsZero
+    (tmp_path / "black.tif").unlink()
+    (tmp_path / "white.tif").write_bytes(data)
+    (item,) = open_studies([tmp_path]).slices
+    assert (black[0], item.inverted) == (False, True)
+    np.testing.assert_array_equal(item.pixels().stored, black[1])
+
+
 class TestTruncated:
     @pytest.mark.parametrize("lost", [1, 2, 12, 300, 5000])
     @pytest.mark.parametrize(

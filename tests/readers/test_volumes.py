@@ -221,6 +221,20 @@ class TestNifti:
         (tmp_path / "b.nii.gz").write_bytes(gzip.compress(data[:400]) + gzip.compress(data[400:]))
         assert outcomes(open_studies([tmp_path])) == {"b.nii.gz": "read"}
 
+    @pytest.mark.parametrize("name", ["scl_slope", "scl_inter"])
+    @pytest.mark.parametrize("value", [np.inf, -3e38])
+    def test_a_scale_that_gives_no_numbers_is_refused(
+        self, tmp_path: Path, name: str, value: float
+    ) -> None:
+        save_nifti(tmp_path / "a.nii", volume())
+        data = bytearray((tmp_path / "a.nii").read_bytes())
+        for field, number in (("scl_slope", 1.0), ("scl_inter", 0.0), (name, value)):
+            at = 112 if field == "scl_slope" else 116
+            data[at : at + 4] = np.float32(number).tobytes()
+        (tmp_path / "a.nii").write_bytes(data)
+        reason = reasons(open_studies([tmp_path]))["a.nii"]
+        assert reason == f"its {name} is {np.float32(value):g}, which is no usable number"
+
     def test_masks_are_told_by_name(self, tmp_path: Path) -> None:
         for name in ("p1.nii.gz", "p1_seg.nii.gz", "p2-mask.nii"):
             save_nifti(tmp_path / name, volume())
@@ -282,6 +296,36 @@ NRRD = (
     "space directions: (1,0,0) (0,1,0) (0,0,1)\n"
 )
 META = "ObjectType = Image\nNDims = 3\nDimSize = 6 7 5\nElementType = MET_SHORT\n"
+
+
+class TestFlippedBits:
+    """One bit of a compressed stream, anywhere: it is told when the voxels are decoded."""
+
+    @pytest.mark.parametrize("name", ["a.nii.gz", "a.nrrd", "a.nhdr", "a.mha"])
+    def test_are_told_with_the_name_of_the_file(self, tmp_path: Path, name: str) -> None:
+        if name == "a.nii.gz":
+            save_nifti(tmp_path / name, volume((20, 20, 10)))
+        else:
+            image = sitk.GetImageFromArray(volume((20, 20, 10)))
+            sitk.WriteImage(image, str(tmp_path / name), True)
+        voxels = tmp_path / ("a.raw.gz" if name == "a.nhdr" else name)
+        whole = voxels.read_bytes()
+        start = 400 if name != "a.nhdr" else 20
+        for part in range(6):
+            data = bytearray(whole)
+            data[start + (len(data) - start - 20) * part // 6] ^= 1 << part
+            voxels.write_bytes(data)
+            assert [*outcomes(open_studies([tmp_path / name])).values()] == ["read"]
+            (_, pixels), *_ = read_pixels(open_studies([tmp_path / name]).slices)
+            assert isinstance(pixels, DecodeError)
+            assert str(pixels).startswith(f"{tmp_path / name}: it is truncated or damaged: ")
+
+    @pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr"])
+    def test_a_truncated_stream_is_noticed_by_the_scan(self, tmp_path: Path, name: str) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(volume()), str(tmp_path / name), True)
+        voxels = tmp_path / ("a.raw.gz" if name == "a.nhdr" else name)
+        voxels.write_bytes(voxels.read_bytes()[:-30])
+        assert reasons(open_studies([tmp_path]))[name].startswith("it is truncated: ")
 
 
 class TestHeadersOfText:

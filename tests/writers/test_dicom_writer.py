@@ -401,6 +401,25 @@ class TestWords:
         assert found.get("Laterality") == expected
         assert found.get("BodyPartExamined") == (None if part == "JOHN" else part)
 
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"WindowCenter": "1e30"},
+            {"WindowWidth": "1e30"},
+            {"WindowWidth": "0"},
+            {"SliceThickness": "1e30"},
+            {"SliceThickness": "1e-30"},
+        ],
+    )
+    def test_numbers_that_cannot_be_are_dropped(
+        self, tmp_path: Path, given: dict[str, str]
+    ) -> None:
+        plausible = {"WindowCenter": "40", "WindowWidth": "400", "SliceThickness": "2"}
+        found = written(tmp_path, one(tmp_path, ramp(), **{**plausible, **given}))
+        window = {"WindowCenter", "WindowWidth"}
+        gone = window if given.keys() <= window else {*given}
+        assert {keyword for keyword in plausible if found.get(keyword) is None} == gone
+
     @pytest.mark.parametrize("said", [None, "NO"])
     def test_about_burned_in_text_are_the_source_s(self, tmp_path: Path, said: str | None) -> None:
         series = one(tmp_path, ramp(), BurnedInAnnotation=said, RecognizableVisualFeatures=said)
@@ -578,6 +597,12 @@ class TestRefusals:
         assert "Patient" not in str(caught.value)
         assert series.slices[0].key in str(caught.value)
         assert not (tmp_path / "out").exists()
+
+    def test_of_text_in_the_pixels_can_be_overruled(self, tmp_path: Path) -> None:
+        series = one(tmp_path, ramp(), BurnedInAnnotation="YES")
+        about = replace(MADE, allow_burned_in=True)
+        found = written(tmp_path, series, with_values(series, ramp("float32"), about))
+        assert found.BurnedInAnnotation == "YES"
 
     def test_of_a_table(self, tmp_path: Path) -> None:
         table = Dataset()
