@@ -6,14 +6,23 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medvae.errors import ReadError, UsageProblem
 from medvae.intensity import intensity_rule
-from medvae.networks import SliceVAE, load_model
+from medvae.latent import LatentStatistics
+from medvae.networks import SliceVAE, active_units, load_model
+from medvae.notices import notice
 from medvae.records import Slice
 from medvae.schema import Fields, read_object
 
-__all__ = ["Run", "find_bundle", "load_run"]
+__all__ = ["COLLAPSED", "Run", "find_bundle", "load_run"]
+
+COLLAPSED = (
+    "no latent unit tells slices apart; train it again for more epochs, with a smaller kl_weight, "
+    "or after checking the intensity map"
+)
+"""What a collapsed latent space is, and what to do about it."""
 
 _IN_WHEEL = Path(__file__).parent / "bundles"
 _IN_CHECKOUT = Path(__file__).parents[1] / "bundles"
@@ -81,6 +90,8 @@ def load_run(name: str | Path) -> Run:
     metadata = read_object(folder / "configs" / "metadata.json")
     said = metadata.object("medvae") if "medvae" in metadata else Fields(metadata.where, {})
     modalities = said.texts("modalities") if "modalities" in said else ()
+    if _has_collapsed(folder, metadata.content.get("eval_metrics")):
+        notice(f"{folder}: the latent space of this model has collapsed: {COLLAPSED}")
     return Run(folder, model, _intensity(said), modalities, _digest(folder / "models"))
 
 
@@ -93,6 +104,22 @@ def _intensity(said: Fields) -> str | None:
     except UsageProblem as error:
         raise ReadError(f"{said.where}: {error}") from error
     return spec
+
+
+def _has_collapsed(folder: Path, figures: Any) -> bool:
+    """Say whether no latent unit differs between slices, as far as the files of a bundle tell.
+
+    The held-out slices may be too few, or too much alike, to differ in any unit, and old bundles
+    have no figures: then the slices that the model was trained on decide.
+    """
+    figure = figures.get("active_units") if isinstance(figures, dict) else None
+    if isinstance(figure, int | float) and figure > 0:
+        return False
+    try:
+        statistics = LatentStatistics.load(folder / "models")
+    except ReadError:
+        return figure == 0  # whoever needs the statistics will say what is wrong with them
+    return not active_units(statistics.mu)
 
 
 def _digest(models: Path) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medvae.errors import UsageProblem
+from medvae.notices import notice
 from medvae.records import Geometry, Pixels, Slice
 
 __all__ = [
@@ -206,15 +207,50 @@ def intensity_for(native: Slice, pixels: Pixels, spec: str | None = None) -> Int
     """Choose the map for a slice, such that the model sees it in the polarity it is shown in.
 
     Args:
-        native: decides by its modality: CT gets the soft tissue window, X-ray (CR, DX) its full
-            range, all others percentiles.
+        native: decides by its modality: CT gets the soft tissue window, or its full range where
+            its values cannot be HU; X-ray (CR, DX) its full range, all others percentiles.
         pixels: of the slice.
         spec: what to take instead, as in ``intensity_rule``.
     """
     if spec is None:
-        spec = _SPEC_OF_MODALITY.get(native.modality or "", _SPEC_OF_OTHERS)
+        spec = _default_spec(native, pixels)
     chosen = intensity_rule(spec)(pixels.values, pixels.padding)
     return replace(chosen, low=chosen.high, high=chosen.low) if native.inverted else chosen
+
+
+def _default_spec(native: Slice, pixels: Pixels) -> str:
+    """Return the spec for a slice of which nobody has said how it is to be mapped."""
+    usual = _SPEC_OF_MODALITY.get(native.modality or "", _SPEC_OF_OTHERS)
+    if native.modality != "CT" or (found := _not_hounsfield(native, pixels)) is None:
+        return usual
+    what, spec = found
+    notice(
+        f"CT slices {what} cannot be in HU: their intensity map is {spec}, their full range, "
+        "instead of the soft-tissue window"
+    )
+    return spec
+
+
+def _not_hounsfield(native: Slice, pixels: Pixels) -> tuple[str, str] | None:
+    """Say what the values of a slice are, and the spec of their full range, if they are not HU.
+
+    Air has -1000 HU, which neither 8 bits nor unsigned numbers can hold. Where it can, the type of
+    the numbers decides, not the values that happen to be on one slice, because all slices of a
+    series must be mapped alike. Volumes of unsigned 16-bit numbers are left alone: in HU, a head
+    without its skull has no value below 0.
+    """
+    kind, size = pixels.stored.dtype.kind, pixels.stored.dtype.itemsize
+    if kind in "iu" and np.array_equal(pixels.stored, pixels.values):
+        if size == 1:
+            limits = np.iinfo(pixels.stored.dtype)
+            centre, width = (int(limits.min) + int(limits.max)) / 2, int(limits.max - limits.min)
+            return "with 8-bit values", f"window:{centre:g},{width}"
+        if kind == "u" and native.source.format == "picture":
+            return "from pictures with unsigned values", "full"
+    inside = pixels.values if pixels.padding is None else pixels.values[~pixels.padding]
+    if inside.size and 0 <= inside.min() < inside.max() <= 1:
+        return "with values from 0 to 1", "window:0.5,1"
+    return None
 
 
 def standard_flips(geometry: Geometry) -> tuple[bool, bool]:

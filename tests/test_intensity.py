@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,55 @@ class TestByModality:
         for inverted in (False, True):
             chosen = intensity_for(slice_of(pixels, "DX", inverted), pixels)
             assert not chosen.to_model(pixels.values, padding)[padding].any()
+
+
+def ct(stored: Any, values: Any = None, kind: str = "dicom") -> tuple[Slice, Pixels]:
+    """Return a CT slice of numbers as they are in a file of this format."""
+    real = np.asarray(stored if values is None else values, dtype=np.float32)
+    pixels = Pixels(np.asarray(stored), real)
+    native = slice_of(pixels, "CT")
+    return replace(native, source=Source(Path("image"), kind)), pixels
+
+
+EIGHT = np.arange(0, 250, dtype=np.uint8).reshape(10, 25)
+
+
+class TestNumbersThatAreNotHounsfield:
+    @pytest.mark.parametrize(
+        ("native", "pixels", "name"),
+        [
+            (*ct(EIGHT, kind="picture"), "window:127.5,255"),
+            (*ct(EIGHT, kind="nifti"), "window:127.5,255"),
+            (*ct(EIGHT), "window:127.5,255"),
+            (*ct(np.zeros((4, 4), np.uint8), kind="picture"), "window:127.5,255"),
+            (*ct(EIGHT.astype(np.int8), kind="itk"), "window:-0.5,255"),
+            (*ct(EIGHT.astype(np.uint16) * 16, kind="picture"), "full"),
+            (*ct(EIGHT / np.float32(255), kind="nifti"), "window:0.5,1"),
+            (*ct(EIGHT.astype(np.uint16), EIGHT / 255, kind="picture"), "window:0.5,1"),
+        ],
+    )
+    def test_their_whole_range_is_mapped(self, native: Slice, pixels: Pixels, name: str) -> None:
+        assert intensity_for(native, pixels).name == name
+
+    @pytest.mark.parametrize(
+        ("native", "pixels"),
+        [
+            ct(EIGHT, EIGHT * 8.0 - 1000),
+            ct(EIGHT.astype(np.uint16), kind="nifti"),
+            ct(EIGHT.astype(np.int16), kind="nifti"),
+            ct(EIGHT.astype(np.int32) - 100, kind="picture"),
+            ct(np.zeros((4, 4), np.float32), kind="nifti"),
+            ct(EIGHT.astype(np.uint16), EIGHT.astype(np.float32) - 1024),
+        ],
+    )
+    def test_what_can_be_hounsfield_keeps_its_window(self, native: Slice, pixels: Pixels) -> None:
+        assert intensity_for(native, pixels).name == "window:40,400"
+
+    def test_pictures_of_other_modalities_and_wishes_of_the_user_stay(self) -> None:
+        native, pixels = ct(EIGHT, kind="picture")
+        assert intensity_for(native, pixels, "window:lung").name == "window:-600,1500"
+        mr = replace(native, modality="MR")
+        assert intensity_for(mr, pixels).name == "percentile:0.5,99.5"
 
 
 class TestRoundTrip:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from medvae.errors import MedvaeError, UsageProblem
+from medvae.notices import forget_notices
 from medvae_cli.audit import audit
 from medvae_cli.augment import augment
 from medvae_cli.demo import demo
@@ -25,7 +29,8 @@ class Door(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with _notices_on_stderr():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except UsageProblem as error:
@@ -45,6 +50,29 @@ class Door(click.Group):
             raise click.ClickException(
                 f"{what} (this should not happen: run 'medvae --debug ...' and report it)"
             ) from error
+
+
+class _Lines(logging.Handler):
+    """Prints each notice of the library as one line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a notice."""
+        warning = click.style("Warning:", fg="yellow", bold=True)
+        click.echo(f"{warning} {printable(record.getMessage())}", err=True)
+
+
+@contextmanager
+def _notices_on_stderr() -> Iterator[None]:
+    """Print what the library has to say during a command, each line once."""
+    log, lines = logging.getLogger("medvae"), _Lines()
+    forget_notices()
+    log.addHandler(lines)
+    log.propagate = False  # a training configures the root logger, which would say it again
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.propagate = True
 
 
 @click.group("medvae", cls=Door, context_settings={"help_option_names": ["-h", "--help"]})

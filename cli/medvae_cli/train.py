@@ -125,4 +125,5 @@ def train(
     )
     for name, value in figures.items():
         click.echo(f"{name}: {value}")
-    click.echo(f"the run is a bundle: {out}")
+    doubt = "" if figures.get("active_units", 1) else " (see the warning above)"
+    click.echo(f"the run is a bundle: {out}{doubt}")

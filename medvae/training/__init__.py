@@ -6,6 +6,7 @@ from medvae.training._checkpoints import Checkpoints
 from medvae.training._engine import AutocastInferer, TrainingView
 from medvae.training._finish import finish
 from medvae.training._handlers import (
+    CollapseWatch,
     EarlyStop,
     EpochSeed,
     GradientClip,
@@ -23,6 +24,7 @@ __all__ = [
     "AutocastInferer",
     "CanvasSlices",
     "Checkpoints",
+    "CollapseWatch",
     "EarlyStop",
     "EpochSeed",
     "GradientClip",

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from medvae.atomic import write_bytes, write_text
+from medvae.bundle import COLLAPSED
 from medvae.latent import LatentStatistics
 from medvae.metrics import held_out_figures
-from medvae.networks import SliceVAE, save_model
+from medvae.networks import SliceVAE, active_units, save_model
+from medvae.notices import notice
 from medvae.training._slices import TrainingSlices
 
 __all__ = ["finish"]
@@ -38,7 +40,7 @@ def finish(
         network: takes the weights of the best checkpoint.
         slices: that it was trained and validated on.
         folder: the bundle that the training ran in.
-        intensity: how native values became the model's.
+        intensity: how native values became the model's; where it is None, ``slices`` says.
         amp: encode in bfloat16.
         rank: of this process; only the first one writes.
 
@@ -55,10 +57,21 @@ def finish(
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     write_bytes(folder / "models" / "model.pt", buffer.getvalue())
-    _statistics(network, slices, amp).save(folder / "models")
+    statistics = _statistics(network, slices, amp)
+    statistics.save(folder / "models")
     figures = held_out_figures(network, slices.validation.images.float())
     figures = {name: round(float(value), 4) for name, value in figures.items()}
+    intensity = slices.intensity if intensity is None else intensity
     _describe(folder / "configs" / "metadata.json", slices, intensity, figures)
+    _keep_intensity(folder / "configs" / "inference.json", intensity)
+    if not figures["active_units"] and not active_units(statistics.mu):
+        notice(f"the latent space has collapsed: {COLLAPSED}")
+    elif figures["variance_explained"] <= 0:
+        notice(
+            "reconstructions of held-out slices are no better than an even grey "
+            f"(variance_explained {figures['variance_explained']}); train for more epochs, or "
+            "check the intensity map"
+        )
     return figures
 
 
@@ -102,3 +115,12 @@ def _describe(
         "torch": torch.__version__,
     }
     write_text(path, json.dumps(metadata, indent=4) + "\n")
+
+
+def _keep_intensity(path: Path, intensity: str | None) -> None:
+    """Let inference map slices as they were mapped in training, whatever their files say."""
+    if not path.is_file():
+        return
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("intensity") != intensity:
+        write_text(path, json.dumps(config | {"intensity": intensity}, indent=4) + "\n")

@@ -14,11 +14,14 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 from tqdm import tqdm
 
+from medvae.bundle import COLLAPSED
 from medvae.errors import TrainingError
-from medvae.networks import CalibratedLoss, PublishedLoss
-from medvae.training._slices import SliceDataset
+from medvae.networks import CalibratedLoss, PublishedLoss, SliceVAE, active_units
+from medvae.notices import notice
+from medvae.training._slices import CanvasSlices, SliceDataset
 
 __all__ = [
+    "CollapseWatch",
     "EarlyStop",
     "EpochSeed",
     "GradientClip",
@@ -28,6 +31,18 @@ __all__ = [
     "Progress",
     "SharedBuffers",
 ]
+
+
+_WATCHED = 64
+"""Held-out slices whose latents are watched, about."""
+
+_AT_ONCE = 16
+
+_FIRST_STEPS = 50
+"""Of a training in which too little is learned for latents to differ."""
+
+_NATS = 1.0
+"""KL divergence of a slice below which its latent says next to nothing."""
 
 
 class EpochSeed:
@@ -200,6 +215,58 @@ def _of_all_processes(figures: dict[str, float], engine: Engine) -> dict[str, fl
     processes = torch.distributed.get_world_size()
     means = dict(zip(figures, (values / processes).tolist(), strict=True))
     return means | {"images_per_second": means["images_per_second"] * processes}
+
+
+class CollapseWatch:
+    """Says once when the latents of held-out slices no longer tell these apart.
+
+    It adds ``validation_active_units`` to the history. That none is active is no bad sign at first:
+    nothing has been learned in the first steps, and running means of batch norms lag behind. So it
+    must last for two epochs, and there must be next to no KL divergence in the training either.
+
+    Args:
+        history: of the training.
+        network: whose latents are watched.
+        slices: held-out slices; of many, some are taken.
+    """
+
+    def __init__(self, history: History, network: SliceVAE, slices: CanvasSlices) -> None:
+        self.history = history
+        self.network = network
+        step = -(-len(slices) // _WATCHED)
+        self.images = slices.images[::step]
+        self._said = False
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer, after the history."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        last = self.history.epochs[-1]
+        last["validation_active_units"] = self._active_units()
+        recent = self.history.epochs[-2:]
+        if self._said or engine.state.iteration < _FIRST_STEPS or len(recent) < 2:
+            return
+        if all(not epoch.get("validation_active_units", 1) for epoch in recent) and all(
+            epoch["kl"] < _NATS for epoch in recent
+        ):
+            self._said = True
+            notice(
+                f"after epoch {last['epoch']:.0f} the latent space is collapsing "
+                f"(KL {last['kl']:.2f} nats a slice): {COLLAPSED}"
+            )
+
+    def _active_units(self) -> float:
+        device = next(self.network.parameters()).device
+        was_training = self.network.training
+        self.network.eval()
+        with torch.inference_mode():
+            means = [
+                self.network.encode(batch.float().to(device))[0].float()
+                for batch in self.images.split(_AT_ONCE)
+            ]
+        self.network.train(was_training)
+        return float(active_units(torch.cat(means)))
 
 
 class EarlyStop:

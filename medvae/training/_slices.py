@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from medvae.errors import DecodeError, ReadError
-from medvae.intensity import model_image
+from medvae.intensity import WINDOWS, model_image, window
 from medvae.labels import attach_labels
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Slice, Study
@@ -42,6 +42,8 @@ class TrainingSlices:
 
     Attributes:
         training, validation: the items of either side.
+        intensity: the spec of their intensity map: the one that was given, or the one map that
+            all CT slices got whose values cannot be HU; None where each modality has its own.
         modalities: of the slices, as far as they are known.
 
     Raises:
@@ -76,6 +78,11 @@ class TrainingSlices:
         self.training = CanvasSlices(_of(slices, sides.training), size, intensity)
         self.validation = CanvasSlices(_of(slices, sides.validation), size, intensity)
         self.split: Split = sides
+        self.intensity = intensity
+        maps = self.training.maps | self.validation.maps
+        if intensity is None and self.modalities == ["CT"] and len(maps) == 1:
+            (only,) = maps
+            self.intensity = None if only == window(*WINDOWS["soft-tissue"]).name else only
 
 
 class CanvasSlices(Sequence[dict[str, Any]]):
@@ -89,6 +96,7 @@ class CanvasSlices(Sequence[dict[str, Any]]):
     Attributes:
         images: ``[N, 1, size, size]`` float16.
         keys, groups: of the slices and of their patients, ``N`` of each.
+        maps: the specs of their intensity maps.
         not_decoded: what was wrong with slices that are not among them.
 
     Raises:
@@ -99,12 +107,14 @@ class CanvasSlices(Sequence[dict[str, Any]]):
         images: list[NDArray[np.float16]] = []
         self.keys: list[str] = []
         self.groups: list[str] = []
+        self.maps: set[str] = set()
         self.not_decoded: list[str] = []
         for item, pixels in read_pixels(slices):
             if isinstance(pixels, DecodeError):
                 self.not_decoded.append(str(pixels))
                 continue
-            image, _, _ = model_image(item, pixels, size, intensity)
+            image, _, used = model_image(item, pixels, size, intensity)
+            self.maps.add(used.name)
             images.append(image.astype(np.float16))
             self.keys.append(item.key)
             self.groups.append(item.group)

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from monai.networks.nets.efficientnet import EfficientNetBNFeatures
 from PIL import Image
 
+from medvae.bundle import load_run
 from medvae_cli.main import cli
 
 
@@ -45,6 +46,27 @@ def test_trains_and_says_what_it_reaches(pictures: Path, tmp_path: Path) -> None
     assert (config["patience"], config["amp"], config["batch_size"]) == (3, False, 4)
     metadata = json.loads((out / "configs" / "metadata.json").read_text())
     assert metadata["medvae"]["modalities"] == ["MR"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pictures_of_ct_are_mapped_over_their_full_range(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("--variant", "plain", "--epochs", "1", "--batch-size", "4", "--device", "cpu")
+    result = medvae_train(pictures, "--out", out, *arguments, "--modality", "CT")
+    assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.stderr.splitlines() if "HU" in line)
+    assert line == (
+        "Warning: CT slices with 8-bit values cannot be in HU: their intensity map is "
+        "window:127.5,255, their full range, instead of the soft-tissue window"
+    )
+    assert load_run(out).intensity == "window:127.5,255"
+    config = json.loads((out / "configs" / "inference.json").read_text())
+    assert config["intensity"] == "window:127.5,255"
+    view = CliRunner().invoke(
+        cli, ["latent", str(pictures), "--model", str(out), "--out", str(tmp_path / "latent")]
+    )
+    assert view.exit_code == 0, view.output
+    assert "HU" not in view.stderr
 
 
 @pytest.mark.parametrize(
