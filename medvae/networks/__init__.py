@@ -14,6 +14,7 @@ from medvae.networks._losses import (
     active_units,
     kl_of_units,
 )
+from medvae.networks._memory import StepMemory, step_memory
 from medvae.networks._parts import GrayToColor
 from medvae.networks._store import build, load_model, save_model
 from medvae.networks._vae import Reconstruction, SliceVAE
@@ -34,6 +35,7 @@ __all__ = [
     "ResidualEncoder",
     "SliceVAE",
     "SpatialLatent",
+    "StepMemory",
     "VectorLatent",
     "active_units",
     "build",
@@ -43,4 +45,5 @@ __all__ = [
     "kl_of_units",
     "load_model",
     "save_model",
+    "step_memory",
 ]

@@ -108,7 +108,7 @@ def load_model(folder: Path) -> SliceVAE:
     try:
         _check_sizes(network)
         # Nothing is allocated before the weights are there and fit.
-        with torch.device("meta"), _NothingDrawn():
+        with torch.device("meta"), NothingDrawn():
             model = build(network)
     except UsageProblem as error:
         raise ReadError(f"{path}: {error}") from error
@@ -140,7 +140,7 @@ def _check_sizes(network: Mapping[str, Any]) -> None:
                     )
 
 
-class _NothingDrawn(TorchFunctionMode):
+class NothingDrawn(TorchFunctionMode):
     """Leaves out normal first weights: on "meta", torch loads its compiler to draw nothing."""
 
     def __torch_function__(

@@ -19,6 +19,7 @@ from medvae.atomic import write_text
 from medvae.bundle import find_bundle
 from medvae.errors import MedvaeError, UsageProblem
 from medvae.networks import device_named
+from medvae.training._batch import fit_batch
 
 __all__ = ["prepare_run", "train"]
 
@@ -157,7 +158,9 @@ def prepare_run(
     paths = [str(Path(path).resolve()) for path in data]
     for key, value in {**settings, "dataset_dir": paths}.items():
         parser[key] = value
-    _check_device(parser)
+    device = _check_device(parser)
+    if device is not None:
+        fit_batch(parser, device, settings)
     for name in _COPIED:
         if (source / name).is_dir():
             shutil.copytree(source / name, out / name)
@@ -199,19 +202,20 @@ def _config_files(bundle: Path, variant: str | None) -> list[Path]:
     return files
 
 
-def _check_device(parser: ConfigParser) -> None:
+def _check_device(parser: ConfigParser) -> torch.device | None:
     """Refuse a device that is not there, and let the config hold a device where it holds a name."""
     said = parser.get("device")
     if said is None:
-        return
+        return None
     if isinstance(said, str) and not said.startswith("$"):
-        parser["device"] = f"$torch.device({str(device_named(said))!r})"
-        return
+        device = device_named(said)
+        parser["device"] = f"$torch.device({str(device)!r})"
+        return device
     try:
-        device = parser.get_parsed_content("device")
+        found = parser.get_parsed_content("device")
     except Exception as error:
         raise UsageProblem(f"device {said!r}: cannot be evaluated; give cpu or cuda") from error
-    device_named(device)
+    return device_named(found)
 
 
 def _check_keys(parser: ConfigParser, keys: Iterable[str]) -> None:
