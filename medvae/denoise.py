@@ -194,7 +194,7 @@ class _Job:
 
     def _fail(self, native: Slice, error: DecodeError | WriteError) -> None:
         where = str(native.source.path)
-        self.failures.append(Failure(where, str(error).removeprefix(f"{where}: ")))
+        self.failures.append(Failure(where, error.reason))
 
 
 def _reconstructed(

@@ -27,7 +27,19 @@ __all__ = [
 
 
 class MedvaeError(Exception):
-    """Base of all errors that are told to a user in one line."""
+    """Base of all errors that are told to a user in one line.
+
+    Args:
+        reason: What is wrong and what to do about it.
+        where: The file, series or slice that is concerned; the message begins with it.
+
+    Attributes:
+        reason: The message without ``where``, so that many of the same kind can be counted.
+    """
+
+    def __init__(self, reason: str, *, where: object = None) -> None:
+        super().__init__(reason if where is None else f"{where}: {reason}")
+        self.reason = reason
 
 
 class UsageProblem(MedvaeError):
@@ -40,6 +52,11 @@ class ReadError(MedvaeError):
 
 class DecodeError(ReadError):
     """The pixels of a file cannot be decoded, or not within the limits of time and memory."""
+
+    @property
+    def kind(self) -> str:
+        """The reason without what follows its first colon, which may quote the file."""
+        return self.reason.partition(":")[0]
 
 
 class LabelError(MedvaeError):

@@ -12,6 +12,7 @@ from medvae.augmentation._plan import Batch, Draw
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
+from medvae.errors import WriteError
 from medvae.labels import finding_record
 from medvae.manifest import Line
 from medvae.records import Series
@@ -65,7 +66,10 @@ class Files:
             for item, _ in slices
         )
         place = None if whole else first.base.place + 1
-        pixels = [self._pixels(item, strength) for item, strength in slices]
+        try:
+            pixels = [self._pixels(item, strength) for item, strength in slices]
+        except WriteError as error:
+            return error.reason, [[] for _ in slices]
         pictures = Pictures(self.out, "images", self.settings.formats)
         return pictures.write(Series(first.series_key, natives), pixels, place)
 

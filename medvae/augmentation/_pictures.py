@@ -54,7 +54,7 @@ class Pictures:
                     raise
                 for path in chain.from_iterable(files):
                     (self.out / path).unlink(missing_ok=True)
-                return f"cannot be written as {name}", [[] for _ in pixels]
+                return f"cannot be written as {name}: {error.reason}", [[] for _ in pixels]
         return None, files
 
     def _in(

@@ -12,7 +12,7 @@ from medvae.augmentation._pictures import Pictures
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._sources import Located, by_series
 from medvae.augmentation._training_set import frames
-from medvae.errors import DecodeError
+from medvae.errors import DecodeError, WriteError
 from medvae.labels import LabelledImage
 from medvae.records import Labels, Slice
 from medvae.writers import NewPixels, Synthesis
@@ -59,8 +59,8 @@ class RealSlices:
         place = None if self._settings.per == "study" else part[0].place + 1
         try:
             pixels = [_as_they_are(native) for native in series.slices]
-        except DecodeError:
-            return f"real series {series.key}: cannot be decoded", []
+        except (DecodeError, WriteError) as error:
+            return f"real series {series.key}: {error}", []
         reason, files = pictures.write(series, pixels, place)
         if reason is not None:
             return f"real series {series.key}: {reason}", []

@@ -124,8 +124,8 @@ class Studio:
                     continue
                 try:
                     pixels = item.native.pixels()
-                except DecodeError:
-                    lost[draw] = "cannot be decoded"
+                except DecodeError as error:
+                    lost[draw] = f"its source cannot be read again: {error.kind}"
                     continue
                 seen[item] = Seen(
                     pixels, Scene.of(item.native, pixels, self._network.size, self._spec)
@@ -222,6 +222,6 @@ def _all_or_nothing(made: Sequence[Made]) -> list[Made]:
     """Reject a whole series where one of its slices is rejected."""
     if all(one.reason is None for one in made):
         return list(made)
-    return [
-        replace(one, reason=one.reason or "another slice of the series is rejected") for one in made
-    ]
+    first = next(one.reason for one in made if one.reason is not None)
+    others = f"another slice of the series is rejected: {first}"
+    return [replace(one, reason=one.reason or others) for one in made]

@@ -146,7 +146,7 @@ class WholeLesions:
         if traced is None or not hosts:
             return Refused("no host of another patient with room for it")
         donors: dict[bool, _Donor | Refused] = {}
-        refused = Refused("no host can be decoded")
+        refused = None
         for number in range(1, _TRIES + 1):
             random = randoms(number)
             host = hosts[int(random.integers(len(hosts)))]
@@ -160,9 +160,11 @@ class WholeLesions:
                 shown = self._set_in(donor, host, random, strength)
                 if not isinstance(shown, Refused):
                     return list(self._staged(draw, donor, host, shown))
-            except DecodeError:
+            except DecodeError as error:
+                refused = refused or Refused(f"no host can be decoded: {error.kind}")
                 continue
             refused = shown
+        assert refused is not None
         return refused
 
     def _set_in(

@@ -47,7 +47,7 @@ class PixelLoader:
             DecodeError: it could not decode them, or the slice holds NaN.
         """
         if reply.failed:
-            raise DecodeError(f"{source.path}: {reply.data['reason']}")
+            raise DecodeError(str(reply.data["reason"]), where=source.path)
         stored = reply.arrays[0]
         values = reply.arrays[1] if len(reply.arrays) > 1 else _rescale(stored, **reply.data)
         padding = None
@@ -59,8 +59,9 @@ class PixelLoader:
             if missing.any():
                 if not self.nan_as_padding:
                     raise DecodeError(
-                        f"{source.path}: slice {source.frame} has {int(missing.sum())} values that "
-                        "are NaN or infinite: clean it, or have them taken for padding"
+                        f"slice {source.frame} has {int(missing.sum())} values that are NaN or "
+                        "infinite: clean it, or have them taken for padding",
+                        where=source.path,
                     )
                 values[missing] = values[~missing].min(initial=np.inf) if not missing.all() else 0
                 padding = missing

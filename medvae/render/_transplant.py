@@ -99,18 +99,20 @@ def transplant_to_one(
     Returns:
         the host and what it became; or why the lesion did not fit at last.
     """
-    refused = Refused("no host can be decoded")
+    refused = None
     for number in range(_ROUNDS * _TRIES):
         random = randoms(number)
         near = hosts[: NEAREST_HOSTS * (1 + number // _TRIES)]
         host = near[int(random.integers(len(near)))]
         try:
             result = transplant(lesion, ground(host), random, strength)
-        except DecodeError:
+        except DecodeError as error:
+            refused = refused or Refused(f"no host can be decoded: {error.kind}")
             continue
         if not isinstance(result, Refused):
             return host, result
         refused = result
+    assert refused is not None
     return refused
 
 

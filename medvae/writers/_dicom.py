@@ -80,14 +80,15 @@ def _headers(series: Series, pixels: Sequence[NewPixels]) -> Iterator[Dataset]:
     for native, new in zip(series.slices, pixels, strict=True):
         if native.source.format != "dicom":
             raise WriteError(
-                f"series {series.key}: only what was DICOM is written as DICOM: give nifti or png"
+                "only what was DICOM is written as DICOM: give nifti or png",
+                where=f"series {series.key}",
             )
         try:
             if file is None or file.path != native.source.path:
                 file = SourceFile(native.source.path, _ASKED)
             yield _header(series, native, file.frame(native.source.frame), new)
         except WriteError as error:
-            raise WriteError(f"slice {native.key}: {error}") from error
+            raise WriteError(error.reason, where=f"slice {native.key}") from error
 
 
 def _header(series: Series, native: Slice, source: SourceFrame, new: NewPixels) -> Dataset:

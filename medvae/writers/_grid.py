@@ -58,8 +58,9 @@ def regular_parts(series: Series) -> list[Part]:
     along_row, along_column = known[0][:3, :2].T / np.linalg.norm(known[0][:3, :2], axis=0)[:, None]
     if abs(along_row @ along_column) > _SHEAR:
         raise WriteError(
-            f"series {series.key}: its rows and columns are not at right angles, which most "
-            "readers of NIfTI misplace: write it as PNG"
+            "its rows and columns are not at right angles, which most readers of NIfTI misplace: "
+            "write it as PNG",
+            where=f"series {series.key}",
         )
     return _runs(np.stack(known), slices[0].shape, slices[0].geometry.thickness)
 

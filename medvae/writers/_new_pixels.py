@@ -84,8 +84,7 @@ class NewPixels:
             WriteError: a value is NaN or infinite.
         """
         if not np.isfinite(values).all():
-            wrong = int((~np.isfinite(values)).sum())
-            raise WriteError(f"{wrong} new pixels of a slice are NaN or infinite: not written")
+            raise WriteError("some of the new pixels of a slice are NaN or infinite")
         if source.padding is not None:
             values = np.where(source.padding, source.values, values)
         scale = Scale.of(source)

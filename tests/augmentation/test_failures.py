@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from pydicom import uid as uids
 
-from heads import SIDE, save_run
+from heads import SIDE, SLICES, head, save_run
+from medvae.augmentation import augment as run_augment
 from medvae.readers import open_studies
 from medvae_cli.main import cli
 from phantoms import dicom_slice, save_series
@@ -259,6 +262,64 @@ def test_a_file_that_fails_costs_itself_alone(studies: Path, run: Path, tmp_path
     assert result.exit_code == 0, result.output
     assert f"4 of 4 draws kept, in {out}" in result.stdout
     assert f"not used: {tmp_path / 'cut.dcm'}: it is truncated" in result.stdout
+
+
+class TestRefusals:
+    """Each slice that is not kept says why: on the screen, in the manifest and in the preview."""
+
+    @pytest.mark.parametrize(
+        ("attributes", "reason"),
+        [
+            ({"ImagePositionPatient": None}, "where it lies in the patient is unknown"),
+            ({"BurnedInAnnotation": "YES"}, "its source has text burned into the pixels"),
+        ],
+    )
+    @pytest.mark.parametrize("per", ["slice", "study"])
+    def test_of_a_writer(
+        self, run: Path, tmp_path: Path, attributes: dict[str, object], reason: str, per: str
+    ) -> None:
+        studies, out = tmp_path / "studies", tmp_path / "out"
+        for patient in range(2):
+            pixels = (head(patient, index)[0] for index in range(SLICES))
+            series = {"series": f"1.2.3.{patient}", "PatientID": f"p{patient}"}
+            save_series(
+                studies / f"p{patient}",
+                (
+                    dicom_slice(index, pixels=own, **(series | attributes))
+                    for index, own in enumerate(pixels)
+                ),
+            )
+        command = (studies, "--model", run, "--out", out, "--render", "warp", "--strength", 0)
+        result = medvae_augment(*command, "--format", "dicom", "--per", per)
+        assert told(result, 1) == "Error: no slice was kept: see the reasons above"
+        refused(result, out, "cannot be written as dicom: " + reason, 2 * SLICES)
+
+    def test_of_a_source_that_is_gone_meanwhile(
+        self, studies: Path, run: Path, tmp_path: Path
+    ) -> None:
+        mine, out = tmp_path / "mine", tmp_path / "out"
+        shutil.copytree(studies / "p3", mine)
+
+        def remove(what: str, done: int, total: int, note: str) -> None:
+            if (what, done) == ("Encoding slices", total):
+                (mine / "001.dcm").unlink()
+
+        made = run_augment([mine], run, out, render="warp", strength=0.0, progress=remove)
+        reason = "its source cannot be read again: No such file or directory"
+        assert (made.kept, made.rejected) == (SLICES - 1, ((reason, 1),))
+        assert f"1 {reason}" in (out / "preview.html").read_text()
+
+
+def refused(result: Result, out: Path, reason: str, count: int) -> None:
+    """Check that a reason is on the screen, in the manifest and in the preview."""
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("  rejected"))
+    assert line.startswith(f"  rejected {count}: {reason}")
+    assert {one["reason"] for one in manifest(out)} == {line.partition(": ")[2]}
+    assert f"rejected: {count} {reason}" in (out / "preview.html").read_text()
+
+
+def manifest(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
 
 
 def coco(folder: Path, names: list[str]) -> Path:

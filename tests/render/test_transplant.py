@@ -424,7 +424,7 @@ class TestOneOfSeveralHosts:
         }
         assert {one[0] for one in made.values() if not isinstance(one, Refused)} == {"good"}
         only_bad = transplant_to_one(lesion, ["bad"], ground, lambda n: generator(0, n), 1.0)
-        assert reason(only_bad) == "no host can be decoded"
+        assert reason(only_bad) == "no host can be decoded: truncated"
 
     def test_further_ones_are_taken_where_the_nearest_have_no_room(self) -> None:
         lesion, full = lesion_of(body(Spot(), seed=1)), Ground.of(body(seed=2))
