@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from medvae.audit._canvases import Canvases
-from medvae.audit._copies import Copies, find_copies, outlines
+from medvae.audit._copies import Copies, find_copies, outlines, with_baseline_of
 from medvae.audit._distances import Distances, distances, diversity
 from medvae.audit._estimate import Estimate, Pool
 from medvae.audit._extractors import Extractor, extract
@@ -101,8 +101,11 @@ def measure(real: Side, synthetic: Side, held_out: Side | None, tools: Instrumen
     found = _measured(real, known, synthetic, tools, _SPLITS if held_out is None else 0)
     if held_out is None:
         return found
-    beside: Measured = _beside(found, _measured(real, known, held_out, tools, 0, far=False))
-    return beside
+    others = _measured(real, known, held_out, tools, 0, far=False)
+    beside: Measured = _beside(found, others)
+    groups = synthetic.pool.groups, held_out.pool.groups
+    copies = with_baseline_of(beside.copies, others.copies, *groups, tools.seed)
+    return replace(beside, copies=copies)
 
 
 def _features(side: Side, tools: Instruments) -> Features:
@@ -182,7 +185,8 @@ def _copies(
     if _LATENT in pairs:
         spaces[_LATENT] = pairs[_LATENT]
     sources = [member.sources for member in other.canvases.set.members]
-    return find_copies(spaces, real.pool, other.pool, sources, seed)
+    series = [member.series for member in real.canvases.set.members]
+    return find_copies(spaces, real.pool, other.pool, sources, series, seed)
 
 
 def _beside(found: Any, others: Any) -> Any:

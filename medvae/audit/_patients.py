@@ -18,6 +18,7 @@ __all__ = [
     "Part",
     "Rows",
     "Weights",
+    "difference",
     "halve",
     "interval",
     "patients_in",
@@ -163,6 +164,41 @@ def share(
     elif value == 1:
         low = min(low, 1 - unseen)
     return Estimate(value, low, high, baseline)
+
+
+def difference(
+    marks: NDArray[np.bool_],
+    groups: Groups,
+    other_marks: NDArray[np.bool_],
+    other_groups: Groups,
+    seed: int,
+) -> Estimate:
+    """Return how much larger one share of marked slices is than another, with its interval.
+
+    Patients who are in both sets are drawn for both at once. Where none or all of the first set's
+    slices are marked, the interval is as wide as that of `share`.
+
+    Args:
+        marks: One mark for each slice of the first set.
+        groups: The patients of each of these slices.
+        other_marks: One mark for each slice of the set that it is compared with.
+        other_groups: The patients of each of those.
+        seed: Seed of the bootstrap.
+    """
+    numbers, others = marks.astype(np.float64), other_marks.astype(np.float64)
+    drawn = [
+        numbers @ here / here.sum() - others @ there / there.sum()
+        for here, there in redrawn(groups, other_groups, seed=seed)
+        if here.any() and there.any()
+    ]
+    value, base = float(numbers.mean()), float(others.mean())
+    low, high = interval(drawn, len(patients_in(groups)))
+    unseen = 1 - 0.05 ** (1 / len(patients_in(groups)))
+    if value == 0:
+        high = max(high, unseen - base)
+    elif value == 1:
+        low = min(low, 1 - unseen - base)
+    return Estimate(value - base, low, high)
 
 
 def percentile(numbers: NDArray[np.float64], groups: Groups, percent: float, seed: int) -> Estimate:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medvae.audit._copies import Copies
+from medvae.audit._copies import KINDS, Copies
 from medvae.audit._estimate import Estimate
 from medvae.audit._input import Sets
 from medvae.audit._latents import LatentPicture
@@ -142,9 +142,11 @@ def _measure(measure: BoxMeasure) -> dict[str, Any]:
 def _nearest(sets: Sets, copies: Copies) -> dict[str, Any]:
     real, made = sets.real.members, sets.synthetic.members
     return {
-        "copied": int(copies.copied.sum()),
-        "declared": int(copies.declared.sum()),
-        "declared_share": copies.declared_share,
+        "excess": copies.excess,
+        "kinds": {
+            name: {"slices": int((copies.kind == index).sum()), "share": copies.shares[name]}
+            for index, name in enumerate(KINDS)
+        },
         "spaces": {
             name: {
                 "limit": space.limit,
@@ -158,8 +160,7 @@ def _nearest(sets: Sets, copies: Copies) -> dict[str, Any]:
                 "synthetic": made[row].native.key,
                 "real": real[copies.nearest[row]].native.key,
                 "nearness": copies.nearness[row],
-                "copied": copies.copied[row],
-                "declared": copies.declared[row],
+                "kind": copies.kind_of(row),
             }
             for row in copies.worst()
         ],

@@ -15,7 +15,15 @@ from medvae.audit._two_sample import Activation
 from medvae.audit._verdict import said
 from medvae.overlays import COLOURS, drawn, png, safe
 
-__all__ = ["activations", "lost_findings", "worst_copies"]
+__all__ = ["KIND_WORDS", "activations", "lost_findings", "worst_copies"]
+
+KIND_WORDS = {
+    "source": "a source that it declares",
+    "series": "another slice of the series of its source",
+    "patient": "another slice of a patient who is declared in it",
+    "stranger": "a patient who is not declared in it: a copy",
+}
+"""What the real slice that is near to a synthetic one is, for each of the kinds of copies."""
 
 _TILE = 96
 _LOST = 12
@@ -27,9 +35,7 @@ def worst_copies(real: Canvases, synthetic: Canvases, copies: Copies) -> str:
     for row in copies.worst():
         nearest = int(copies.nearest[row])
         sights = _sight(synthetic, row, "Synthetic") + _sight(real, nearest, "Nearest real")
-        kind = "copy" if copies.copied[row] else "no copy"
-        if copies.declared[row]:
-            kind = "declared source"
+        kind = KIND_WORDS.get(copies.kind_of(row) or "", "not as near as a copy")
         distance = said(float(copies.nearness[row]))
         names = f"{_code(synthetic, row)}, {_code(real, nearest)}"
         caption = f"<strong>{kind}</strong>: {distance} times the limit away; {names}"

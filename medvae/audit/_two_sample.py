@@ -330,6 +330,10 @@ def _estimates(
     for figure, draws in zip(figures, drawn.transpose(1, 2, 0), strict=True):
         ends = [interval(*of) for of in zip(draws, patients, strict=True)]
         low, high = np.mean(ends, axis=0).tolist()
+        if figure is Ranking.auc and low == 1:
+            # Of n patients who are all told apart, the bootstrap says nothing. As many others as
+            # the rule of three leaves may not be told apart at all: their area is 0.5.
+            low = (1 + 0.05 ** (1 / min(patients))) / 2
         known = [figure(fold.ranking) for pair in baseline for fold in pair]
         value = float(np.mean([figure(fold.ranking) for fold in folds]))
         estimates.append(Estimate(value, low, high, float(np.mean(known)) if known else None))

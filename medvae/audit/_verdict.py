@@ -12,8 +12,31 @@ __all__ = ["Row", "Verdict", "at", "judge", "said"]
 Report = Mapping[str, Any]
 
 _MARKS = ("green", "amber", "red")
+_NETWORK = "Small network"
 _WIDE = 0.3
 """An interval from there on says little."""
+
+
+@dataclass(frozen=True)
+class _Glaring:
+    """When two sets are told apart at a glance.
+
+    Attributes:
+        value: the least area under the curve.
+        low: the least lower end of its interval: a few patients prove nothing.
+        lead: how far that end is above the area between real slices of different patients.
+    """
+
+    value: float
+    low: float
+    lead: float
+
+    def fits(self, found: Mapping[str, Any]) -> bool:
+        """Say whether an estimate is such a case."""
+        value, low, baseline = found["value"], found["low"], found["baseline"]
+        if low is None or baseline is None:
+            return False
+        return bool(value >= self.value and low >= max(self.low, baseline + self.lead))
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,9 @@ class _Rule:
             the bounds stay, whatever real slices give.
         high_is_good: whether it should be above the bounds.
         decisive: whether red here is red for the whole set.
+        excess: where the report has the number minus its baseline, with the interval of this
+            difference; if given, it is what is held against the bounds.
+        glaring: for an area under a curve, what makes red decisive; None where nothing does.
     """
 
     path: str
@@ -39,6 +65,8 @@ class _Rule:
     slack: float | None = None
     high_is_good: bool = False
     decisive: bool = False
+    excess: str | None = None
+    glaring: _Glaring | None = None
 
     def bounds(self, baseline: float | None) -> tuple[float, float]:
         """Return the bounds: where real slices themselves do no better, nobody asks for more."""
@@ -73,19 +101,21 @@ _RULES = (
     _Rule(
         "copies",
         "Copies",
-        "Which share of the slices is a copy of a real one that is not declared as its source?",
+        "Which share of the slices lies as near as a copy to a patient who is not declared to be "
+        "in it?",
         0.01,
         0.05,
-        0.01,
         decisive=True,
+        excess="nearest.excess",
     ),
     _Rule(
         "auc",
-        "Small network",
+        _NETWORK,
         "Can a small network tell synthetic slices from real ones? 0.5 is guessing, 1 is always.",
         0.60,
         0.80,
         0.10,
+        glaring=_Glaring(0.95, 0.85, 0.20),
     ),
     _Rule(
         "two_sample.features.*.auc",
@@ -218,8 +248,14 @@ def _row(rule: _Rule, report: Report) -> Row:
     green, amber = rule.bounds(baseline)
     least, most = ("from", "below") if rule.high_is_good else ("up to", "above")
     bounds = f"green {least} {green:.2f}, red {most} {amber:.2f}"
-    mark = rule.mark(found) if measured else None
-    return Row(path, rule.name, extractor, rule.question, mark, bounds, rule.decisive)
+    if rule.excess is not None:
+        bounds += ", for the difference from real slices"
+    mark, decisive = None, rule.decisive
+    if measured:
+        compared = at(report, rule.excess) if rule.excess is not None else found
+        mark = rule.mark(compared)
+        decisive = decisive or (rule.glaring is not None and rule.glaring.fits(found))
+    return Row(path, rule.name, extractor, rule.question, mark, bounds, decisive)
 
 
 def _worst(rule: _Rule, report: Report) -> tuple[str, str]:
@@ -242,7 +278,11 @@ def _is_measured(found: Any) -> bool:
 
 
 def _overall(rows: Sequence[Row]) -> str:
-    """Return the mark of the set: to look different is no harm in itself, a lost lesion is."""
+    """Return the mark of the set.
+
+    Looking different is no harm in itself, a lost lesion is. A set that is told apart at a glance
+    shows something else than scans do, and its slices must be looked at first.
+    """
     if any(row.decisive and row.mark == "red" for row in rows):
         return "red"
     unknown = any(row.decisive and row.mark is None for row in rows)
@@ -257,20 +297,38 @@ _FIRST = {
 }
 
 
+_GLARING = (
+    "Do not train with this set without looking at it: even a small network tells its slices from "
+    "real ones almost every time."
+)
+
+
 def _sentences(report: Report, rows: Sequence[Row], mark: str) -> Iterator[str]:
-    yield _FIRST[mark]
+    deciding = {row.name for row in rows if row.decisive and row.mark == "red"}
+    glaring = _NETWORK in deciding
+    yield _GLARING if deciding == {_NETWORK} else _FIRST[mark]
     survival, copies, auc = (report[name] for name in ("lesion_survival", "copies", "auc"))
     if survival is None or survival["value"] is None:
         yield "Whether its findings still hold a lesion could not be measured."
     else:
         yield f"{_percent(survival)} of its labelled findings are still there."
+    contrast = at(report, "labels.contrast")
+    if glaring and _is_measured(contrast):
+        yield f"They keep {_percent(contrast)} of their contrast."
     if copies is not None and copies["value"] is not None:
-        yield f"{_percent(copies)} of its slices copy a real one that they do not declare."
+        yield _copied(copies)
     if auc is not None and auc["value"] is not None:
         yield _apart(auc)
     weak = [row.name.lower() for row in rows if row.mark == "red" and not row.decisive]
     if weak:
         yield f"Far from real slices: {', '.join(weak)}."
+
+
+def _copied(copies: Mapping[str, float]) -> str:
+    text = f"{_percent(copies)} of its slices are copies of a patient who is not declared in them"
+    if copies["baseline"] is not None:
+        text += f"; by the same measure, {100 * copies['baseline']:.0f} % of the real slices are"
+    return f"{text}."
 
 
 def _apart(auc: Mapping[str, float]) -> str:
@@ -304,11 +362,11 @@ def _advice(rows: Sequence[Row], order: Mapping[str, Any] | None) -> Iterator[st
         )
     if "Copies" in weak:
         yield (
-            "Some slices lie as near to a real one as copies do: look at the pairs below. If they "
-            "are copies, raise --strength or draw fewer of each source, and keep them on one side "
-            "of a split with the real slice."
+            "Some slices show a patient who is not declared in them: look at the pairs below. If "
+            "they are copies, leave them out of the set, or declare that patient and keep them on "
+            "that patient's side of a split."
         )
-    if weak & {"Small network", "Stronger classifier", "Features that differ", "Precision"}:
+    if weak & {_NETWORK, "Stronger classifier", "Features that differ", "Precision"}:
         yield (
             "The slices look different. A decode is smoother than any scan: render with warp, "
             "residual or transplant."
