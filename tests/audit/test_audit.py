@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
 from heads import SECRETS, head
@@ -43,7 +44,7 @@ class TestAugmented:
         augment([studies], run, tmp_path / "same", labels=labels, render="warp", strength=0.0)
         found = audit([studies], tmp_path / "same", tmp_path / "out", labels=labels, **TINY)
         assert found.report["copies"]["value"] == 0
-        assert found.report["nearest"]["declared_share"]["value"] == 1
+        assert found.report["nearest"]["kinds"]["source"]["share"]["value"] == 1
         assert found.report["lesion_survival"]["value"] == 1
 
     def test_transplanted_lesions_are_still_there(self, audited: Audit) -> None:
@@ -82,6 +83,28 @@ class TestPlainStudies:
         assert "Slices differ in size (real 64x64, synthetic 48x48)" in notes
         assert "None of the real patients is known to be in a synthetic slice" in notes
 
+    def test_copies_show_a_patient_who_is_not_declared(self, studies: Path, tmp_path: Path) -> None:
+        """Plain copies of real slices, some of them under the names of other patients."""
+        for patient, name in ((0, "ID-4711-0"), (1, "ID-4711-1"), (2, "ID-4711-3"), (3, "new")):
+            for path in sorted((studies / f"p{patient}").glob("*.dcm")):
+                dataset = dcmread(path)
+                dataset.PatientID = name
+                dataset.SeriesInstanceUID += ".1"
+                dataset.SOPInstanceUID += ".1"
+                save(dataset, tmp_path / "made" / f"{patient}{path.name}")
+        found = audit(
+            [studies], tmp_path / "made", tmp_path / "out", fail_if=["copies>0.4"], **TINY
+        )
+        assert (found.report["copies"]["value"], found.report["copies"]["baseline"]) == (0.5, 0)
+        near = {name: one["slices"] for name, one in found.report["nearest"]["kinds"].items()}
+        assert near == {"source": 0, "series": 0, "patient": 8, "stranger": 8}
+        assert {one["kind"] for one in found.report["nearest"]["worst"][:8]} == {"stranger"}
+        assert found.broken == ("copies>0.4: copies is 0.5",)
+        assert found.verdict.mark != "green"
+        page = found.page.read_text()
+        assert page.count("<strong>a patient who is not declared in it: a copy</strong>") == 8
+        assert page.count("<strong>another slice of a patient who is declared in it</strong>") == 8
+
     def test_held_out_slices_give_the_baseline(self, studies: Path, tmp_path: Path) -> None:
         labels = studies / "coco.json"
         choices = {"labels": labels, "synthetic_labels": labels, **TINY}
@@ -93,7 +116,7 @@ class TestPlainStudies:
             **choices,
         )
         assert found.report["sets"]["held-out"]["patients"] == 2
-        assert found.report["copies"]["value"] > found.report["copies"]["baseline"]
+        assert found.report["copies"]["baseline"] == 0
         assert "those that were held out" in found.page.read_text()
 
 

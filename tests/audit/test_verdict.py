@@ -15,6 +15,13 @@ def estimate(value: float, baseline: float | None = None, spread: float = 0.02) 
     return {"value": value, "low": value - spread, "high": value + spread, "baseline": baseline}
 
 
+def _difference(copies: Estimate) -> Estimate:
+    """Return an estimate minus its baseline."""
+    base = copies["baseline"] or 0
+    ends = {name: copies[name] - base for name in ("value", "low", "high")}
+    return {**ends, "baseline": None}
+
+
 def report(**changes: Any) -> dict[str, Any]:
     """Return the numbers of a set that could hardly be better, with changes."""
     numbers = {
@@ -30,6 +37,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "lesion_survival": numbers["lesion_survival"],
         "copies": numbers["copies"],
         "auc": numbers["auc"],
+        "nearest": {"excess": _difference(numbers["copies"])},
         "two_sample": {"features": {"encoder": {"auc": numbers["stronger"]}}},
         "feature_tests": {"encoder": {"t_test_adjusted": {"between": numbers["differ"]}}},
         "distances": {
@@ -68,6 +76,43 @@ def test_each_number_has_its_bounds_and_its_remedy(
     assert mark in [row.mark for row in verdict.rows]
     assert verdict.mark == overall
     assert len(verdict.advice) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "mark"),
+    [
+        (estimate(0.98, 0.51), "red"),
+        (estimate(1.0, 0.6, spread=0.1), "red"),
+        (estimate(0.98, 0.51, spread=0.2), "amber"),  # few patients
+        (estimate(0.98, 0.85), "amber"),  # real slices are told apart, too
+        (estimate(0.98), "amber"),  # nobody knows whether they are
+        (estimate(0.74, 0.51, spread=0.05), "amber"),  # what good transforms give
+        (estimate(0.93, 0.51), "amber"),
+    ],
+)
+def test_what_is_told_apart_at_a_glance_is_red(found: Estimate, mark: str) -> None:
+    numbers = report(auc=found)
+    numbers["labels"] = {"contrast": estimate(0.68)}
+    verdict = judge(numbers, {"render": "decode"})
+    assert verdict.mark == mark
+    (row,) = (row for row in verdict.rows if row.name == "Small network")
+    assert row.decisive == (mark == "red")
+    if mark == "red":
+        assert verdict.words.startswith("Do not train with this set without looking at it: even a")
+        assert "They keep 68 % (66 to 70 %) of their contrast." in verdict.words
+        assert "smoother than any scan" in verdict.advice[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "baseline", "mark"),
+    [(0.104, 0.103, "green"), (0.14, 0.103, "amber"), (0.3, 0.103, "red"), (0.08, 0.0, "red")],
+)
+def test_copies_are_judged_by_their_difference_from_real_slices(
+    value: float, baseline: float, mark: str
+) -> None:
+    verdict = judge(report(copies=estimate(value, baseline)), {})
+    assert verdict.mark == mark
+    assert f"by the same measure, {100 * baseline:.0f} % of the real slices are" in verdict.words
 
 
 def test_what_real_slices_do_no_better_is_green() -> None:
