@@ -82,10 +82,11 @@ def audit(ctx: click.Context, /, **options: Any) -> None:
     """Compare synthetic slices with real ones.
 
     Can a network tell them apart? Do their findings still hold what was labelled? Are they copies
-    of the patients they come from? report.html in the folder answers in words, tables and
+    of patients who are not declared in them? report.html in the folder answers in words, tables and
     pictures, report.json in numbers; beside each number stands what real slices of some patients
     and of others give. Everything is split by patient. Exit code 1 says that a bound of --fail-if
-    is broken.
+    is broken. "copies" is the share of slices that are as near as a copy to a patient who is not
+    declared in them; "nearest.excess" is that share minus the share among real slices.
 
     \b
     Examples:
