@@ -31,5 +31,5 @@ DEVICE = click.option(
 READERS = click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Processes that read.  [default: one for each processor, 8 at most]",
+    help="Processes that read.  [default: one for each processor, 8 at most, as memory allows]",
 )

@@ -60,6 +60,18 @@ def test_one_file(tmp_path: Path, name: str) -> None:
     assert labels_of(labelled) == {"a.png": expected(squares()), "b.png": None}
 
 
+@pytest.mark.parametrize("kind", ["8 bits", "1 bit"])
+def test_where_zero_is_white_it_is_still_the_background(tmp_path: Path, kind: str) -> None:
+    values = squares() if kind == "8 bits" else squares() == 1
+    mask = saved(tmp_path / "a_mask.tif", values)
+    study = pictures(tmp_path, ["a.png"])
+    (black,) = all_labels(attach_labels([study], mask))
+    data = bytearray(mask.read_bytes())
+    data[data.index(struct.pack("<HHL", 262, 3, 1)) + 8] = 0  # PhotometricInterpretation
+    mask.write_bytes(data)
+    assert all_labels(attach_labels([study], mask)) == [black]
+
+
 def test_masks_among_the_pictures_are_known_by_their_names(tmp_path: Path) -> None:
     saved(tmp_path / "a.png", squares())
     saved(tmp_path / "a_mask.png", squares())
