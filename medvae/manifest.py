@@ -12,6 +12,7 @@ from typing import Any, TypedDict, cast
 from medvae.atomic import check_empty, write_text
 from medvae.errors import ReadError, UsageProblem, WriteError
 from medvae.labels import finding_from_record
+from medvae.records import check_secret, secret_fingerprint
 from medvae.schema import Fields, below, parse, read_object
 
 __all__ = ["Line", "Manifest", "claim", "disclaim", "read_order"]
@@ -57,10 +58,12 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
         resume: go on with what was begun there.
 
     Raises:
-        UsageProblem: the folder holds something else, or a run with another order.
+        UsageProblem: the folder holds something else, or a run with another order or another
+            ``MEDVAE_SECRET``.
         WriteError: the file system refuses.
     """
     path = out / _ORDER
+    order = {**order, "secret": secret_fingerprint()}
     text = json.dumps(order, indent=2, sort_keys=True) + "\n"
     try:
         begun = path.is_file()
@@ -68,8 +71,8 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
             raise UsageProblem(
                 f"{out}: holds a run: go on with it by --resume, or give another folder"
             )
-        if begun and path.read_text(encoding="utf-8") != text:
-            changed = ", ".join(_changed(read_order(out), order))
+        changed = ", ".join(_changed(read_order(out), json.loads(text))) if begun else ""
+        if changed:
             raise UsageProblem(
                 f"{out}: holds a run with another {changed}: repeat its command with --resume, "
                 "or give another folder"
@@ -95,13 +98,16 @@ def read_order(out: Path) -> Mapping[str, Any]:
 
     Raises:
         ReadError: it cannot be read.
+        UsageProblem: the run was made with another ``MEDVAE_SECRET``.
     """
-    return read_object(out / _ORDER).content
+    order = read_object(out / _ORDER)
+    check_secret(out, order.text("secret") if "secret" in order else None)
+    return order.content
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    yield from names or ["content"]
+    known = {"secret": now["secret"], **before}  # older runs do not say
+    yield from (name for name in sorted({*known, *now}) if known.get(name) != now.get(name))
 
 
 def _remove_unfinished(out: Path) -> None:

@@ -32,7 +32,9 @@ __all__ = [
     "Slice",
     "Source",
     "Study",
+    "check_secret",
     "pseudonym",
+    "secret_fingerprint",
 ]
 
 Box = tuple[float, float, float, float]
@@ -60,6 +62,38 @@ def pseudonym(kind: str, *identity: str) -> str:
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+def secret_fingerprint() -> str:
+    """Return what two runs have in common whose pseudonyms are of the same ``MEDVAE_SECRET``.
+
+    It is a keyed hash of a constant, so it may lie beside the pseudonyms: whoever reads it can try
+    secrets one by one, which each of the pseudonyms allows as well, and learns nothing else.
+    """
+    return pseudonym("fingerprint of the secret")
+
+
+def check_secret(where: object, fingerprint: str | None) -> None:
+    """Refuse pseudonyms that cannot be compared with those that are made now.
+
+    Args:
+        where: The file that holds them.
+        fingerprint: What ``secret_fingerprint`` gave then; None in files that are older than it.
+
+    Raises:
+        UsageProblem: They were made with another secret, or one of them without any.
+    """
+    if fingerprint in (None, secret_fingerprint()):
+        return
+    if os.environ.get("MEDVAE_SECRET"):
+        raise UsageProblem(
+            f"{where}: was written without MEDVAE_SECRET or with another one, so its patients have "
+            "other names: set it as it was then"
+        )
+    raise UsageProblem(
+        f"{where}: was written with a MEDVAE_SECRET, which is not set now, so its patients have "
+        "other names: set it as it was then"
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medvae.atomic import write_text
 from medvae.errors import ReadError, UsageProblem
-from medvae.records import Slice
+from medvae.records import Slice, check_secret, secret_fingerprint
 from medvae.schema import read_object
 
 __all__ = ["Split", "make_split", "read_held_out", "read_split", "write_split"]
@@ -48,7 +48,11 @@ def make_split(slices: Iterable[Slice], share: float, seed: int) -> Split:
 
 def write_split(path: Path, split: Split) -> None:
     """Write a split as JSON."""
-    sides = {"training": sorted(split.training), "validation": sorted(split.validation)}
+    sides = {
+        "training": sorted(split.training),
+        "validation": sorted(split.validation),
+        "secret": secret_fingerprint(),
+    }
     write_text(path, json.dumps(sides, indent=1) + "\n")
 
 
@@ -57,6 +61,7 @@ def read_split(path: Path, slices: Sequence[Slice]) -> Split:
 
     Raises:
         ReadError: the file is not a split, or leaves one of the sides without any slice.
+        UsageProblem: it was written with another ``MEDVAE_SECRET``.
     """
     split, _ = _read(path)
     if both := split.training & split.validation:
@@ -73,6 +78,7 @@ def read_held_out(path: Path) -> frozenset[str]:
 
     Raises:
         ReadError: the file is not a split.
+        UsageProblem: it was written with another ``MEDVAE_SECRET``.
     """
     split, test = _read(path)
     return split.validation | test
@@ -83,11 +89,14 @@ def _read(path: Path) -> tuple[Split, frozenset[str]]:
     sides = read_object(path)
     try:
         split = Split(frozenset(sides.texts("training")), frozenset(sides.texts("validation")))
-        return split, frozenset(sides.texts("test") if "test" in sides else ())
+        test = frozenset(sides.texts("test") if "test" in sides else ())
+        secret = sides.text("secret") if "secret" in sides else None
     except ReadError as error:
         raise ReadError(
             f"{error}; a split is JSON with lists of patient groups as 'training' and 'validation'"
         ) from error
+    check_secret(path, secret)
+    return split, test
 
 
 def _order(group: str, seed: int) -> bytes:

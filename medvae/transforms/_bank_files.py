@@ -22,7 +22,14 @@ from medvae.atomic import write_text
 from medvae.errors import ReadError, WriteError
 from medvae.intensity import Canvas, IntensityMap
 from medvae.labels import finding_from_record, finding_record
-from medvae.records import Geometry, Labels, Pixels, Slice
+from medvae.records import (
+    Geometry,
+    Labels,
+    Pixels,
+    Slice,
+    check_secret,
+    secret_fingerprint,
+)
 from medvae.render import Scene
 from medvae.schema import Fields, read_object
 
@@ -212,6 +219,7 @@ def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Seque
     """
     document = {
         "format": _FORMAT,
+        "secret": secret_fingerprint(),
         "size": size,
         "slices": [one.record for one in slices],
         "donors": [asdict(donor) for donor in donors],
@@ -224,11 +232,13 @@ def read_bank(folder: Path) -> Contents:
 
     Raises:
         ReadError: there is none, or it is damaged.
+        UsageProblem: it was built with another ``MEDVAE_SECRET``.
     """
     absent = f"{folder}: holds no transplant bank: make one with TransplantBank.build"
     document = read_object(folder / _INDEX, absent)
     if document.content.get("format") != _FORMAT:
         raise document.wrong("format", str(_FORMAT))
+    check_secret(folder, document.text("secret") if "secret" in document else None)
     try:
         contents = Contents(
             document.whole("size", 1, _LARGEST_CANVAS),
