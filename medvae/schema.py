@@ -122,6 +122,10 @@ class Fields:
         )
         return tuple(found)
 
+    def strings(self) -> dict[str, str]:
+        """Return the whole object, all of whose values are strings."""
+        return {name: self.text(name) for name in self.content}
+
     def flag(self, name: str) -> bool:
         """Return true or false."""
         found: bool = self._typed(name, "true or false", lambda v: isinstance(v, bool))

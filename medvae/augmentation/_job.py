@@ -13,7 +13,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from medvae.atomic import write_text
 from medvae.augmentation._donors import Donors
@@ -25,9 +27,9 @@ from medvae.augmentation._plan import Batch, Draw, plan
 from medvae.augmentation._preview import Preview
 from medvae.augmentation._real import RealSlices
 from medvae.augmentation._recipe import Recipe
-from medvae.augmentation._scenes import Hosts
+from medvae.augmentation._scenes import Hosts, Seen
 from medvae.augmentation._settings import Settings
-from medvae.augmentation._sources import Located, Sources, find_sources
+from medvae.augmentation._sources import Fingerprints, Located, Sources, find_sources
 from medvae.augmentation._space import Space
 from medvae.augmentation._staged import Planter
 from medvae.augmentation._studio import Studio
@@ -182,6 +184,7 @@ class _Job:
         self._model = run
         self._sources = sources
         self._workers = workers
+        self._noted = Fingerprints([*sources.sources, *sources.hosts, *sources.targets])
         self._progress = progress
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
@@ -231,6 +234,7 @@ class _Job:
         draws = sum(len(batch.draws) for batch in batches)
         if dry_run:
             return Augmented(self.out, recipe.said, 0, 0, (), draws, 0, tuple(problems), None)
+        self._noted.check(self.out)
         write_text(self.out / "gates.json", json.dumps(asdict(judge.limits), indent=2) + "\n")
         manifest, preview = self._made(batches, studio)
         real = self._real(readable, problems) if self._settings.merge else []
@@ -250,13 +254,18 @@ class _Job:
     def _encoded(
         self, items: Sequence[Located], witness: Witness | None
     ) -> tuple[Space, list[str]]:
+        def watch(item: Located, seen: Seen, picture: NDArray[np.float32]) -> None:
+            self._noted.note(item, seen.pixels)
+            if witness is not None:
+                witness.see(item, seen, picture)
+
         return encode(
             items,
             self._network,
             self._model.intensity,
             self._threads,
             readers=self._workers,
-            watch=None if witness is None else witness.see,
+            watch=watch,
             progress=lambda done, total: self._progress("Encoding slices", done, total, ""),
         )
 

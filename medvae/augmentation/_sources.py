@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,14 +10,21 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from medvae.atomic import write_text
 from medvae.bundle import Run
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import Problem, attach_labels
-from medvae.readers import open_studies, refuse_burned_in
-from medvae.records import Labels, Series, Slice, Study
+from medvae.readers import (
+    check_unchanged,
+    open_studies,
+    pixel_fingerprint,
+    refuse_burned_in,
+)
+from medvae.records import Labels, Pixels, Series, Slice, Study
+from medvae.schema import read_object
 from medvae.split import read_held_out
 
-__all__ = ["Located", "Sources", "by_series", "find_sources", "located"]
+__all__ = ["Fingerprints", "Located", "Sources", "by_series", "find_sources", "located"]
 
 Progress = Callable[[int, int], None]
 
@@ -60,6 +68,43 @@ class Sources:
     hosts: tuple[Located, ...]
     targets: tuple[Located, ...]
     problems: tuple[str, ...]
+
+
+class Fingerprints:
+    """What the pixels of a run are: noted when it begins, compared when it is resumed.
+
+    Args:
+        items: All its slices.
+    """
+
+    def __init__(self, items: Iterable[Located]) -> None:
+        self._files = {_name(item): item.native.source.path for item in items}
+        self._found: dict[str, str] = {}
+
+    def note(self, item: Located, pixels: Pixels) -> None:
+        """Note a slice that was decoded."""
+        self._found[_name(item)] = pixel_fingerprint(item.native, pixels)
+
+    def check(self, out: Path) -> None:
+        """Write down what was noted, or compare it with what is there.
+
+        Args:
+            out: The folder of the run.
+
+        Raises:
+            UsageProblem: A slice is not what it was when the run began.
+            ReadError: What is there is damaged.
+            WriteError: The file system refuses.
+        """
+        path = out / "sources.json"
+        if path.is_file():
+            check_unchanged(read_object(path).strings(), self._found, self._files, out)
+        else:
+            write_text(path, json.dumps(self._found, indent=1, sort_keys=True) + "\n")
+
+
+def _name(item: Located) -> str:
+    return f"{item.series.key}/{item.native.key}"
 
 
 def find_sources(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medvae.readers._files import FileReport
+from medvae.readers._fingerprint import check_unchanged, pixel_fingerprint
 from medvae.readers._limits import plausible_thickness, plausible_window
 from medvae.readers._pixels import read_pixels
 from medvae.readers._studies import Scan, open_studies, refuse_burned_in, verify_pixels
@@ -10,7 +11,9 @@ from medvae.readers._studies import Scan, open_studies, refuse_burned_in, verify
 __all__ = [
     "FileReport",
     "Scan",
+    "check_unchanged",
     "open_studies",
+    "pixel_fingerprint",
     "plausible_thickness",
     "plausible_window",
     "read_pixels",

@@ -14,10 +14,10 @@ from monai.transforms import Randomizable, Transform
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from medvae.errors import DecodeError, ReadError
+from medvae.errors import DecodeError, ReadError, UsageProblem
 from medvae.intensity import WINDOWS, model_image, window
 from medvae.labels import attach_labels
-from medvae.readers import open_studies, read_pixels
+from medvae.readers import check_unchanged, open_studies, pixel_fingerprint, read_pixels
 from medvae.records import Slice, Study
 from medvae.split import Split, make_split, read_split, write_split
 
@@ -39,6 +39,7 @@ class TrainingSlices:
         intensity: how native values become the model's, as in ``intensity_rule``.
         modality: of files that do not say.
         record: a file to which the split is written.
+        resume: leave a record that is there as it is: it is of the run that is gone on with.
 
     Attributes:
         training, validation: the items of either side.
@@ -62,6 +63,7 @@ class TrainingSlices:
         intensity: str | None = None,
         modality: str | None = None,
         record: str | None = None,
+        resume: bool = False,
     ) -> None:
         studies = _studies(paths, modality)
         if labels is not None:
@@ -72,7 +74,7 @@ class TrainingSlices:
             if split is None
             else read_split(Path(split), slices)
         )
-        if record is not None:
+        if record is not None and not (resume and Path(record).is_file()):
             write_split(Path(record), sides)
         self.modalities = sorted({item.modality for item in slices if item.modality})
         self.training = CanvasSlices(_of(slices, sides.training), size, intensity)
@@ -83,6 +85,30 @@ class TrainingSlices:
         if intensity is None and self.modalities == ["CT"] and len(maps) == 1:
             (only,) = maps
             self.intensity = None if only == window(*WINDOWS["soft-tissue"]).name else only
+        self._where = Path(record).parent if record is not None else Path()
+
+    def state_dict(self) -> dict[str, dict[str, str]]:
+        """Return fingerprints of the slices of either side, to be kept in a checkpoint."""
+        return {name: side.fingerprints for name, side in self._sides.items()}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, str]]) -> None:
+        """Make sure that these are the slices of a checkpoint, on the same sides.
+
+        Raises:
+            UsageProblem: a slice is on the other side, has changed, is new, or is gone.
+        """
+        for name, other in (("training", self.validation), ("validation", self.training)):
+            if moved := state[name].keys() & other.fingerprints.keys():
+                raise UsageProblem(
+                    f"{other.files[min(moved)]}: was a {name} slice when the run in {self._where} "
+                    "began: give the labels and the split that it began with"
+                )
+        for name, side in self._sides.items():
+            check_unchanged(state[name], side.fingerprints, side.files, self._where)
+
+    @property
+    def _sides(self) -> dict[str, CanvasSlices]:
+        return {"training": self.training, "validation": self.validation}
 
 
 class CanvasSlices(Sequence[dict[str, Any]]):
@@ -98,6 +124,7 @@ class CanvasSlices(Sequence[dict[str, Any]]):
         keys, groups: of the slices and of their patients, ``N`` of each.
         maps: the specs of their intensity maps.
         not_decoded: what was wrong with slices that are not among them.
+        fingerprints, files: of the slices, by their keys.
 
     Raises:
         ReadError: none of them can be decoded.
@@ -109,6 +136,8 @@ class CanvasSlices(Sequence[dict[str, Any]]):
         self.groups: list[str] = []
         self.maps: set[str] = set()
         self.not_decoded: list[str] = []
+        self.fingerprints: dict[str, str] = {}
+        self.files: dict[str, Path] = {}
         for item, pixels in read_pixels(slices):
             if isinstance(pixels, DecodeError):
                 self.not_decoded.append(str(pixels))
@@ -116,6 +145,8 @@ class CanvasSlices(Sequence[dict[str, Any]]):
             image, _, used = model_image(item, pixels, size, intensity)
             self.maps.add(used.name)
             images.append(image.astype(np.float16))
+            self.fingerprints[item.key] = pixel_fingerprint(item, pixels)
+            self.files[item.key] = item.source.path
             self.keys.append(item.key)
             self.groups.append(item.group)
         if not images:
