@@ -65,7 +65,11 @@ def _settings(
     metavar="KEY=VALUE",
     help="Any other value of the bundle's config; may be given several times.",
 )
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint of --out.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on from the last checkpoint of --out: give the same data and labels again.",
+)
 @click.option(
     "--tracking",
     type=click.Choice(["mlflow"]),

@@ -19,7 +19,9 @@ import logging
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -49,24 +51,19 @@ def main() -> None:
         "epochs": arguments.rounds,
         "val_interval": arguments.rounds + 1,
     }
-    if arguments.labels:
-        settings["labels"] = str(arguments.labels.resolve())
+    given = {
+        "dataset_dir": [str(path) for path in arguments.data],
+        "labels": arguments.labels and str(arguments.labels.resolve()),
+    }
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        prepare_run(
-            arguments.data,
-            "slice_vae",
-            run,
-            variant=arguments.variant,
-            settings=settings,
-            resume=False,
-        )
-        figures = measure(run, arguments.steps)
+        prepare_run("slice_vae", run, variant=arguments.variant, settings=settings)
+        figures = measure(run, given, arguments.steps)
     print(json.dumps(figures, indent=2))
     sys.exit(0 if figures["ratio"] >= AIM else 1)
 
 
-def measure(run: Path, steps: int) -> dict[str, float]:
+def measure(run: Path, given: Mapping[str, Any], steps: int) -> dict[str, float]:
     """Train the run in epochs of some steps, with the bare loop after each."""
     # MONAI tells of its own steps on standard output, which is for the figures here.
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
@@ -74,6 +71,7 @@ def measure(run: Path, steps: int) -> dict[str, float]:
         config_file=str(run / "configs" / "train.json"),
         logging_file=str(run / "configs" / "logging.conf"),
         bundle_root=str(run),
+        **given,
         **{"train#trainer#epoch_length": f"$min({steps}, len(@train#dataloader))"},
     )
     workflow.initialize()

@@ -18,6 +18,7 @@ from medvae.latent import LatentStatistics
 from medvae.metrics import held_out_figures
 from medvae.networks import SliceVAE, active_units, save_model
 from medvae.notices import notice
+from medvae.schema import read_object
 from medvae.training._slices import TrainingSlices
 
 __all__ = ["finish"]
@@ -97,7 +98,7 @@ def _describe(
     path: Path, slices: TrainingSlices, intensity: str | None, figures: dict[str, float]
 ) -> None:
     """Write into the bundle's metadata what it was trained on and with, and how good it is."""
-    metadata: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    metadata: dict[str, Any] = dict(read_object(path).content)
     metadata["eval_metrics"] = figures
     metadata["medvae"] = {
         "version": version("monai-medvae"),

@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +19,10 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from medvae.atomic import write_text
 from medvae.bundle import find_bundle
-from medvae.errors import MedvaeError, UsageProblem
+from medvae.errors import MedvaeError, UsageProblem, WriteError
 from medvae.networks import device_named
+from medvae.schema import read_object
+from medvae.split import read_held_out
 from medvae.training._batch import fit_batch
 
 __all__ = ["prepare_run", "train"]
@@ -41,6 +45,14 @@ _COPIED = (
     "docs",
     "LICENSE",
 )
+
+_DATA = "dataset_dir"
+_STAND_INS: Mapping[str, Any] = {
+    _DATA: "./data",
+    "labels": None,
+    "split": "$@output_dir + '/split.json'",
+}
+"""What a run says of the files that it was begun with: it is passed on, so it names none."""
 
 _TRACKING_PACKAGES = ("mlflow", "sqlalchemy", "alembic")
 """What the extra ``mlflow`` installs. MLflow's slim package comes without its database."""
@@ -66,7 +78,8 @@ def train(
         out: folder of the run.
         variant: one of the bundle's overlays.
         settings: values of the config by key, such as ``{"epochs": 5}``.
-        resume: go on from the last checkpoint of ``out``.
+        resume: go on from the last checkpoint of ``out``. The run names no files: ``data`` is given
+            again, and so are the ``labels`` among the settings.
         tracking: log with MONAI's handlers for MLflow, to ``mlruns.db`` in ``out`` or to where the
             environment variable ``MLFLOW_TRACKING_URI`` says.
 
@@ -81,15 +94,17 @@ def train(
     out = Path(os.path.abspath(out))  # noqa: PTH100  # links must stay as they were given
     if tracking is not None and not all(map(find_spec, _TRACKING_PACKAGES)):
         raise UsageProblem("MLflow is not installed: pip install 'monai-medvae[mlflow]'")
+    given = _given(data, bundle, out, variant, settings or {}, resume)
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if together:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend)
-    if not together or torch.distributed.get_rank() == 0:
-        prepare_run(data, bundle, out, variant=variant, settings=settings or {}, resume=resume)
+    first = not together or torch.distributed.get_rank() == 0
+    if first and not resume:
+        prepare_run(bundle, out, variant=variant, settings=settings or {})
     if together:
         torch.distributed.barrier()
-    workflow = _workflow(out, together, resume, tracking)
+    workflow = _workflow(out, together, resume, tracking, given)
     try:
         workflow.initialize()
         workflow.run()
@@ -102,13 +117,31 @@ def train(
         if told is None:
             raise
         raise told from error
+    if first and (out / "mlruns.db").is_file():
+        _forget_places(out / "mlruns.db")
     return figures
 
 
+def _forget_places(database: Path) -> None:
+    """Take the absolute paths, at which nothing was stored, out of MLflow's database."""
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("UPDATE experiments SET artifact_location = 'mlruns'")
+            connection.execute("UPDATE runs SET artifact_uri = 'mlruns'")
+            connection.commit()
+            connection.execute("VACUUM")  # else they are still in the file
+    except sqlite3.Error as error:
+        raise WriteError(f"{database}: cannot be written: {error}") from error
+
+
 def _workflow(
-    out: Path, together: bool, resume: bool, tracking: Literal["mlflow"] | None
+    out: Path,
+    together: bool,
+    resume: bool,
+    tracking: Literal["mlflow"] | None,
+    given: Mapping[str, Any],
 ) -> ConfigWorkflow:
-    """Open the run that was prepared."""
+    """Open the run that was prepared, with the files that this command gives."""
     files = [out / "configs" / "train.json"]
     if together:
         files.append(out / "configs" / "multi_gpu_train.json")
@@ -123,41 +156,24 @@ def _workflow(
         resume=resume,
         tracking=tracking,
         save_execute_config=False,  # by the tracking: the run has its configs anyway
+        **given,
     )
 
 
 def prepare_run(
-    data: Sequence[str | Path],
-    bundle: str | Path,
-    out: Path,
-    *,
-    variant: str | None,
-    settings: Mapping[str, Any],
-    resume: bool,
+    bundle: str | Path, out: Path, *, variant: str | None, settings: Mapping[str, Any]
 ) -> None:
     """Make the folder of a run: the bundle with its variant and the settings written into it.
+
+    It names no files: whoever runs its configs gives ``dataset_dir``.
 
     Raises:
         UsageProblem: the bundle, the variant, a setting or the folder cannot be right.
     """
-    if resume:
-        if not (out / "configs" / "train.json").is_file():
-            raise UsageProblem(f"{out}: holds no run to go on with")
-        if settings or variant:
-            raise UsageProblem("a run goes on with its own settings: give none with --resume")
-        parser = ConfigParser()
-        parser.read_config(str(out / "configs" / "train.json"))
-        _check_device(parser)
-        return
     if out.exists() and any(out.iterdir()):
         raise UsageProblem(f"{out}: is not empty: name another folder, or go on with --resume")
     source = find_bundle(bundle)
-    parser = ConfigParser()
-    parser.read_config([str(path) for path in _config_files(source, variant)])
-    _check_keys(parser, settings)
-    paths = [str(Path(path).resolve()) for path in data]
-    for key, value in {**settings, "dataset_dir": paths}.items():
-        parser[key] = value
+    parser, _ = _configured(source, variant, settings)
     device = _check_device(parser)
     if device is not None:
         fit_batch(parser, device, settings)
@@ -171,14 +187,89 @@ def prepare_run(
     _agree(out, parser)
 
 
+def _given(
+    data: Sequence[str | Path],
+    bundle: str | Path,
+    out: Path,
+    variant: str | None,
+    settings: Mapping[str, Any],
+    resume: bool,
+) -> dict[str, Any]:
+    """Return the files that a command gives, by their keys in the config.
+
+    Raises:
+        UsageProblem: a run cannot go on with what is given.
+    """
+    if resume:
+        files = _given_again(out, variant, settings)
+    else:
+        _, files = _configured(find_bundle(bundle), variant, settings)
+    return {**files, _DATA: [str(Path(path).resolve()) for path in data]}
+
+
+def _given_again(out: Path, variant: str | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    path = out / "configs" / "train.json"
+    if not path.is_file():
+        raise UsageProblem(f"{out}: holds no run to go on with")
+    config = read_object(path)
+    named = config.texts("files") if "files" in config else ()
+    if variant or settings.keys() - {*_STAND_INS, *named}:
+        raise UsageProblem(
+            "a run goes on with its own settings: give it the same data and labels, and no others"
+        )
+    parser = ConfigParser()
+    parser.read_config(str(path))
+    _check_device(parser)
+    split = out / "split.json"
+    if split.is_file():
+        read_held_out(split)  # which says so where its patients were named with another secret
+    begun = (out / "checkpoints" / "last.pt").is_file()
+    for key in named:
+        if key not in settings and (key == "labels" or not begun):
+            raise UsageProblem(
+                f"{key}: the run in {out} was begun with a file for it, and keeps no names of "
+                "files: give it again"
+            )
+    return dict(settings)
+
+
+def _configured(
+    bundle: Path, variant: str | None, settings: Mapping[str, Any]
+) -> tuple[ConfigParser, dict[str, Any]]:
+    """Return the config of a run, which names no files, and those that it was given.
+
+    The config lists under ``files`` for which of its keys they were.
+    """
+    parser = ConfigParser()
+    parser.read_config([str(path) for path in _config_files(bundle, variant)])
+    _check_keys(parser, settings)
+    for key, value in settings.items():
+        parser[key] = value
+    found = {key: parser.get(key) for key in _all_keys(parser.get())}
+    files = {key: value for key, value in found.items() if _names_file(key, value)}
+    for key in files:
+        parser[key] = _STAND_INS.get(key, False)
+    parser[_DATA] = _STAND_INS[_DATA]
+    parser["files"] = sorted(files)
+    return parser, files
+
+
+def _names_file(key: str, value: object) -> bool:
+    """Say whether a value of the config is the name of a file that the run was given."""
+    if key == _DATA or not isinstance(value, str) or value[:1] in ("$", "@", "%"):
+        return False
+    known = key in _STAND_INS or key.endswith("pretrained")
+    return known or Path(value).is_absolute() or ("/" in value and Path(value).exists())
+
+
 def _agree(out: Path, parser: ConfigParser) -> None:
     """Let inference and metadata, which stand alone, say the same of the network."""
     inference = out / "configs" / "inference.json"
     if inference.is_file():
         same = {key: parser[key] for key in ("image_size", "intensity", "network_def")}
-        _write_json(inference, json.loads(inference.read_text(encoding="utf-8")) | same)
+        _write_json(inference, {**read_object(inference).content, **same})
     path = out / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata = dict(read_object(path).content)
     for tensors in metadata["network_data_format"].values():
         for tensor in tensors.values():
             tensor["spatial_shape"] = [parser["image_size"]] * 2

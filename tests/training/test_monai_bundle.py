@@ -121,7 +121,7 @@ def test_what_configs_import_is_there_for_monais_own_commands() -> None:
 
 
 def test_no_property_is_missing(run: Path, pictures: Path) -> None:
-    training = workflow(run, "train", kind="train")
+    training = workflow(run, "train", kind="train", dataset_dir=str(pictures))
     training.initialize()
     assert training.check_properties() == []
     inference = workflow(run, "inference", kind="infer", dataset_dir=str(pictures))
@@ -156,8 +156,8 @@ def test_it_is_exported_to_torchscript(run: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(exported(picture), network.eval()(picture), atol=1e-3, rtol=0)
 
 
-def test_evaluation_runs(run: Path) -> None:
-    evaluation = workflow(run, "train", "evaluate", kind="train")
+def test_evaluation_runs(run: Path, pictures: Path) -> None:
+    evaluation = workflow(run, "train", "evaluate", kind="train", dataset_dir=str(pictures))
     evaluation.initialize()
     evaluation.run()
     evaluation.finalize()

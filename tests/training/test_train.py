@@ -148,7 +148,9 @@ def test_a_killed_training_is_taken_up(run: Path, pictures: Path, tmp_path: Path
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "models" / "model.safetensors").exists()
-    train([pictures], "slice_vae", out, resume=True)
+    # A run keeps no paths: it goes on with a copy of its data, wherever that is.
+    shutil.copytree(pictures, tmp_path / "copy", copy_function=shutil.copyfile)
+    train([tmp_path / "copy"], "slice_vae", out, resume=True)
     assert same(weights(out), weights(run))
     history = torch.load(out / "checkpoints" / "last.pt", weights_only=True)["history"]
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
