@@ -1,28 +1,13 @@
-"""Writing files that are there as a whole or not at all, and over nothing."""
+"""Writing files that are there as a whole or not at all."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from medvae.errors import UsageProblem, WriteError
+from medvae.errors import WriteError
 
-__all__ = ["check_empty", "write_bytes", "write_text"]
-
-
-def check_empty(folder: Path) -> None:
-    """Make sure that a folder for results is empty, or not there yet.
-
-    Raises:
-        UsageProblem: there is something, or it cannot be looked at.
-    """
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise UsageProblem(f"{folder}: is no folder: give another")
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageProblem(f"{folder}: is not empty, and nothing is overwritten: give another")
-    except OSError as error:
-        raise UsageProblem(f"{folder}: cannot be used: {error.strerror}") from error
+__all__ = ["write_bytes", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,10 +12,11 @@ from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
-from medvae.atomic import check_empty, write_text
+from medvae.atomic import write_text
 from medvae.audit import Audit, audit
 from medvae.augmentation import Augmented, Progress, augment
 from medvae.errors import DecodeError
+from medvae.folders import output
 from medvae.inspection import Inspection, count_labels, inspect_studies
 from medvae.intensity import model_image
 from medvae.labels import attach_labels
@@ -129,12 +130,15 @@ def demo(
         progress: is told how it goes on.
 
     Raises:
-        UsageProblem: the folder is in use, or there is no such bundle.
+        UsageProblem: the folder is in use or not empty, or there is no such bundle.
         ReadError: the bundle is damaged, or so poor that no slice was kept.
         WriteError: the file system refuses.
     """
-    out = Path(out)
-    check_empty(out)
+    with output(Path(out), [SAMPLE]):
+        return _shown(Path(out), model, progress)
+
+
+def _shown(out: Path, model: str | Path, progress: Progress | None) -> Demo:
     inspection = inspect_studies([SAMPLE], labels=SAMPLE_LABELS)
     augmented = augment(
         [SAMPLE],

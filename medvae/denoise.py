@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.atomic import check_empty
 from medvae.bundle import load_run
 from medvae.errors import DecodeError, UsageProblem, WriteError
+from medvae.folders import output
 from medvae.intensity import model_image
 from medvae.networks import SliceVAE, inference_copy
 from medvae.readers import open_studies, read_pixels, refuse_burned_in
@@ -90,35 +90,38 @@ def denoise(
         UsageProblem: there is no such model or format, ``out`` holds something, or the model was
             trained on other modalities.
         ReadError: a path is not there, or the model is damaged.
+        WriteError: the file system refuses; the message says what was written before.
     """
-    _check_output(out, formats)
-    run = load_run(model)
-    scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
-    if not allow_burned_in:
-        scan = refuse_burned_in(scan)
-    run.check_modalities(scan.slices)
-    synthesis = Synthesis(
-        run=f"denoise {run.digest} {run.intensity}",
-        model=run.digest,
-        render="reconstruction",
-        allow_burned_in=allow_burned_in,
-    )
-    job = _Job(out, formats, inference_copy(run.model), run.intensity, synthesis)
-    every = [series for study in scan.studies for series in study.series]
-    slices = [native for series in every for native in series.slices]
-    decoded = _counted(read_pixels(slices, workers), len(slices), progress)
-    for series in every:
-        job.do(series, islice(decoded, len(series.slices)))
-    refused = [Failure(str(f.path), f.reason) for f in scan.files if f.outcome == "refused"]
-    return Denoised(tuple(job.files), job.series, job.slices, (*refused, *job.failures))
+    _check_formats(formats)
+    paths = list(paths)
+    with output(out, paths) as folder:
+        run = load_run(model)
+        scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
+        if not allow_burned_in:
+            scan = refuse_burned_in(scan)
+        run.check_modalities(scan.slices)
+        synthesis = Synthesis(
+            run=f"denoise {run.digest} {run.intensity}",
+            model=run.digest,
+            render="reconstruction",
+            allow_burned_in=allow_burned_in,
+        )
+        job = _Job(out, formats, inference_copy(run.model), run.intensity, synthesis)
+        every = [series for study in scan.studies for series in study.series]
+        slices = [native for series in every for native in series.slices]
+        decoded = _counted(read_pixels(slices, workers), len(slices), progress)
+        for series in every:
+            folder.finished = f"{job.series} of {len(every)} series are finished"
+            job.do(series, islice(decoded, len(series.slices)))
+        refused = [Failure(str(f.path), f.reason) for f in scan.files if f.outcome == "refused"]
+        return Denoised(tuple(job.files), job.series, job.slices, (*refused, *job.failures))
 
 
-def _check_output(out: Path, formats: Sequence[str]) -> None:
+def _check_formats(formats: Sequence[str]) -> None:
     unknown = [name for name in formats if name not in WRITERS]
     if unknown or not formats:
         names = ", ".join(unknown) or "nothing"
         raise UsageProblem(f"format {names}: cannot be written; give {' or '.join(WRITERS)}")
-    check_empty(out)
 
 
 def _counted(
@@ -160,7 +163,11 @@ class _Job:
         self._synthesis = synthesis
 
     def do(self, series: Series, decoded: Iterator[Decoded]) -> None:
-        """Denoise a series, whose slices are decoded meanwhile, and write what there is of it."""
+        """Denoise a series, whose slices are decoded meanwhile, and write what there is of it.
+
+        Raises:
+            WriteError: the file system refuses.
+        """
         done: list[tuple[Slice, NewPixels]] = []
         while batch := list(islice(decoded, _BATCH)):
             done += self._denoised(batch)
@@ -173,6 +180,8 @@ class _Job:
             try:
                 self.files += WRITERS[name](self._out / f"sub-{done[0][0].group}", whole, pixels)
             except WriteError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise  # the file system refuses, and would refuse all others too
                 self._fail(done[0][0], error)
         if len(self.files) > before:
             self.series += 1

@@ -10,6 +10,9 @@
     ├── TrainingError           a training cannot go on
     └── WriteError              a result cannot be written
 
+    KeyboardInterrupt
+    └── Stopped                 a run was interrupted, and says what it leaves
+
 A message is one line: the file or option, what is wrong, and what to do about it.
 """
 
@@ -20,6 +23,7 @@ __all__ = [
     "LabelError",
     "MedvaeError",
     "ReadError",
+    "Stopped",
     "TrainingError",
     "UsageProblem",
     "WriteError",
@@ -69,3 +73,7 @@ class TrainingError(MedvaeError):
 
 class WriteError(MedvaeError):
     """A result cannot be written."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was interrupted; the message says what it leaves and how to continue."""

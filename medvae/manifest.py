@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from medvae.atomic import check_empty, write_text
+from medvae.atomic import write_text
 from medvae.errors import ReadError, UsageProblem, WriteError
+from medvae.folders import check_empty, contents
 from medvae.labels import finding_from_record
 from medvae.records import check_secret, secret_fingerprint
 from medvae.schema import Fields, below, parse, read_object
@@ -89,7 +91,7 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
 
 def disclaim(out: Path) -> None:
     """Give a folder back where nothing was made: a better command must find it free."""
-    if [path.name for path in out.iterdir()] == [_ORDER]:
+    if [path.name for path in contents(out)] == [_ORDER]:
         (out / _ORDER).unlink()
 
 
@@ -133,6 +135,9 @@ class Manifest:
     def __init__(self, out: Path) -> None:
         self.path = out / _LINES
         self._outdated = False
+        self._turn = threading.Lock()
+        self._next = 0
+        self._waiting: dict[int, Sequence[Line]] = {}
         self._hold(list(self._read()))
 
     @property
@@ -184,7 +189,24 @@ class Manifest:
         kept = [line for line in self.lines if line["batch"] in known]
         self._hold(kept)
         self._outdated = True
+        self._next = len(whole)
         return len(whole)
+
+    def finish(self, place: int, lines: Sequence[Line]) -> None:
+        """Take the lines of a finished batch, in any thread; they are added in the run's order.
+
+        Args:
+            place: Of the batch in the run, from 0.
+            lines: Its lines.
+
+        Raises:
+            WriteError: the file system refuses; no later batch is added then.
+        """
+        with self._turn:
+            self._waiting[place] = lines
+            while self._next in self._waiting:
+                self.add(self._waiting.pop(self._next))
+                self._next += 1
 
     def add(self, lines: Sequence[Line]) -> None:
         """Append the lines of a batch, whose files are all written.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -24,13 +27,17 @@ __all__ = ["cli", "main"]
 
 
 class Door(click.Group):
-    """Tells errors in one line: exit code 2 for wrong usage, 1 for all else."""
+    """Tells errors and interrupts in one line: exit code 2 for wrong usage, 1 for all else."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            with _notices_on_stderr():
+            with _stopped_by_signals(), _notices_on_stderr():
                 return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            if ctx.params["debug"]:
+                raise
+            raise click.ClickException(printable(str(error) or "the run was stopped")) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except UsageProblem as error:
@@ -73,6 +80,30 @@ def _notices_on_stderr() -> Iterator[None]:
     finally:
         log.removeHandler(lines)
         log.propagate = True
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM stop a command as Ctrl-C does; a second signal of either ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What the caller has chosen to ignore stays ignored, as with nohup.
+    caught = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in caught:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    for number in caught:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
 
 
 @click.group("medvae", cls=Door, context_settings={"help_option_names": ["-h", "--help"]})

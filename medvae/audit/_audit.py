@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.atomic import check_empty, write_text
+from medvae.atomic import write_text
 from medvae.audit._bounds import broken, parse_bounds
 from medvae.audit._canvases import decode
 from medvae.audit._extractors import PIXELS, encoder, from_files
@@ -25,6 +25,7 @@ from medvae.audit._sections import opening, sections, summary
 from medvae.audit._sets import Member, SliceSet
 from medvae.audit._verdict import Verdict, judge
 from medvae.bundle import Run, load_run
+from medvae.folders import output
 from medvae.networks import device_named
 from medvae.render import Scene
 
@@ -106,35 +107,36 @@ def audit(
     """
     bounds = parse_bounds(fail_if, NAMES)
     folder, told = Path(out), progress or _silent
-    check_empty(folder)
-    run = None if model is None else load_run(model)
-    place = device_named(device)
-    given = from_files(extractors, place)
-    sets = read_sets(
-        list(real),
-        Path(synthetic),
-        labels=None if labels is None else Path(labels),
-        synthetic_labels=None if synthetic_labels is None else Path(synthetic_labels),
-        holdout=list(holdout),
-        modality=modality,
-        run=run,
-        workers=workers,
-        progress=lambda done, total: told("Reading headers", done, total, ""),
-    )
-    canvas = max(sizes) if run is None else run.model.image_size
-    tools = Instruments(
-        sizes=tuple(sorted({canvas, *(size for size in sizes if size < canvas)}, reverse=True)),
-        epochs=epochs,
-        extractors=(*([] if run is None else [encoder(run.model, place)]), *given, PIXELS),
-        seed=seed,
-        device=place,
-        progress=told,
-    )
-    made = _made(sets, run, tools, folder, workers)
-    write_text(folder / "report.json", json.dumps(made.report, indent=2) + "\n")
-    write_text(folder / "report.html", made.html)
-    said = broken(bounds, made.report)
-    return Audit(made.report, made.verdict, said, made.problems, folder / "report.html")
+    real, holdout = list(real), list(holdout)
+    with output(folder, [*real, labels, synthetic, synthetic_labels, *holdout]):
+        run = None if model is None else load_run(model)
+        place = device_named(device)
+        given = from_files(extractors, place)
+        sets = read_sets(
+            real,
+            Path(synthetic),
+            labels=None if labels is None else Path(labels),
+            synthetic_labels=None if synthetic_labels is None else Path(synthetic_labels),
+            holdout=holdout,
+            modality=modality,
+            run=run,
+            workers=workers,
+            progress=lambda done, total: told("Reading headers", done, total, ""),
+        )
+        canvas = max(sizes) if run is None else run.model.image_size
+        tools = Instruments(
+            sizes=tuple(sorted({canvas, *(size for size in sizes if size < canvas)}, reverse=True)),
+            epochs=epochs,
+            extractors=(*([] if run is None else [encoder(run.model, place)]), *given, PIXELS),
+            seed=seed,
+            device=place,
+            progress=told,
+        )
+        made = _made(sets, run, tools, folder, workers)
+        write_text(folder / "report.json", json.dumps(made.report, indent=2) + "\n")
+        write_text(folder / "report.html", made.html)
+        said = broken(bounds, made.report)
+        return Audit(made.report, made.verdict, said, made.problems, folder / "report.html")
 
 
 def _silent(what: str, done: int, total: int, beside: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.atomic import check_empty, write_bytes, write_text
+from medvae.atomic import write_bytes, write_text
 from medvae.audit._audit import Progress
 from medvae.audit._canvases import Canvases, decode
 from medvae.audit._latent_sights import latent_gallery, latent_sights
@@ -19,6 +19,7 @@ from medvae.audit._page import Section, page, paragraph, table
 from medvae.audit._sets import Member, read_studies
 from medvae.audit._verdict import said
 from medvae.bundle import load_run
+from medvae.folders import output
 from medvae.networks import device_named
 
 __all__ = ["LatentReport", "show_latent"]
@@ -73,40 +74,40 @@ def show_latent(
         ReadError: nothing can be read, or the model is damaged.
         WriteError: the file system refuses.
     """
-    folder = Path(out)
-    check_empty(folder)
-    run, place = load_run(model), device_named(device)
+    folder, studies = Path(out), list(studies)
 
     def told(what: str, done: int, total: int) -> None:
         if progress is not None:
             progress(what, done, total, "")
 
-    found = read_studies(
-        "given",
-        list(studies),
-        None if labels is None else Path(labels),
-        modality=modality,
-        workers=workers,
-        progress=lambda done, total: told("Reading headers", done, total),
-    )
-    run.check_modalities(member.native for member in found.members)
-    canvases = decode(
-        found,
-        run.model.image_size,
-        run.intensity,
-        folder,
-        workers=workers,
-        progress=lambda done, total: told("Decoding slices", done, total),
-    )
-    latent = look(
-        run.model,
-        canvases.pool,
-        None,
-        seed,
-        place,
-        lambda done, total: told("Encoding slices", done, total),
-    )
-    return _written(folder, canvases, latent)
+    with output(folder, [*studies, labels]):
+        run, place = load_run(model), device_named(device)
+        found = read_studies(
+            "given",
+            studies,
+            None if labels is None else Path(labels),
+            modality=modality,
+            workers=workers,
+            progress=lambda done, total: told("Reading headers", done, total),
+        )
+        run.check_modalities(member.native for member in found.members)
+        canvases = decode(
+            found,
+            run.model.image_size,
+            run.intensity,
+            folder,
+            workers=workers,
+            progress=lambda done, total: told("Decoding slices", done, total),
+        )
+        latent = look(
+            run.model,
+            canvases.pool,
+            None,
+            seed,
+            place,
+            lambda done, total: told("Encoding slices", done, total),
+        )
+        return _written(folder, canvases, latent)
 
 
 def _written(folder: Path, canvases: Canvases, latent: LatentPicture) -> LatentReport:

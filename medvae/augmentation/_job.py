@@ -37,9 +37,10 @@ from medvae.augmentation._training_set import write_labels
 from medvae.augmentation._whole_lesions import WholeLesions
 from medvae.bundle import Run, load_run
 from medvae.errors import ReadError, UsageProblem
+from medvae.folders import check_outside, output
 from medvae.labels import LabelledImage, finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
-from medvae.manifest import Line, Manifest, claim, disclaim
+from medvae.manifest import Manifest, claim, disclaim
 from medvae.networks import device_named
 from medvae.writers import Synthesis
 
@@ -120,33 +121,44 @@ def augment(
         UsageProblem: an argument cannot be right.
         ReadError: a path is not there, or the model is damaged.
         WriteError: the file system refuses; what was written stays, and ``resume`` goes on.
+        Stopped: the run was interrupted; batches under way are finished, and ``resume`` goes on.
     """
     settings = Settings(**choices)
     if settings.merge and labels is None:
         raise UsageProblem("merge: real slices to train with must be labelled: give --labels")
-    run = load_run(model)
+    paths, hosts, align_to, out = list(paths), list(hosts), list(align_to), Path(out)
     told = progress or _silent
-    sources = find_sources(
-        paths,
-        run,
-        labels=None if labels is None else Path(labels),
-        hosts=hosts,
-        align_to=align_to,
-        split=None if split is None else Path(split),
-        modality=modality,
-        allow_burned_in=allow_burned_in,
-        workers=workers,
-        progress=lambda done, total: told("Reading headers", done, total, ""),
-    )
-    job = _Job(run, settings, sources, Path(out), device, workers, told)
-    if not dry_run:
-        claim(job.out, job.order, resume)
-    try:
-        with job:
+
+    def prepared() -> _Job:
+        run = load_run(model)
+        sources = find_sources(
+            paths,
+            run,
+            labels=None if labels is None else Path(labels),
+            hosts=hosts,
+            align_to=align_to,
+            split=None if split is None else Path(split),
+            modality=modality,
+            allow_burned_in=allow_burned_in,
+            workers=workers,
+            progress=lambda done, total: told("Reading headers", done, total, ""),
+        )
+        return _Job(run, settings, sources, out, device, workers, told)
+
+    inputs = [*paths, labels, *hosts, *align_to]
+    if dry_run:
+        check_outside(out, inputs)
+        with prepared() as job:
             return job.run(dry_run)
-    finally:
-        if not dry_run:
-            disclaim(job.out)
+    with output(out, inputs, fresh=False, resumable=True) as folder:
+        job = prepared()
+        claim(out, job.order, resume)
+        try:
+            with job:
+                return job.run(dry_run)
+        finally:
+            folder.finished = job.finished
+            disclaim(out)
 
 
 def _silent(what: str, done: int, total: int, beside: str) -> None:
@@ -185,6 +197,8 @@ class _Job:
         self._sources = sources
         self._workers = workers
         self._noted = Fingerprints([*sources.sources, *sources.hosts, *sources.targets])
+        self._manifest: Manifest | None = None
+        self._planned = 0
         self._progress = progress
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
@@ -204,7 +218,19 @@ class _Job:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        # Batches under way are finished: nothing may be written after the folder is given back.
+        while True:
+            try:
+                self._threads.shutdown(cancel_futures=True)
+                return
+            except KeyboardInterrupt:
+                continue
+
+    @property
+    def finished(self) -> str:
+        """How many draws are finished, in words."""
+        done = 0 if self._manifest is None else len(self._manifest.lines)
+        return f"{done} of {self._planned} draws are finished"
 
     def _order(self) -> dict[str, Any]:
         """Return all that decides what is written, naming nobody."""
@@ -231,7 +257,7 @@ class _Job:
         judge = witness.judge(statistics, self._network, copies_pass=same)
         studio = self._studio(space, statistics, batches, judge)
         problems = [*sources.problems, *problems]
-        draws = sum(len(batch.draws) for batch in batches)
+        draws = self._planned = sum(len(batch.draws) for batch in batches)
         if dry_run:
             return Augmented(self.out, recipe.said, 0, 0, (), draws, 0, tuple(problems), None)
         self._noted.check(self.out)
@@ -304,21 +330,21 @@ class _Job:
 
     def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[Manifest, Preview]:
         """Make what is not there yet, batch by batch."""
-        manifest = Manifest(self.out)
+        manifest = self._manifest = Manifest(self.out)
         done = manifest.keep_whole(batch.key for batch in batches)
         preview = Preview(self.out, (draw.key for batch in batches for draw in batch.draws))
         files = Files(self.out, self._settings, self._about())
 
-        def work(batch: Batch) -> list[Line]:
-            made = studio.make(batch)
-            lines = files.write(batch, made)
+        def work(place: int) -> None:
+            made = studio.make(batches[place])
+            lines = files.write(batches[place], made)
             preview.collect(made)
-            return lines
+            # An interrupt reaches the main thread alone, so it can neither cut nor lose a line.
+            manifest.finish(place, lines)
 
         counts = list(accumulate(len(batch.draws) for batch in batches))
-        results = in_order(work, batches[done:], self._threads, self._ahead)
-        for count, lines in zip(counts[done:], results, strict=True):
-            manifest.add(lines)
+        results = in_order(work, range(done, len(batches)), self._threads, self._ahead)
+        for count, _ in zip(counts[done:], results, strict=True):
             beside = f"{manifest.kept} kept, {manifest.rejected.total()} rejected"
             self._progress("Making slices", count, counts[-1], beside)
         return manifest, preview

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import logging
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from medvae.atomic import write_text
+from medvae.atomic import write_bytes, write_text
 from medvae.bundle import find_bundle
 from medvae.errors import MedvaeError, UsageProblem, WriteError
+from medvae.folders import OutputFolder, clear, contents, output
 from medvae.networks import device_named
 from medvae.schema import read_object
 from medvae.split import read_held_out
@@ -53,6 +55,9 @@ _STAND_INS: Mapping[str, Any] = {
     "split": "$@output_dir + '/split.json'",
 }
 """What a run says of the files that it was begun with: it is passed on, so it names none."""
+
+_NO_ROOM = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
+"""What the system answers where no more can be written."""
 
 _TRACKING_PACKAGES = ("mlflow", "sqlalchemy", "alembic")
 """What the extra ``mlflow`` installs. MLflow's slim package comes without its database."""
@@ -90,36 +95,56 @@ def train(
         UsageProblem: the bundle, the variant, a setting or the folder cannot be right, or MLflow
             is not installed.
         MedvaeError: the data or the training itself fails.
+        Stopped: the training was interrupted; ``resume`` goes on from its last whole epoch.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100  # links must stay as they were given
     if tracking is not None and not all(map(find_spec, _TRACKING_PACKAGES)):
         raise UsageProblem("MLflow is not installed: pip install 'monai-medvae[mlflow]'")
-    given = _given(data, bundle, out, variant, settings or {}, resume)
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if together:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend)
+    settings = settings or {}
+    # The first process has the folder for all that train together.
     first = not together or torch.distributed.get_rank() == 0
-    if first and not resume:
-        prepare_run(bundle, out, variant=variant, settings=settings or {})
-    if together:
-        torch.distributed.barrier()
-    workflow = _workflow(out, together, resume, tracking, given)
-    try:
-        workflow.initialize()
-        workflow.run()
-        figures: dict[str, float] = workflow.finalize()[0]
-    except Exception as error:
-        if not resume and not (out / "checkpoints").exists():
-            # It was empty before, and holds nothing yet: the same command must be free to try anew.
-            shutil.rmtree(out, ignore_errors=True)
-        told = _told(error)
-        if told is None:
-            raise
-        raise told from error
-    if first and (out / "mlruns.db").is_file():
-        _forget_places(out / "mlruns.db")
+    place: AbstractContextManager[OutputFolder] = nullcontext(OutputFolder(out))
+    if first:
+        place = output(out, [*data, settings.get("labels")], fresh=False, resumable=True)
+    with place as folder:
+        given = _given(data, bundle, out, variant, settings, resume)
+        if first and not resume:
+            prepare_run(bundle, out, variant=variant, settings=settings)
+        if together:
+            torch.distributed.barrier()
+        workflow = _workflow(out, together, resume, tracking, given)
+        try:
+            workflow.initialize()
+            workflow.run()
+            figures: dict[str, float] = workflow.finalize()[0]
+        except BaseException as error:
+            if first and not resume and not (out / "checkpoints").exists():
+                # It holds nothing of worth yet: the same command must be free to try anew.
+                clear(out)
+            folder.finished = _finished(out)
+            told = _told(error, out) if isinstance(error, Exception) else None
+            if told is None:
+                raise
+            raise told from error
+        if first and (out / "mlruns.db").is_file():
+            _forget_places(out / "mlruns.db")
     return figures
+
+
+def _finished(out: Path) -> str:
+    """Say how far a training has come."""
+    path = out / "checkpoints" / "last.pt"
+    if not path.is_file():
+        return "no epoch is finished"
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return f"{int(saved['epoch'])} epochs are finished"
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError):
+        return "its checkpoint is damaged"
 
 
 def _forget_places(database: Path) -> None:
@@ -169,22 +194,32 @@ def prepare_run(
 
     Raises:
         UsageProblem: the bundle, the variant, a setting or the folder cannot be right.
+        WriteError: the file system refuses; nothing is left in the folder.
     """
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and contents(out):
         raise UsageProblem(f"{out}: is not empty: name another folder, or go on with --resume")
     source = find_bundle(bundle)
     parser, _ = _configured(source, variant, settings)
     device = _check_device(parser)
     if device is not None:
         fit_batch(parser, device, settings)
+    try:
+        _copy(source, out)
+        _agree(out, parser)
+        # By this file a run is known, and it is the last one: what is resumed is whole.
+        _write_json(out / "configs" / "train.json", parser.get())
+    except BaseException:
+        if out.exists():
+            clear(out)
+        raise
+
+
+def _copy(bundle: Path, out: Path) -> None:
+    """Copy what a run has of its bundle without any change."""
     for name in _COPIED:
-        if (source / name).is_dir():
-            shutil.copytree(source / name, out / name)
-        elif (source / name).is_file():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, out / name)
-    _write_json(out / "configs" / "train.json", parser.get())
-    _agree(out, parser)
+        for path in (bundle / name, *sorted((bundle / name).rglob("*"))):
+            if path.is_file():
+                write_bytes(out / path.relative_to(bundle), path.read_bytes())
 
 
 def _given(
@@ -327,12 +362,17 @@ def _all_keys(config: Any, above: str = "") -> list[str]:
     return keys
 
 
-def _told(error: BaseException) -> MedvaeError | None:
-    """Return what one of our own parts raised, which MONAI wraps in errors about the config."""
+def _told(error: BaseException, out: Path) -> MedvaeError | None:
+    """Return what one of our own parts raised, which MONAI wraps in errors about the config.
+
+    Logs are written by other libraries, which a full disk makes fail in their own way.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MedvaeError):
             return cause
+        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
+            return WriteError(f"{out}: cannot be written: {cause.strerror}")
         cause = cause.__cause__ or cause.__context__
     return None
 

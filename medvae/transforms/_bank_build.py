@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medvae.atomic import check_empty
 from medvae.errors import DecodeError, ReadError, UsageProblem
+from medvae.folders import output
 from medvae.labels import attach_labels
 from medvae.latent import Latents, nearest
 from medvae.readers import open_studies, read_pixels
@@ -36,27 +36,30 @@ def build_bank(
     Only slices that are donors or one of the nearest hosts are stored. The arguments are those of
     ``TransplantBank.build``.
     """
-    check_empty(folder)
-    found = _Found()
-    found.labelled(studies, labels, modality, workers)
-    found.free(hosts, modality, workers)
-    found.check(model, split)
-    places = _places(found, model, workers)
-    donors = places.donors()
-    used = sorted({donor.place for donor in donors} | {h for donor in donors for h in donor.hosts})
-    stored, start = [], 0
-    for place in used:
-        stored.append(replace(places.stored[place], start=start))
-        start = stored[-1].stop
-    natives = [places.natives[place] for place in used]
-    write_pixels(folder, _decoded(natives, workers), start)
-    new = {place: number for number, place in enumerate(used)}
-    renumbered = [
-        Donor(new[donor.place], donor.findings, tuple(new[host] for host in donor.hosts))
-        for donor in donors
-    ]
-    write_index(folder, model.run.model.image_size, stored, renumbered)
-    return tuple(found.problems)
+    studies, hosts = list(studies), list(hosts)
+    with output(folder, [*studies, labels, *hosts]):
+        found = _Found()
+        found.labelled(studies, labels, modality, workers)
+        found.free(hosts, modality, workers)
+        found.check(model, split)
+        places = _places(found, model, workers)
+        donors = places.donors()
+        used = sorted(
+            {donor.place for donor in donors} | {h for donor in donors for h in donor.hosts}
+        )
+        stored, start = [], 0
+        for place in used:
+            stored.append(replace(places.stored[place], start=start))
+            start = stored[-1].stop
+        natives = [places.natives[place] for place in used]
+        write_pixels(folder, _decoded(natives, workers), start)
+        new = {place: number for number, place in enumerate(used)}
+        renumbered = [
+            Donor(new[donor.place], donor.findings, tuple(new[host] for host in donor.hosts))
+            for donor in donors
+        ]
+        write_index(folder, model.run.model.image_size, stored, renumbered)
+        return tuple(found.problems)
 
 
 class _Found:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medvae.atomic import check_empty, write_text
+from medvae.atomic import write_text
 from medvae.errors import ReadError, UsageProblem
+from medvae.folders import check_empty
 
 from .claims import claim
 from .folds import Stage

@@ -1,0 +1,286 @@
+"""The folder that a run writes to: one run at a time, and never a part of what is read."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvae.errors import Stopped, UsageProblem, WriteError
+
+__all__ = ["LOCK", "OutputFolder", "check_empty", "check_outside", "clear", "contents", "output"]
+
+LOCK = ".medvae.lock"
+"""The file in the folder that is locked while a run writes there."""
+
+_TRIES = 100
+"""How often a lock is tried whose file another run removes at the same moment."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""What a file system answers that supports no locks."""
+
+_here: dict[tuple[int, int], int] = {}
+"""The folders that this process writes to, by device and inode, and its number.
+
+The system lets a process take its own lock twice, and drops the lock as soon as any descriptor of
+the file is closed: threads of one process are kept apart before they open it. A forked process
+inherits this table, but not the locks.
+"""
+
+_here_lock = threading.Lock()
+
+
+@dataclass
+class OutputFolder:
+    """A folder that a run has for itself.
+
+    Attributes:
+        path: The folder.
+        finished: What of the run is finished, as in "3 of 8 series are finished"; kept up to date
+            by the run.
+    """
+
+    path: Path
+    finished: str = "what is finished is kept"
+
+
+@contextmanager
+def output(
+    folder: Path,
+    inputs: Iterable[str | Path | None] = (),
+    *,
+    fresh: bool = True,
+    resumable: bool = False,
+) -> Iterator[OutputFolder]:
+    """Give a run a folder for itself, which is made where it is not there yet.
+
+    The folder is locked before it is looked at, by a POSIX record lock on a hidden file. Such a
+    lock holds over NFS and between machines, and it is gone with the process that took it, however
+    that ended and whatever worker processes it leaves behind. A folder that is made here and stays
+    empty is removed again.
+
+    Args:
+        folder: The folder.
+        inputs: The files and folders that the run reads; None where an option is not given.
+        fresh: Whether the folder must be empty.
+        resumable: Whether a run that is stopped can be continued.
+
+    Raises:
+        UsageProblem: The folder is in use, lies inside an input, or is not empty.
+        WriteError: The file system refuses; the message says what was written before.
+        Stopped: The run was interrupted; the message says what was written before.
+    """
+    check_outside(folder, inputs)
+    with _lock(folder):
+        if fresh:
+            check_empty(folder)
+        own = OutputFolder(folder)
+        try:
+            yield own
+        except WriteError as error:
+            # A run inside this one may have said so of its own folder already.
+            first = error.first if isinstance(error, _Unfinished) else error
+            raise _Unfinished(first, _what_is_left(own, resumable)) from first
+        except KeyboardInterrupt as error:
+            left = _what_is_left(own, resumable)
+            raise Stopped(f"{folder}: the run was stopped; {left}") from error
+
+
+class _Unfinished(WriteError):
+    """A run could not write; the message says what it leaves."""
+
+    def __init__(self, first: WriteError, left: str) -> None:
+        super().__init__(f"{first}; {left}")
+        self.first = first
+
+
+def _what_is_left(own: OutputFolder, resumable: bool) -> str:
+    if not contents(own.path):
+        return "nothing was written: repeat the command to start again"
+    if resumable:
+        return f"{own.finished}: use --resume to continue"
+    return f"{own.finished}, and this command cannot resume: repeat it with another folder"
+
+
+def check_outside(folder: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Make sure that results do not become a part of what is read.
+
+    Raises:
+        UsageProblem: The folder is one of the inputs, or lies inside one.
+    """
+    real = Path(os.path.realpath(folder))
+    for given in inputs:
+        if given is None or not os.path.isdir(given):  # noqa: PTH112  # bears what is forbidden
+            continue
+        if real.is_relative_to(os.path.realpath(given)):
+            raise UsageProblem(
+                f"{folder}: lies inside {given}, which is read, so later runs would take the "
+                "results for scans: choose a folder outside of it"
+            )
+
+
+def check_empty(folder: Path) -> None:
+    """Make sure that a folder for results is empty, or not there yet.
+
+    Raises:
+        UsageProblem: there is something, or it cannot be looked at.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageProblem(f"{folder}: is no folder: give another")
+        if folder.exists() and contents(folder):
+            raise UsageProblem(f"{folder}: is not empty, and nothing is overwritten: give another")
+    except OSError as error:
+        raise UsageProblem(f"{folder}: cannot be used: {error.strerror}") from error
+
+
+def contents(folder: Path) -> list[Path]:
+    """Return what is in a folder, apart from the lock."""
+    return [path for path in folder.iterdir() if path.name != LOCK]
+
+
+def clear(folder: Path) -> None:
+    """Remove what a run has written to a folder, so that the same command can be given again."""
+    for path in contents(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which is made where it is not there yet."""
+    made: list[Path] = []
+    try:
+        key, descriptor = _acquire(folder, made)
+    except OSError as error:
+        _unmake(made)
+        raise WriteError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        # In this order: nobody can take the lock of a file that still has its name, and over NFS
+        # an open file keeps the folder from being empty.
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+        os.close(descriptor)
+        _forget(key)
+        _unmake(made)
+
+
+def _acquire(folder: Path, made: list[Path]) -> tuple[tuple[int, int], int]:
+    """Lock a folder; return its key and the descriptor, and note in ``made`` what was made."""
+    for _ in range(_TRIES):
+        try:
+            made += _make(folder)
+            status = folder.stat()
+        except FileNotFoundError:
+            continue  # another run has just removed it
+        key = (status.st_dev, status.st_ino)
+        with _here_lock:
+            if _here.get(key) == os.getpid():
+                raise UsageProblem(_in_use(folder, "this process"))
+            _here[key] = os.getpid()
+        try:
+            descriptor = _locked(folder)
+        except BaseException:
+            _forget(key)
+            raise
+        if descriptor is not None:
+            return key, descriptor
+        _forget(key)
+    raise WriteError(f"{folder}: cannot be made: choose another folder")
+
+
+def _forget(key: tuple[int, int]) -> None:
+    with _here_lock:
+        _here.pop(key, None)
+
+
+def _make(folder: Path) -> list[Path]:
+    """Make a folder; return those that were missing, the innermost first."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UsageProblem(f"{folder}: is no folder: give another") from error
+    return missing
+
+
+def _unmake(made: Iterable[Path]) -> None:
+    """Remove folders that were made and are empty."""
+    for path in made:
+        with suppress(OSError):
+            path.rmdir()
+
+
+def _locked(folder: Path) -> int | None:
+    """Open and lock the file; return None where another run has just removed it."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(folder / LOCK, flags, 0o666)
+    except FileNotFoundError:
+        return None
+    try:
+        if _take(descriptor, folder) and _is_at(folder / LOCK, descriptor):
+            _sign(descriptor)
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _take(descriptor: int, folder: Path) -> bool:
+    """Lock an open file; return False where it is no longer there."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise UsageProblem(_in_use(folder, _holder(descriptor))) from error
+        if error.errno == errno.ESTALE:
+            return False
+        if error.errno not in _NO_LOCKS:
+            raise
+        logging.getLogger(__name__).warning(
+            "%s: the file system supports no locks: make sure that no other run writes there",
+            folder,
+        )
+    return True
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _sign(descriptor: int) -> None:
+    """Say in the file who holds the lock."""
+    with suppress(OSError):  # on a full disk the lock holds all the same
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    with suppress(OSError):
+        if text := os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip():
+            return text
+    return "another process"
+
+
+def _in_use(folder: Path, holder: str) -> str:
+    return (
+        f"{folder}: is in use by {holder}: wait until that run has ended, or choose another folder"
+    )
