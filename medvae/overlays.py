@@ -5,35 +5,64 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from html import escape
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medvae.errors import UsageProblem
 from medvae.intensity import Canvas
 from medvae.records import Finding
 
-__all__ = ["COLOURS", "drawn", "head", "png", "safe"]
+__all__ = ["COLOURS", "check_replaceable", "drawn", "head", "png", "safe"]
 
 # Okabe and Ito's colours that stand out on grey, and that the colour-blind can tell apart.
 COLOURS = ("#f0e442", "#56b4e9", "#e69f00", "#cc79a7", "#00c896", "#ff6a3d")
 
 
-def head(title: str, style: str) -> str:
-    """Begin a page that loads nothing and runs nothing."""
-    checksum = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"""<!DOCTYPE html>
+_BEGINNING = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
+<meta name="generator" content="monai-medvae">
+"""
+"""Of each page, by which it is known again."""
+
+
+def head(title: str, style: str) -> str:
+    """Begin a page that loads nothing and runs nothing."""
+    checksum = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"""{_BEGINNING}<meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'sha256-{checksum}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{safe(title)}</title>
 <style>{style}</style>
 </head>"""
+
+
+def check_replaceable(path: Path) -> None:
+    """Make sure that a page can be written to a path without harm to what others wrote there.
+
+    Raises:
+        UsageProblem: There is something that is not a page of this package.
+    """
+    try:
+        if not os.path.lexists(path):
+            return
+        # What is no regular file, such as a pipe, is not opened: that could wait for ever.
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(len(_BEGINNING)) == _BEGINNING.encode():
+                    return
+    except OSError as error:
+        raise UsageProblem(f"{path}: cannot be looked at: {error.strerror}") from error
+    raise UsageProblem(
+        f"{path}: is there already and is not a page that medvae wrote: choose another name"
+    )
 
 
 def drawn(finding: Finding, canvas: Canvas, colour: str) -> str:

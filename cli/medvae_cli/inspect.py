@@ -44,7 +44,8 @@ _FEW = 3
     "--pictures",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="OUT.html",
-    help="Write a contact sheet of all slices, with their boxes: one page that opens offline.",
+    help="Write a contact sheet of all slices, with their boxes: one page that opens offline. "
+    "Only a page that medvae wrote is overwritten.",
 )
 @click.option("--decode", is_flag=True, help="Decode every slice too, to find damaged pixels.")
 @MODALITY
@@ -76,7 +77,10 @@ def inspect(
       medvae inspect studies/ --json | jq .counts
     """
     from medvae.inspection import inspect_studies
+    from medvae.overlays import check_replaceable
 
+    if pictures is not None:
+        check_replaceable(pictures)
     with progress_bar("Reading headers", "Decoding slices") as progress:
         inspection = inspect_studies(
             paths,
@@ -102,11 +106,13 @@ def inspect(
 def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> None:
     from medvae.atomic import write_text
     from medvae.contact_sheet import contact_sheet
+    from medvae.overlays import check_replaceable
 
     with progress_bar("Drawing slices") as progress:
         page = contact_sheet(
             inspection.studies, title="What medvae reads", workers=workers, progress=progress
         )
+    check_replaceable(path)  # once more: something may have come meanwhile
     write_text(path, page)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -111,6 +113,8 @@ def _on_disk(room: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     try:
         room.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=room) as file:
+            # A mapped file without its blocks would end the process once the disk is full.
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape))
             return np.memmap(file, np.uint8, "w+", shape=shape)
     except OSError as error:
         raise WriteError(f"{room}: has no room for the pictures: {error.strerror}") from error

@@ -172,6 +172,8 @@ def _workflow(
         files.append(out / "configs" / "multi_gpu_train.json")
     # MONAI tells of its own steps on standard output, which is for the figures here.
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
+    # An error is told by whoever catches it, in one line.
+    logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)
     return ConfigWorkflow(
         config_file=[str(file) for file in files],
         meta_file=str(out / "configs" / "metadata.json"),

@@ -261,6 +261,38 @@ def test_pictures_show_boxes(studies: Path, tmp_path: Path) -> None:
     assert "patient one" not in text
 
 
+class TestPicturesOverwriteNothing:
+    """But a page that medvae wrote before."""
+
+    @pytest.mark.parametrize("name", ["coco.json", "ct/cut", "images/p1/1.png", "notes.html"])
+    def test_of_what_is_there(self, studies: Path, name: str) -> None:
+        (studies / "notes.html").write_text("<!DOCTYPE html>\n<p>monai-medvae</p>\n")
+        before = (studies / name).read_bytes()
+        result = medvae("inspect", studies, "--pictures", studies / name)
+        assert result.exit_code == 2
+        assert (
+            f"Error: {studies / name}: is there already and is not a page that medvae wrote: "
+            "choose another name" in result.stderr
+        )
+        assert result.stdout == ""
+        assert (studies / name).read_bytes() == before
+
+    def test_nor_a_link(self, studies: Path, tmp_path: Path) -> None:
+        for name, target in (("led", studies / "coco.json"), ("astray", tmp_path / "nowhere")):
+            (tmp_path / name).symlink_to(target)
+            result = medvae("inspect", studies, "--pictures", tmp_path / name)
+            assert result.exit_code == 2
+            assert (tmp_path / name).readlink() == target
+
+    def test_a_page_is_drawn_anew(self, studies: Path, tmp_path: Path) -> None:
+        page = tmp_path / "sheet.html"
+        assert medvae("inspect", studies, "--pictures", page).exit_code == 0
+        before = page.read_bytes()
+        labelled = ("--labels", studies / "coco.json", "--pictures", page)
+        assert medvae("inspect", studies, *labelled).exit_code == 0
+        assert page.read_bytes() != before
+
+
 def test_progress_is_shown_on_a_terminal_alone(studies: Path) -> None:
     assert medvae("inspect", studies).stderr == ""
     script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
