@@ -6,15 +6,17 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from medvae.errors import LabelError
+from medvae.files import find_files
 from medvae.labels._coco import is_coco, read_coco
 from medvae.labels._datalist import is_datalist, read_datalist
 from medvae.labels._json import load_json
 from medvae.labels._ledger import Ledger
 from medvae.labels._pictures import PICTURES, read_mask_pictures
-from medvae.labels._problem import Problem
+from medvae.labels._problem import Problem, UnplacedError
 from medvae.labels._regroup import labelled_studies
 from medvae.labels._seg import is_segmentation, read_segmentations
 from medvae.labels._tables import read_table, table_format
@@ -64,7 +66,7 @@ def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
     path = Path(os.path.abspath(path))  # noqa: PTH100  # links must stay as they were given
     ledger = Ledger(studies)
     try:
-        name = _reader(path)(path, ledger)
+        name = _reader(path, ledger)(path, ledger)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
     ledger.say_what_is_in_doubt(path.name)
@@ -72,21 +74,21 @@ def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
     return Labelled(rebuilt, name, tuple(ledger.problems), tuple(ledger.files))
 
 
-def _reader(path: Path) -> Callable[[Path, Ledger], str]:
+def _reader(path: Path, ledger: Ledger) -> Callable[[Path, Ledger], str]:
     """Choose how to read a path that is said to hold labels."""
     if path.is_dir():
-        return _folder_reader(path)
+        return _folder_reader(path, _files(path, ledger), ledger)
     if not path.is_file():
         raise LabelError(f"{path}: there is no such file or folder")
     name = path.name.lower()
     if name.endswith(VOLUMES):
-        return read_nifti_masks
+        return partial(read_nifti_masks, files=[path])
     if name.endswith(PICTURES):
-        return read_mask_pictures
+        return partial(read_mask_pictures, files=[path])
     if is_segmentation(path):
-        return read_segmentations
+        return partial(read_segmentations, files=[path])
     if name.endswith(".txt"):
-        return read_yolo
+        return partial(read_yolo, files=[path])
     head = _head(path)
     if head.lstrip()[:1] in ("{", "["):
         return _read_json
@@ -95,25 +97,45 @@ def _reader(path: Path) -> Callable[[Path, Ledger], str]:
     raise LabelError(f"{path}: is none of {_KNOWN}")
 
 
-def _folder_reader(path: Path) -> Callable[[Path, Ledger], str]:
-    files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+def _files(folder: Path, ledger: Ledger) -> list[Path]:
+    """Return all files below a folder, and note what cannot be seen there."""
+    found, reports = find_files([folder], every_name=True)
+    for report in sorted(reports, key=lambda report: report.path):
+        if report.path == folder:
+            raise LabelError(f"{folder}: {report.reason.removeprefix('it ')}")
+        with ledger.record(Path(os.path.relpath(report.path, folder)).as_posix()):
+            # Labels that nobody can see may be of any slice.
+            among = None if report.outcome == "refused" else ()
+            raise UnplacedError(report.reason.removeprefix("it "), among)
+    return sorted(one.path for one in found)
+
+
+def _folder_reader(
+    path: Path, files: Sequence[Path], ledger: Ledger
+) -> Callable[[Path, Ledger], str]:
     names = [file.name.lower() for file in files]
     if any(_may_be_yolo(file) for file in files):
-        return read_yolo
+        return partial(read_yolo, files=files)
     if any(name.endswith(VOLUMES) for name in names):
-        return read_nifti_masks
+        return partial(read_nifti_masks, files=files)
     if any(name.endswith(PICTURES) for name in names):
-        return read_mask_pictures
+        return partial(read_mask_pictures, files=files)
     if any(is_segmentation(file) for file in files):
-        return read_segmentations
-    raise LabelError(f"{path}: holds no YOLO files, masks or DICOM SEG; for others name the file")
+        return partial(read_segmentations, files=files)
+    unseen = "".join(f" ({problem.where}: {problem.what})" for problem in ledger.problems[:1])
+    raise LabelError(
+        f"{path}: holds no YOLO files, masks or DICOM SEG; for others name the file{unseen}"
+    )
 
 
 def _may_be_yolo(path: Path) -> bool:
     """Tell whether a file in a folder is YOLO's: an empty one says that there is nothing."""
     if not path.name.endswith(".txt") or path.name in CLASS_FILES:
         return False
-    line = _first_line(_head(path))
+    try:
+        line = _first_line(_head(path))
+    except OSError:
+        return False
     return not line or is_yolo_line(line)
 
 

@@ -25,6 +25,10 @@ __all__ = [
 _LARGEST_FILE = 512 * 2**20
 
 
+class _RepeatedKeyError(Exception):
+    """An object has a key twice."""
+
+
 def load_json(path: Path) -> Any:
     """Load a file.
 
@@ -35,13 +39,24 @@ def load_json(path: Path) -> Any:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
             raise LabelError(f"{path}: {size / 2**20:.0f} MB; a label file may have 512 MB")
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), object_pairs_hook=_object)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+    except _RepeatedKeyError as error:
+        raise LabelError(f"{path}: {error}") from None
     except RecursionError:
         raise LabelError(f"{path}: is nested too deeply to be a label file") from None
     except ValueError as error:
         raise LabelError(f"{path}: is not JSON: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs; Python would keep the last value of a key and say nothing."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise _RepeatedKeyError(f"{shown(twice)} is in one of its objects twice: keep one of them")
+    return made
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from medvae.files import file_identity
 from medvae.labels._match import SliceIndex
 from medvae.labels._problem import Problem, UnplacedError, UnusableError
 from medvae.records import Box, Category, Finding, Labels, Mask, Slice, Study, pseudonym
@@ -45,6 +46,7 @@ class Ledger:
         self.files: list[Path] = []
         self.patients: dict[Slice, Patient] = {}
         self._findings: dict[Slice, list[Finding]] = {}
+        self._claims: dict[object, Path] = {}
         self._doubtful: set[Slice] = set()
         self._all_doubtful = False
 
@@ -68,6 +70,18 @@ class Ledger:
     def problem(self, where: str, what: str) -> None:
         """Note something that could not be used as it stands."""
         self.problems.append(Problem(where, what))
+
+    def claim(self, file: Path, *slices: Slice) -> None:
+        """Note that a file labels some slices; without slices, whichever it names itself.
+
+        Raises:
+            UnusableError: The same file has labelled one of them under another name.
+        """
+        identity = file_identity(file)
+        for claim in [(identity, slice_) for slice_ in slices] or [identity]:
+            first = self._claims.setdefault(claim, file)
+            if first != file:
+                raise UnusableError(f"is the same file as {first}, read already: not used")
 
     def mention(self, *slices: Slice) -> None:
         """Note that the file speaks of these slices: somebody looked at them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,13 @@ def image_stem(name: str) -> str:
     return without_mask_word(name) if is_mask_name(name) else stem(name)
 
 
-def mask_files(path: Path, suffixes: tuple[str, ...], index: SliceIndex) -> list[Path]:
-    """Return the masks at a path.
+def mask_files(files: Sequence[Path], suffixes: tuple[str, ...], index: SliceIndex) -> list[Path]:
+    """Return the masks among files.
 
-    A file is what it is. In a folder those count whose names say that they are masks, else those
-    that are not images at the same time, else all.
+    Those count whose names say that they are masks, else those that are not images at the same
+    time, else all.
     """
-    if path.is_file():
-        return [path]
-    files = sorted(p for p in path.rglob("*") if p.name.lower().endswith(suffixes) and p.is_file())
+    files = [path for path in files if path.name.lower().endswith(suffixes)]
     named = [p for p in files if is_mask_name(p.name)]
     return named or [p for p in files if not index.has_file(p)] or files
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,10 +24,10 @@ _FEW_BITS = re.compile(r"L;([24])")
 _NUMBERS = ("1", "L", "P", "I", "F", "I;16", "I;16B")
 
 
-def read_mask_pictures(path: Path, ledger: Ledger) -> str:
-    """Read a mask picture, or a folder of them parallel to the pictures."""
+def read_mask_pictures(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
+    """Read a mask picture, or the files in a folder of them parallel to the pictures."""
     folder = path if path.is_dir() else path.parent
-    files = mask_files(path, PICTURES, ledger.index)
+    files = mask_files(files, PICTURES, ledger.index)
     index = ledger.index.without(files)
     for file in files:
         ledger.files.append(file)
@@ -53,6 +54,7 @@ def _read(
             for page in range(pages):
                 slice_ = index.slice(name, folder, frame=page if pages > 1 else None)
                 picture.seek(page)
+                ledger.claim(file, slice_)
                 with ledger.record(where, on=[slice_]):
                     for category, mask in list(masks_in(_values(picture, slice_.shape))):
                         ledger.add_mask(slice_, category, mask)

@@ -56,18 +56,23 @@ def is_segmentation(path: Path) -> bool:
         return False
 
 
-def read_segmentations(path: Path, ledger: Ledger) -> str:
-    """Read a DICOM segmentation or a folder of them.
+def read_segmentations(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
+    """Read a DICOM segmentation, or the files in a folder of them.
 
     Images that a segmentation names as its sources and has no frame of are known to be empty:
     such frames are left out by most programs.
     """
     folder = path if path.is_dir() else path.parent
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file() and is_segmentation(file):
-            ledger.files.append(file)
-            where = file.relative_to(folder).as_posix()
-            with ledger.record(where):
+    for file in files:
+        where = file.relative_to(folder).as_posix()
+        with ledger.record(where):
+            try:
+                file.open("rb").close()
+            except OSError as error:
+                raise UnplacedError(f"cannot be read: {error.strerror}") from error
+            if is_segmentation(file):
+                ledger.files.append(file)
+                ledger.claim(file)
                 _read(where, file, ledger)
     return "DICOM SEG"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,10 +128,13 @@ def read_table(path: Path, ledger: Ledger) -> str:
             raise LabelError(f"{path}: is over 512 MB, too large for a label file")
         text = io.StringIO(path.read_text(encoding="utf-8-sig"))
         rows = csv.DictReader(text, skipinitialspace=True)
-        form = _form(rows.fieldnames or ())
+        columns = rows.fieldnames or ()
+        form = _form(columns)
         if form is None:
             known = "; ".join(",".join(sorted(form.columns)) for form in _FORMS)
             raise LabelError(f"{path}: its columns are none of the known: {known}")
+        if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
+            raise LabelError(f"{path}: has the column {twice[0]!r} twice: keep one of them")
         ledger.files.append(path)
         for row in rows:
             where = f"{path.name}, line {rows.line_num}"

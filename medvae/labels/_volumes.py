@@ -63,14 +63,14 @@ class _Volume:
         return voxels
 
 
-def read_nifti_masks(path: Path, ledger: Ledger) -> str:
-    """Read a NIfTI mask or a folder of them.
+def read_nifti_masks(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
+    """Read a NIfTI mask, or the files in a folder of them.
 
     The images of ``x_seg``, ``x_gt`` or ``x`` are those named ``x``, else those whose name begins
     with ``x_``; a mask with no such image belongs to the one series that has its grid.
     """
     folder = path if path.is_dir() else path.parent
-    files = mask_files(path, VOLUMES, ledger.index)
+    files = mask_files(files, VOLUMES, ledger.index)
     index = ledger.index.without(files)
     nameless: list[_Volume] = []
     for file in files:
@@ -79,6 +79,7 @@ def read_nifti_masks(path: Path, ledger: Ledger) -> str:
         with ledger.record(where.as_posix()):
             volume = _open(where.as_posix(), file)
             slices = _named(where, volume.grid, folder, index)
+            ledger.claim(file, *slices)
             if slices:
                 _lay(volume, slices, ledger)
             else:

@@ -40,8 +40,8 @@ def is_yolo_line(line: str) -> bool:
         return False
 
 
-def read_yolo(path: Path, ledger: Ledger) -> str:
-    """Read a file of boxes, or a folder of them beside or parallel to the pictures.
+def read_yolo(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
+    """Read a file of boxes, or the files in a folder of them beside or parallel to the pictures.
 
     An empty file means that its picture is known to be empty. The names of the classes are taken
     from ``classes.txt``, ``obj.names`` or the ``names`` of ``data.yaml``, in the folder or in
@@ -49,12 +49,13 @@ def read_yolo(path: Path, ledger: Ledger) -> str:
     """
     folder = path if path.is_dir() else path.parent
     names = _class_names(folder, ledger)
-    for file in sorted(folder.rglob("*.txt")) if path.is_dir() else [path]:
-        if file.name in CLASS_FILES:
+    for file in files:
+        if not file.name.endswith(".txt") or file.name in CLASS_FILES:
             continue
         where = file.relative_to(folder).as_posix()
         with ledger.record(where):
             slice_ = _slice(where, folder, ledger.index)
+            ledger.claim(file, slice_)
             lines = _text(file).splitlines()
             ledger.files.append(file)
             ledger.mention(slice_)
@@ -136,10 +137,13 @@ def _yaml_names(text: str) -> dict[int, str]:
     if found is None:
         return {}
     entry = _IN_BRACKETS if found[1].lstrip()[:1] in ("[", "{") else _ON_A_LINE
-    return {
-        int(number or place): name[1:-1] if name[0] in "'\"" else name.partition(" #")[0].strip()
-        for place, (number, name) in enumerate(entry.findall(found[1]))
-    }
+    names: dict[int, str] = {}
+    for place, (written, name) in enumerate(entry.findall(found[1])):
+        number = int(written or place)
+        if number in names:
+            raise UnusableError(f"names the class {number} twice: keep one of them")
+        names[number] = name[1:-1] if name[0] in "'\"" else name.partition(" #")[0].strip()
+    return names
 
 
 def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:

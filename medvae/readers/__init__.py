@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvae.readers._files import FileReport
+from medvae.files import FileReport
 from medvae.readers._fingerprint import check_unchanged, pixel_fingerprint
 from medvae.readers._limits import plausible_thickness, plausible_window
 from medvae.readers._pixels import read_pixels

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from medvae.readers._files import FileReport, Found
+from medvae.files import FileReport, Found
 from medvae.readers._flags import geometry_flags
 from medvae.readers._headers import FileHeader, FrameHeader
 from medvae.readers._pixels import PixelLoader, request_for

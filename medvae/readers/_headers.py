@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-__all__ = ["BURNED_IN", "FileHeader", "FrameHeader", "Outcome", "Refused", "Skipped"]
-
-Outcome = Literal["read", "skipped", "refused"]
+__all__ = ["BURNED_IN", "FileHeader", "FrameHeader", "Refused", "Skipped"]
 
 BURNED_IN = "text is burned into its pixels (BurnedInAnnotation YES)"
 """The flag of files that say so."""

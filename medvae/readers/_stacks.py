@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medvae.readers._files import natural_key
+from medvae.files import natural_key
 from medvae.readers._headers import FileHeader, FrameHeader
 
 __all__ = ["Member", "Stack", "StackRefused", "sort_stack"]

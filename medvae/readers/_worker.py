@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from medvae.files import Outcome
 from medvae.readers._decoded import Decoded
-from medvae.readers._headers import Outcome, Refused, Skipped
+from medvae.readers._headers import Refused, Skipped
 from medvae.readers._limits import LIBRARIES
 from medvae.readers._plain import read_plain
 from medvae.readers._sniff import HEAD, sniff

@@ -103,7 +103,7 @@ def test_a_loop_of_links(good: Path) -> None:
     scan = open_studies([good])
     (report,) = (report for report in scan.files if report.path.name == "again")
     assert report.outcome == "skipped"
-    assert report.reason == f"it is a link to {good}, which is visited already"
+    assert report.reason == f"it is the same folder as {good}, found already"
     assert len(scan.files) == 4
 
 
@@ -142,7 +142,7 @@ def test_what_may_not_be_read(good: Path) -> None:
     finally:
         (good / "closed folder").chmod(0o755)
     assert "closed refused Permission denied\n" in done.stdout
-    assert "closed folder refused Permission denied\n" in done.stdout
+    assert "closed folder refused it cannot be read: Permission denied\n" in done.stdout
     assert done.stdout.count(" read ") == 3
 
 
@@ -346,3 +346,19 @@ def test_memory_is_shared_by_the_workers(
     monkeypatch.setattr("os.cpu_count", lambda: processors)
     assert _limits.default_workers() == workers
     assert _limits.memory_per_worker(workers) == int(share * 2**30)
+
+
+def test_a_hard_link_is_read_once(good: Path) -> None:
+    first = sorted((good / "good").iterdir())[0]
+    (good / "good" / "z").hardlink_to(first)
+    scan = open_studies([good])
+    assert len(list(scan.slices)) == 3
+    assert outcomes(scan)["z"] == "skipped"
+    assert reasons(scan)["z"] == f"it is the same file as {first}, found already"
+
+
+def test_a_linked_folder_that_was_visited_is_told_once(good: Path) -> None:
+    (good / "z").symlink_to(good / "good")
+    scan = open_studies([good])
+    assert len(list(scan.slices)) == 3
+    assert reasons(scan)["z"] == f"it is the same folder as {good / 'good'}, found already"

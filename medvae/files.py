@@ -1,4 +1,4 @@
-"""Finding files: every one below the paths that were given, each once, loops and all."""
+"""Finds the files below paths, through links, and reports everything that it cannot see."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from medvae.errors import ReadError
-from medvae.readers._headers import Outcome
 
-__all__ = ["FileReport", "Found", "find_files", "natural_key"]
+__all__ = ["FileReport", "Found", "Outcome", "file_identity", "find_files", "natural_key"]
+
+Outcome = Literal["read", "skipped", "refused"]
+
+Identity = tuple[int, int] | str
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,24 @@ class Found:
     named: bool
 
 
-def find_files(paths: Iterable[Path]) -> tuple[list[Found], list[FileReport]]:
-    """Return the regular files at and below ``paths``, and a report on all else there.
+def find_files(
+    paths: Iterable[Path], *, every_name: bool = False
+) -> tuple[list[Found], list[FileReport]]:
+    """Return the regular files at and below ``paths``, and a report on everything else there.
 
-    Links are followed. A file or folder that has been come to already is not visited again.
+    Links to files and folders are followed. A folder is visited once, whatever links lead to it, so
+    that loops end. What cannot be seen (an unreadable folder, a broken link) is refused; what is
+    found a second time, or is not a regular file, is skipped.
+
+    Args:
+        paths: Files and folders.
+        every_name: Return a file under each of its names. By default, links and hard links to a
+            file that was found already are skipped.
 
     Raises:
-        ReadError: a path that was given is not there.
+        ReadError: A path that was given is not there.
     """
-    walk = _Walk()
+    walk = _Walk(every_name)
     for path in paths:
         path = Path(os.path.abspath(path))  # noqa: PTH100  # links must stay as they were given
         if not os.path.lexists(path):
@@ -60,6 +73,13 @@ def find_files(paths: Iterable[Path]) -> tuple[list[Found], list[FileReport]]:
     return walk.found, walk.reports
 
 
+def file_identity(path: Path) -> Identity:
+    """Return what all names of a file or folder have in common: its device and inode."""
+    status = path.stat()
+    # Some network file systems number nothing.
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+
+
 def natural_key(path: Path) -> list[tuple[int, str]]:
     """Order paths so that ``slice10`` comes after ``slice9``."""
     parts = re.split(r"([0-9]+)", str(path))
@@ -67,10 +87,11 @@ def natural_key(path: Path) -> list[tuple[int, str]]:
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, every_name: bool) -> None:
         self.found: list[Found] = []
         self.reports: list[FileReport] = []
-        self._seen: dict[Path, Path] = {}
+        self._every_name = every_name
+        self._seen: dict[Identity | Path, Path] = {}
 
     def visit(self, path: Path, root: Path) -> None:
         """Visit what is at ``path``, without recursion: folders can be nested deeply."""
@@ -79,7 +100,7 @@ class _Walk:
             path = waiting.pop()
             try:
                 mode = path.stat().st_mode
-                if self._seen_before(path):
+                if self._seen_before(path, stat.S_ISDIR(mode)):
                     continue
                 if stat.S_ISDIR(mode):
                     waiting.extend(_entries(path))
@@ -90,17 +111,20 @@ class _Walk:
                     self._report(path, "skipped", "it is not a regular file")
             except OSError as error:
                 # Unlike Path.is_symlink, it bears names that are too long.
-                link = os.path.islink(path)  # noqa: PTH114
-                reason = "it is a link that leads nowhere" if link else error.strerror
-                self._report(path, "refused", reason or str(error))
+                if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
+                    reason = "it is a link that leads nowhere"
+                else:
+                    reason = f"it cannot be read: {error.strerror or error}"
+                self._report(path, "refused", reason)
 
-    def _seen_before(self, path: Path) -> bool:
-        real = Path(os.path.realpath(path))
-        first = self._seen.setdefault(real, path)
+    def _seen_before(self, path: Path, folder: bool) -> bool:
+        identity = path if self._every_name and not folder else file_identity(path)
+        first = self._seen.setdefault(identity, path)
         if first is path:
             return False
         if first != path:
-            self._report(path, "skipped", f"it is a link to {first}, which is visited already")
+            what = "folder" if folder else "file"
+            self._report(path, "skipped", f"it is the same {what} as {first}, found already")
         return True
 
     def _report(self, path: Path, outcome: Outcome, reason: str) -> None:
