@@ -98,10 +98,18 @@ def check_secret(where: object, fingerprint: str | None) -> None:
 
 @dataclass(frozen=True)
 class Category:
-    """A class of findings, such as ``glioma`` of the supercategory ``lesion``."""
+    """A class of findings, such as ``glioma`` of the supercategory ``lesion``.
+
+    Half of a surrogate pair, which no file can hold, becomes an escape such as ``\\ud800``.
+    """
 
     name: str
     supercategory: str = ""
+
+    def __post_init__(self) -> None:
+        for field_name in ("name", "supercategory"):
+            written = getattr(self, field_name).encode("utf-8", "backslashreplace").decode()
+            object.__setattr__(self, field_name, written)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 
 __all__ = ["Dot", "Drawing", "clouds", "curves", "densities", "dots", "histograms", "tiles"]
@@ -26,11 +27,15 @@ _DASHES: Final = ("-", "--", "-.", ":")
 _MARKERS = ("o", "^", "s", "D", "v")
 _MOST_POINTS = 4000
 _MOST_NAMES = len(_COLOURS)
+_LONGEST_NAME = 40
 _DPI = 160
 _INCHES = (4.4, 3.5)
 _SETTINGS: Any = {
     "svg.hashsalt": "medvae",
     "svg.fonttype": "path",
+    # Names are text: without this, dollar signs in them begin formulas.
+    "text.parse_math": False,
+    "text.usetex": False,
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -102,7 +107,9 @@ def curves(
         if chance:
             axes.plot((0, 1), chance, color=_INK, linewidth=0.8, alpha=0.5)
         for place, (name, (across, up)) in enumerate(lines.items()):
-            axes.plot(across, up, label=name, color=_colour(place), linestyle=_dashes(place))
+            axes.plot(
+                across, up, label=drawable(name), color=_colour(place), linestyle=_dashes(place)
+            )
         axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _legend(axes)
 
@@ -131,7 +138,9 @@ def densities(edges: Numbers, heights: Mapping[str, Numbers], x: str) -> Drawing
 
     def draw(axes: Axes) -> None:
         for place, (name, found) in enumerate(heights.items()):
-            patch = axes.stairs(found, edges, label=name, linewidth=1.4, edgecolor=_colour(place))
+            patch = axes.stairs(
+                found, edges, label=drawable(name), linewidth=1.4, edgecolor=_colour(place)
+            )
             patch.set_linestyle(_dashes(place))
         axes.set(xlabel=x, ylabel="density")
         _legend(axes)
@@ -156,7 +165,7 @@ def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
                 linewidths=0,
                 color=shades[place] if many else _colour(place),
                 marker=_MARKERS[place % len(_MARKERS)],
-                label=name,
+                label=drawable(name),
                 rasterized=True,
             )
         axes.set(xlabel=x, ylabel=y)
@@ -177,7 +186,7 @@ def dots(rows: Sequence[Dot], x: str, limits: tuple[float, float] | None = None)
                 name = None if place else "real against real"
                 axes.plot(row.baseline, place, "|", color=_INK, markersize=14, label=name)
         axes.set(xlabel=x, ylim=(len(rows) - 0.4, -0.6), xlim=limits)
-        axes.set_yticks(range(len(rows)), [row.name for row in rows])
+        axes.set_yticks(range(len(rows)), [drawable(row.name) for row in rows])
         _legend(axes)
 
     return _drawn(draw)
@@ -200,6 +209,22 @@ def tiles(pictures: NDArray[np.float32], names: Sequence[str]) -> Drawing:
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
     return Drawing(figure)
+
+
+def drawable(name: str) -> str:
+    """Return a name as a figure can show it.
+
+    What cannot be printed, or has no sign in the font, is shown as an escape such as ``\\u4e2d``;
+    long names are cut. A legend leaves out names that are empty or begin with an underscore, so
+    they come after a blank. Dollar signs need nothing: these figures parse no formulas.
+    """
+    font = get_font(findfont(FontProperties()))
+    shown = "".join(
+        c if c.isprintable() and font.get_char_index(ord(c)) else ascii(c)[1:-1] for c in name
+    )
+    if len(shown) > _LONGEST_NAME:
+        shown = shown[: _LONGEST_NAME - 3] + "..."
+    return f" {shown}" if not shown or shown.startswith("_") else shown
 
 
 def _colour(place: int) -> str:

@@ -136,6 +136,18 @@ class TestLatentView:
         assert page.count("<img ") == len(names)
         assert "http://" not in page
 
+    def test_names_that_are_not_for_figures(self, studies: Path, run: Path, tmp_path: Path) -> None:
+        coco = json.loads((studies / "coco.json").read_text())
+        names = ["$\\frac{$", "\ud800", "_hidden", "\u5de6\u5fc3\u5ba4\n", "x" * 3000]
+        coco["categories"] = [{"id": n, "name": name} for n, name in enumerate(names)]
+        for number, record in enumerate(coco["annotations"]):
+            record["category_id"] = number % len(names)
+        (tmp_path / "coco.json").write_text(json.dumps(coco))
+        labels = tmp_path / "coco.json"
+        found = show_latent([studies], run, tmp_path / "out", labels=labels, device="cpu")
+        assert not found.problems
+        assert "scatter_label" in [path.stem for path in found.pictures]
+
 
 class TestWrongUse:
     def test_empty_sets(self, studies: Path, tmp_path: Path) -> None:

@@ -106,15 +106,6 @@ def test_what_cannot_be_read_is_told(folder: Path) -> None:
     assert "0 slices are known to be empty" in done.stdout
 
 
-def test_labels_that_cannot_be_read_at_all(folder: Path) -> None:
-    mask(folder.parent / "images/p1/a.png")
-    folder.chmod(0)
-    done = inspected(folder.parent / "images", folder)
-    folder.chmod(0o700)
-    assert done.stderr == f"Error: {folder}: cannot be read: Permission denied\n"
-    assert done.returncode == 1
-
-
 def test_a_folder_without_labels_names_what_it_could_not_see(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "p1").symlink_to(tmp_path / "unmounted")

@@ -167,7 +167,7 @@ def test_names_that_are_too_long(good: Path) -> None:
     scan = open_studies([good])
     assert len(list(scan.slices)) == 3
     (report,) = (r for r in scan.files if r.path.parent.name != "good")
-    assert (report.outcome, report.reason) == ("refused", "File name too long")
+    assert (report.outcome, report.reason) == ("refused", "it cannot be read: File name too long")
 
 
 @pytest.mark.parametrize(
