@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from medvae.labels import Labelled, attach_labels, label_format
+from medvae.labels import Labelled, attach_labels, check_outlines, label_format
 from medvae.readers import FileReport, open_studies, verify_pixels
 from medvae.records import Series, Slice, Study
 
@@ -59,6 +59,7 @@ class Inspection:
             and {
                 "format": self.labels.format,
                 **count_labels(self.slices),
+                "outlines": self.labels.outlines and self.labels.outlines.to_json(),
                 "problems": [vars(problem) for problem in self.labels.problems],
             },
         }
@@ -68,6 +69,7 @@ def inspect_studies(
     paths: Iterable[str | Path],
     *,
     labels: Path | None = None,
+    outlines: Path | None = None,
     decode: bool = False,
     modality: str | None = None,
     nan_as_padding: bool = False,
@@ -79,6 +81,7 @@ def inspect_studies(
     Args:
         paths: files and folders.
         labels: a label file, or a folder of masks or of YOLO text files.
+        outlines: Masks for the boxes of the labels, as in ``attach_labels``.
         decode: decode every slice too, to find files whose pixels are damaged.
         modality, nan_as_padding, workers: as in ``open_studies``.
         progress: is told how many files, and then how many slices, are done.
@@ -86,6 +89,7 @@ def inspect_studies(
     Raises:
         ReadError, LabelError: a path is not there, or the labels as a whole cannot be used.
     """
+    check_outlines(labels, outlines)
     scan = open_studies(
         paths,
         modality=modality,
@@ -95,7 +99,7 @@ def inspect_studies(
     )
     if decode:
         scan = verify_pixels(scan, workers=workers, progress=progress)
-    labelled = attach_labels(scan.studies, labels) if labels is not None else None
+    labelled = attach_labels(scan.studies, labels, outlines) if labels is not None else None
     return Inspection(
         studies=scan.studies if labelled is None else labelled.studies,
         files=tuple(_with_labels(report, labelled) for report in scan.files),
@@ -107,6 +111,9 @@ def _with_labels(report: FileReport, labelled: Labelled | None) -> FileReport:
     """Say of a file that is no image what it is to the labels."""
     if labelled is not None and report.path in labelled.files:
         return FileReport(report.path, "read", f"labels ({labelled.format})")
+    outlines = None if labelled is None else labelled.outlines
+    if outlines is not None and report.path in outlines.files:
+        return FileReport(report.path, "read", f"outlines ({outlines.format})")
     if report.outcome == "skipped":
         found = label_format(report.path)
         if found is not None:

@@ -32,6 +32,7 @@ __all__ = [
     "Slice",
     "Source",
     "Study",
+    "box_overlap",
     "check_secret",
     "pseudonym",
     "secret_fingerprint",
@@ -41,6 +42,15 @@ Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixel edges."""
 
 Vector = tuple[float, float, float]
+
+
+def box_overlap(one: Box, other: Box) -> float:
+    """Return the share that two boxes have in common of what they cover together."""
+    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    total = sum(areas) - width * height
+    return width * height / total if total > 0 else 0.0
 
 
 def pseudonym(kind: str, *identity: str) -> str:

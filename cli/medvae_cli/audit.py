@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae_cli.options import DEVICE, EXISTING, MODALITY, READERS
+from medvae_cli.options import DEVICE, EXISTING, MODALITY, OUTLINES, READERS
 from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
@@ -28,6 +28,7 @@ __all__ = ["audit"]
     help="Real slices; several times.",
 )
 @click.option("--labels", type=EXISTING, help="Boxes or masks of the real slices.")
+@OUTLINES
 @click.option(
     "--synthetic",
     required=True,
@@ -109,5 +110,7 @@ def audit(ctx: click.Context, /, **options: Any) -> None:
 def _lines(found: Audit) -> Iterator[str]:
     """Say it in words, for a person."""
     yield f"{found.verdict.mark}: {found.verdict.words}"
+    if found.outlines is not None:
+        yield f"outlines: {found.outlines}"
     yield f"look at {found.page}"
     yield from not_used(found.problems)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae_cli.options import BURNED_IN, DEVICE, EXISTING, MODALITY, MODEL, OUT
+from medvae_cli.options import BURNED_IN, DEVICE, EXISTING, MODALITY, MODEL, OUT, OUTLINES
 from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
@@ -27,6 +27,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @MODEL
 @OUT
 @click.option("--labels", type=EXISTING, help="Boxes or masks of the slices, in any known format.")
+@OUTLINES
 @click.option(
     "--hosts",
     multiple=True,
@@ -156,6 +157,8 @@ def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) ->
 def _lines(made: Augmented) -> Iterator[str]:
     """Say it in words, for a person."""
     yield f"render: {made.render}"
+    if made.outlines is not None:
+        yield f"outlines: {made.outlines}"
     if made.preview is None:
         yield f"{made.planned} draws planned, nothing written"
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medvae_cli.options import MODALITY, READERS
+from medvae_cli.options import MODALITY, OUTLINES, READERS
 from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bar
 
@@ -39,6 +39,7 @@ _FEW = 3
     type=click.Path(exists=True, path_type=Path),
     help="COCO, MONAI datalist or CSV file, DICOM SEG, or a folder of masks or YOLO files.",
 )
+@OUTLINES
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--pictures",
@@ -56,6 +57,7 @@ def inspect(
     ctx: click.Context,
     paths: tuple[Path, ...],
     labels: Path | None,
+    outlines: Path | None,
     as_json: bool,
     pictures: Path | None,
     decode: bool,
@@ -85,6 +87,7 @@ def inspect(
         inspection = inspect_studies(
             paths,
             labels=labels,
+            outlines=outlines,
             decode=decode,
             modality=modality,
             nan_as_padding=nan_as_padding,
@@ -171,6 +174,8 @@ def _label_lines(inspection: Inspection) -> Iterator[str]:
         f"with a mask, on {count['positive_slices']} slices; "
         f"{count['labelled_slices'] - count['positive_slices']} slices are known to be empty"
     )
+    if labelled.outlines is not None:
+        yield f"outlines ({labelled.outlines.format}): {labelled.outlines}"
     yield from (f"  {name}: {number}" for name, number in count["categories"].items())
     problems = ((problem.where, problem.what) for problem in labelled.problems)
     yield from folded("not used:", problems, noun="labels")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-__all__ = ["BURNED_IN", "DEVICE", "EXISTING", "MODALITY", "MODEL", "OUT", "READERS"]
+__all__ = ["BURNED_IN", "DEVICE", "EXISTING", "MODALITY", "MODEL", "OUT", "OUTLINES", "READERS"]
 
 EXISTING = click.Path(exists=True, path_type=Path)
 
@@ -18,6 +18,11 @@ OUT = click.option(
     required=True,
     type=click.Path(path_type=Path),
     help="Folder for the results: empty, or not there yet.",
+)
+OUTLINES = click.option(
+    "--outlines",
+    type=EXISTING,
+    help="Masks for the boxes of --labels: each box gets the one that overlaps it best.",
 )
 MODALITY = click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
 BURNED_IN = click.option(

@@ -26,6 +26,7 @@ from medvae.audit._sets import Member, SliceSet
 from medvae.audit._verdict import Verdict, judge
 from medvae.bundle import Run, load_run
 from medvae.folders import output
+from medvae.labels import Outlines
 from medvae.networks import device_named
 from medvae.render import Scene
 
@@ -48,6 +49,7 @@ class Audit:
         broken: bounds that were asked for and are broken, a line each.
         problems: files and labels that could not be used, a line each.
         page: the report to look at.
+        outlines: What came of the outlines of the real slices, if there were any.
     """
 
     report: Mapping[str, Any]
@@ -55,6 +57,7 @@ class Audit:
     broken: tuple[str, ...]
     problems: tuple[str, ...]
     page: Path
+    outlines: Outlines | None = None
 
 
 def audit(
@@ -63,6 +66,7 @@ def audit(
     out: str | Path,
     *,
     labels: str | Path | None = None,
+    outlines: str | Path | None = None,
     synthetic_labels: str | Path | None = None,
     model: str | Path | None = None,
     holdout: Iterable[str | Path] = (),
@@ -85,6 +89,7 @@ def audit(
         synthetic: the folder of an augmentation, or a file or folder of other slices.
         out: a folder for the report that is empty or not there yet.
         labels: of the real slices.
+        outlines: Masks for the boxes of these labels, as in ``attach_labels``.
         synthetic_labels: of slices that no augmentation wrote.
         model: a trained bundle; without it the latent space is left out.
         holdout: files and folders with real slices of other patients, for the baselines; without
@@ -108,7 +113,7 @@ def audit(
     bounds = parse_bounds(fail_if, NAMES)
     folder, told = Path(out), progress or _silent
     real, holdout = list(real), list(holdout)
-    with output(folder, [*real, labels, synthetic, synthetic_labels, *holdout]):
+    with output(folder, [*real, labels, outlines, synthetic, synthetic_labels, *holdout]):
         run = None if model is None else load_run(model)
         place = device_named(device)
         given = from_files(extractors, place)
@@ -116,6 +121,7 @@ def audit(
             real,
             Path(synthetic),
             labels=None if labels is None else Path(labels),
+            outlines=None if outlines is None else Path(outlines),
             synthetic_labels=None if synthetic_labels is None else Path(synthetic_labels),
             holdout=holdout,
             modality=modality,
@@ -136,7 +142,8 @@ def audit(
         write_text(folder / "report.json", json.dumps(made.report, indent=2) + "\n")
         write_text(folder / "report.html", made.html)
         said = broken(bounds, made.report)
-        return Audit(made.report, made.verdict, said, made.problems, folder / "report.html")
+        shown = folder / "report.html"
+        return Audit(made.report, made.verdict, said, made.problems, shown, sets.real.outlines)
 
 
 def _silent(what: str, done: int, total: int, beside: str) -> None:

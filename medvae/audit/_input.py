@@ -55,6 +55,7 @@ def read_sets(
     synthetic: Path,
     *,
     labels: Path | None = None,
+    outlines: Path | None = None,
     synthetic_labels: Path | None = None,
     holdout: Sequence[str | Path] = (),
     modality: str | None = None,
@@ -68,6 +69,7 @@ def read_sets(
         real: files and folders.
         synthetic: what an augmentation wrote, or a file or folder of other slices.
         labels: of the real slices and of those held out, where they are in it.
+        outlines: Masks for the boxes of these labels.
         synthetic_labels: of slices that no augmentation wrote.
         holdout: files and folders.
         modality: taken for files that do not say.
@@ -79,7 +81,15 @@ def read_sets(
         ReadError: a set is empty, or cannot be read.
         UsageProblem: the sets cannot be compared.
     """
-    own = read_studies("real", real, labels, modality=modality, workers=workers, progress=progress)
+    own = read_studies(
+        "real",
+        real,
+        labels,
+        outlines=outlines,
+        modality=modality,
+        workers=workers,
+        progress=progress,
+    )
     if wrote_augment(synthetic):
         if synthetic_labels is not None:
             raise UsageProblem(
@@ -101,6 +111,7 @@ def read_sets(
             "held-out",
             holdout,
             labels,
+            outlines=outlines,
             modality=modality,
             workers=workers,
             progress=progress,
@@ -157,6 +168,9 @@ def _check(sets: Sets, run: Run | None) -> None:
 
 
 def _notes(sets: Sets) -> Iterator[str]:
+    for one in sets.all:
+        if one.outlines is not None:
+            yield f"Outlines: {one.outlines} in the {one.name} set."
     shapes = {one.name: Counter(m.native.shape for m in one.members) for one in sets.all}
     usual = {name: counts.most_common(1)[0][0] for name, counts in shapes.items()}
     if len(set(usual.values())) > 1:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medvae.errors import DecodeError, ReadError, UsageProblem
-from medvae.labels import attach_labels
+from medvae.labels import Outlines, attach_labels, check_outlines
 from medvae.readers import open_studies
 from medvae.records import Pixels, Slice, Study
 
@@ -63,12 +63,14 @@ class SliceSet:
         members: its slices, in an order that arguments do not change.
         problems: files and labels that could not be used, a line each.
         order: of an augmentation, what it was asked for; None of other slices.
+        outlines: What came of the outlines, if there were any.
     """
 
     name: str
     members: tuple[Member, ...]
     problems: tuple[str, ...] = ()
     order: Mapping[str, Any] | None = None
+    outlines: Outlines | None = None
 
     @property
     def patients(self) -> frozenset[str]:
@@ -97,6 +99,7 @@ def read_studies(
     paths: Sequence[str | Path],
     labels: Path | None = None,
     *,
+    outlines: Path | None = None,
     modality: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -108,6 +111,7 @@ def read_studies(
         name: of the set, for messages.
         paths: files and folders.
         labels: of their slices.
+        outlines: Masks for the boxes of the labels, as in ``attach_labels``.
         modality: taken for files that do not say.
         workers: how many processes read; those already running by default.
         progress: is told how many files are done.
@@ -117,6 +121,7 @@ def read_studies(
         ReadError: none of the files can be read.
         UsageProblem: labels belong to none of the slices.
     """
+    check_outlines(labels, outlines)
     scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
     problems = [f"{file.path}: {file.reason}" for file in scan.files if file.outcome == "refused"]
     studies = scan.studies
@@ -125,13 +130,16 @@ def read_studies(
             f"{', '.join(map(str, paths))}: the {name} set is empty: none of the files can be "
             "read; see what 'medvae inspect' says"
         )
+    joined: Outlines | None = None
     if labels is not None:
-        attached = attach_labels(studies, labels)
+        attached = attach_labels(studies, labels, outlines)
         problems += [f"{problem.where}: {problem.what}" for problem in attached.problems]
-        studies = attached.studies
-    found = SliceSet(name, in_order(_members(studies)), tuple(problems))
+        studies, joined = attached.studies, attached.outlines
+    found = SliceSet(name, in_order(_members(studies)), tuple(problems), outlines=joined)
     if labels is not None and not found.labelled and not may_lack_labels:
         raise UsageProblem(f"{labels}: none of its labels belongs to a slice of the {name} set")
+    if outlines is not None and joined is not None and not may_lack_labels:
+        joined.check(outlines)
     return found
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medvae.audit._copies import Nearest
 from medvae.audit._findings import FindingBook, Shown, ShownSlice
 from medvae.gates import Limits, contrast_kept, similarity
-from medvae.records import Box
+from medvae.records import box_overlap
 
 __all__ = ["Judge", "Judgement", "Visible", "by_visibility", "rules"]
 
@@ -159,8 +159,10 @@ class Judge:
         if self._nearest.distance[place] >= self._made_of:
             return []
         there = self._slices[int(self._nearest.row[place])].findings
-        alike = [one for one in _alike(there, finding) if overlap(one.box, finding.box) >= _SAME]
-        return [max(alike, key=lambda one: overlap(one.box, finding.box))] if alike else []
+        alike = [
+            one for one in _alike(there, finding) if box_overlap(one.box, finding.box) >= _SAME
+        ]
+        return [max(alike, key=lambda one: box_overlap(one.box, finding.box))] if alike else []
 
     def _compared(self, origin: Shown, finding: Shown, transplanted: bool) -> tuple[bool, float]:
         """Say whether a finding is what it was, and what is left of its contrast.
@@ -188,15 +190,6 @@ def by_visibility(finding: Shown, visible: Mapping[str, Visible | None]) -> Judg
 
 def _alike(origins: Iterable[Shown], finding: Shown) -> list[Shown]:
     return [one for one in origins if one.category == finding.category and one.patch is not None]
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Return the share that two boxes have in common of what they cover together."""
-    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    total = sum(areas) - width * height
-    return width * height / total if total > 0 else 0.0
 
 
 def rules(slices: Iterable[ShownSlice]) -> Mapping[str, Visible | None]:

@@ -38,7 +38,7 @@ from medvae.augmentation._whole_lesions import WholeLesions
 from medvae.bundle import Run, load_run
 from medvae.errors import ReadError, UsageProblem
 from medvae.folders import check_outside, output
-from medvae.labels import LabelledImage, finding_record
+from medvae.labels import LabelledImage, Outlines, finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
 from medvae.manifest import Manifest, claim, disclaim
 from medvae.networks import device_named
@@ -64,6 +64,7 @@ class Augmented:
         real: how many real slices were written beside them.
         problems: files and labels that could not be used, a line each.
         preview: the page to look at; None after a dry run.
+        outlines: What came of the outlines, if there were any.
     """
 
     out: Path
@@ -75,6 +76,7 @@ class Augmented:
     real: int
     problems: tuple[str, ...]
     preview: Path | None
+    outlines: Outlines | None = None
 
 
 def augment(
@@ -83,6 +85,7 @@ def augment(
     out: str | Path,
     *,
     labels: str | Path | None = None,
+    outlines: str | Path | None = None,
     hosts: Iterable[str | Path] = (),
     split: str | Path | None = None,
     align_to: Iterable[str | Path] = (),
@@ -105,6 +108,7 @@ def augment(
         model: a trained bundle.
         out: a folder that is empty or not there yet.
         labels: of the slices; needed where lesions are transplanted.
+        outlines: Masks for the boxes of the labels, as in ``attach_labels``.
         hosts: files and folders with scans that are known to be free of findings.
         split: a JSON file that says which patients are held out: none of them may be used.
         align_to: files and folders with the slices to whose mean latents are shifted.
@@ -135,6 +139,7 @@ def augment(
             paths,
             run,
             labels=None if labels is None else Path(labels),
+            outlines=None if outlines is None else Path(outlines),
             hosts=hosts,
             align_to=align_to,
             split=None if split is None else Path(split),
@@ -145,7 +150,7 @@ def augment(
         )
         return _Job(run, settings, sources, out, device, workers, told)
 
-    inputs = [*paths, labels, *hosts, *align_to]
+    inputs = [*paths, labels, outlines, *hosts, *align_to]
     if dry_run:
         check_outside(out, inputs)
         with prepared() as job:
@@ -259,7 +264,8 @@ class _Job:
         problems = [*sources.problems, *problems]
         draws = self._planned = sum(len(batch.draws) for batch in batches)
         if dry_run:
-            return Augmented(self.out, recipe.said, 0, 0, (), draws, 0, tuple(problems), None)
+            said, joined = tuple(problems), sources.outlines
+            return Augmented(self.out, recipe.said, 0, 0, (), draws, 0, said, None, joined)
         self._noted.check(self.out)
         write_text(self.out / "gates.json", json.dumps(asdict(judge.limits), indent=2) + "\n")
         manifest, preview = self._made(batches, studio)
@@ -275,6 +281,7 @@ class _Job:
             len(real),
             tuple(problems),
             preview.write(manifest, "Synthetic slices"),
+            sources.outlines,
         )
 
     def _encoded(

@@ -13,7 +13,7 @@ from pathlib import Path
 from medvae.atomic import write_text
 from medvae.bundle import Run
 from medvae.errors import ReadError, UsageProblem
-from medvae.labels import Problem, attach_labels
+from medvae.labels import Outlines, Problem, attach_labels, check_outlines
 from medvae.readers import (
     check_unchanged,
     open_studies,
@@ -62,12 +62,14 @@ class Sources:
         targets: to align to.
         problems: files and labels that could not be used: a line for each file, and one for all
             labels that have the same thing wrong with them.
+        outlines: What came of the outlines, if there were any.
     """
 
     sources: tuple[Located, ...]
     hosts: tuple[Located, ...]
     targets: tuple[Located, ...]
     problems: tuple[str, ...]
+    outlines: Outlines | None = None
 
 
 class Fingerprints:
@@ -112,6 +114,7 @@ def find_sources(
     run: Run,
     *,
     labels: Path | None = None,
+    outlines: Path | None = None,
     hosts: Iterable[str | Path] = (),
     align_to: Iterable[str | Path] = (),
     split: Path | None = None,
@@ -127,7 +130,9 @@ def find_sources(
         UsageProblem: labels belong to none of the slices, a patient is not one to learn from, or
             slices are of another modality than the model's.
     """
+    check_outlines(labels, outlines)
     problems: list[str] = []
+    joined: Outlines | None = None
 
     def scan(option: str, paths: Iterable[str | Path]) -> tuple[Study, ...]:
         what = list(paths)
@@ -151,11 +156,13 @@ def find_sources(
 
     studies = scan("", paths)
     if labels is not None:
-        attached = attach_labels(studies, labels)
+        attached = attach_labels(studies, labels, outlines)
         problems.extend(_folded(attached.problems))
-        studies = attached.studies
+        studies, joined = attached.studies, attached.outlines
         if all(item.labels is None for study in studies for item in study.slices):
             raise UsageProblem(f"{labels}: none of its labels belongs to a slice that was given")
+        if outlines is not None and joined is not None:
+            joined.check(outlines)
     sources = located(studies)
     free = tuple(
         replace(item, native=replace(item.native, labels=Labels()))
@@ -166,7 +173,9 @@ def find_sources(
         held_out = read_held_out(split)
         _check_split(held_out, sources, "sources")
         _check_split(held_out, free, "hosts")
-    return Sources(sources, free, located(scan(" with --align-to", align_to)), tuple(problems))
+    return Sources(
+        sources, free, located(scan(" with --align-to", align_to)), tuple(problems), joined
+    )
 
 
 def located(studies: Iterable[Study]) -> tuple[Located, ...]:

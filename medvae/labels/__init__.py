@@ -4,6 +4,7 @@ from medvae.labels._attach import Labelled, attach_labels, label_format
 from medvae.labels._coco import write_coco
 from medvae.labels._datalist import write_datalist
 from medvae.labels._image import LabelledImage
+from medvae.labels._outlines import Outlines, check_outlines
 from medvae.labels._problem import Problem
 from medvae.labels._record import finding_from_record, finding_record
 from medvae.labels._yolo import write_yolo
@@ -11,8 +12,10 @@ from medvae.labels._yolo import write_yolo
 __all__ = [
     "Labelled",
     "LabelledImage",
+    "Outlines",
     "Problem",
     "attach_labels",
+    "check_outlines",
     "finding_from_record",
     "finding_record",
     "label_format",

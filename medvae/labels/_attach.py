@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from medvae.labels._coco import is_coco, read_coco
 from medvae.labels._datalist import is_datalist, read_datalist
 from medvae.labels._json import load_json
 from medvae.labels._ledger import Ledger
+from medvae.labels._outlines import Outlines, join_outlines
 from medvae.labels._pictures import PICTURES, read_mask_pictures
 from medvae.labels._problem import Problem, UnplacedError
 from medvae.labels._regroup import labelled_studies
@@ -41,15 +42,17 @@ class Labelled:
         format: of the file, such as ``COCO``.
         problems: every label that could not be used as it stands.
         files: the label files that were used.
+        outlines: What came of the outlines, if there were any.
     """
 
     studies: tuple[Study, ...]
     format: str
     problems: tuple[Problem, ...]
     files: tuple[Path, ...]
+    outlines: Outlines | None = None
 
 
-def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
+def attach_labels(studies: Sequence[Study], path: Path, outlines: Path | None = None) -> Labelled:
     """Attach the labels of a file or folder to the slices that they speak of.
 
     A slice that the file names and has nothing on becomes known to be empty; one that it does not
@@ -59,19 +62,49 @@ def attach_labels(studies: Sequence[Study], path: Path) -> Labelled:
     Args:
         studies: the studies.
         path: a label file, or a folder of YOLO files, masks or DICOM segmentations.
+        outlines: Masks of the findings whose boxes the labels have, in any format that has masks.
+            Each box gets the mask that overlaps it best, by half or more, and then follows it.
 
     Raises:
         LabelError: when it is in none of the known formats, or cannot be read as a whole.
     """
-    path = Path(os.path.abspath(path))  # noqa: PTH100  # links must stay as they were given
-    ledger = Ledger(studies)
-    try:
-        name = _reader(path, ledger)(path, ledger)
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+    # Not resolved: the names in a tree of links are what labels speak of.
+    path = Path(os.path.abspath(path))  # noqa: PTH100
+    ledger, name = _read(studies, path)
     ledger.say_what_is_in_doubt(path.name)
     rebuilt = labelled_studies(studies, ledger)
-    return Labelled(rebuilt, name, tuple(ledger.problems), tuple(ledger.files))
+    labelled = Labelled(rebuilt, name, tuple(ledger.problems), tuple(ledger.files))
+    if outlines is None:
+        return labelled
+    return _with_outlines(labelled, Path(os.path.abspath(outlines)))  # noqa: PTH100
+
+
+def _with_outlines(labelled: Labelled, path: Path) -> Labelled:
+    ledger, name = _read([_unlabelled(study) for study in labelled.studies], path)
+    made = join_outlines(labelled.studies, ledger, name, path.name)
+    return replace(
+        labelled,
+        studies=made.studies,
+        problems=(*labelled.problems, *made.problems),
+        outlines=made.outlines,
+    )
+
+
+def _unlabelled(study: Study) -> Study:
+    series = (
+        replace(one, slices=tuple(replace(slice_, labels=None) for slice_ in one.slices))
+        for one in study.series
+    )
+    return replace(study, series=tuple(series))
+
+
+def _read(studies: Sequence[Study], path: Path) -> tuple[Ledger, str]:
+    """Read what a path says of slices, and name its format."""
+    ledger = Ledger(studies)
+    try:
+        return ledger, _reader(path, ledger)(path, ledger)
+    except OSError as error:
+        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _reader(path: Path, ledger: Ledger) -> Callable[[Path, Ledger], str]:

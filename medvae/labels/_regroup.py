@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from medvae.labels._ledger import Ledger, Patient
 from medvae.records import Series, Slice, Study, pseudonym
 
-__all__ = ["labelled_studies"]
+__all__ = ["labelled_studies", "without_files"]
 
 
 def labelled_studies(studies: Iterable[Study], ledger: Ledger) -> tuple[Study, ...]:
@@ -18,9 +19,17 @@ def labelled_studies(studies: Iterable[Study], ledger: Ledger) -> tuple[Study, .
     records name several becomes a study for each. What was opened as an image and turns out to be
     a mask is no longer there.
     """
-    masks = set(ledger.files)
-    images = (_part(study, lambda s: s.source.path not in masks) for study in studies)
-    return tuple(new for study in images if study.series for new in _of_patients(study, ledger))
+    images = without_files(studies, ledger.files)
+    return tuple(new for study in images for new in _of_patients(study, ledger))
+
+
+def without_files(studies: Iterable[Study], files: Collection[Path]) -> Iterator[Study]:
+    """Yield studies without the slices of some files."""
+    unwanted = set(files)
+    for study in studies:
+        part = _part(study, lambda s: s.source.path not in unwanted)
+        if part.series:
+            yield part
 
 
 def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:

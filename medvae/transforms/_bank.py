@@ -95,6 +95,7 @@ class TransplantBank:
         studies: Iterable[str | Path],
         *,
         labels: str | Path,
+        outlines: str | Path | None = None,
         model: str | Path,
         hosts: Iterable[str | Path] = (),
         split: str | Path | None = None,
@@ -107,6 +108,7 @@ class TransplantBank:
             folder: empty, or not there yet.
             studies: files and folders with labelled slices; those known to be empty are hosts.
             labels: of the slices.
+            outlines: Masks for the boxes of the labels, as in ``attach_labels``.
             model: folder of a trained bundle.
             hosts: files and folders with scans that are known to be free of findings.
             split: a JSON file that says which patients are held out: none of them may be in it.
@@ -125,6 +127,7 @@ class TransplantBank:
             studies,
             SliceModel(model),
             labels=Path(labels),
+            outlines=None if outlines is None else Path(outlines),
             hosts=hosts,
             split=None if split is None else Path(split),
             modality=modality,

@@ -26,6 +26,7 @@ def build_bank(
     model: SliceModel,
     *,
     labels: Path,
+    outlines: Path | None,
     hosts: Iterable[str | Path],
     split: Path | None,
     modality: str | None,
@@ -37,9 +38,9 @@ def build_bank(
     ``TransplantBank.build``.
     """
     studies, hosts = list(studies), list(hosts)
-    with output(folder, [*studies, labels, *hosts]):
+    with output(folder, [*studies, labels, outlines, *hosts]):
         found = _Found()
-        found.labelled(studies, labels, modality, workers)
+        found.labelled(studies, labels, outlines, modality, workers)
         found.free(hosts, modality, workers)
         found.check(model, split)
         places = _places(found, model, workers)
@@ -74,15 +75,18 @@ class _Found:
         self,
         paths: Iterable[str | Path],
         labels: Path,
+        outlines: Path | None,
         modality: str | None,
         workers: int | None,
     ) -> None:
         """Take labelled slices."""
-        attached = attach_labels(self._scan(paths, modality, workers), labels)
+        attached = attach_labels(self._scan(paths, modality, workers), labels, outlines)
         self.problems.extend(f"{p.where}: {p.what}" for p in attached.problems)
         slices = [native for study in attached.studies for native in study.slices]
         if all(native.labels is None for native in slices):
             raise UsageProblem(f"{labels}: none of its labels belongs to a slice that was given")
+        if outlines is not None and attached.outlines is not None:
+            attached.outlines.check(outlines)
         self.donors.extend(native for native in slices if native.labels)
         self.hosts.extend(s for s in slices if s.labels is not None and not s.labels)
         if not self.donors:

@@ -28,8 +28,10 @@ def test_the_public_names() -> None:
     assert medvae.labels.__all__ == [
         "Labelled",
         "LabelledImage",
+        "Outlines",
         "Problem",
         "attach_labels",
+        "check_outlines",
         "finding_from_record",
         "finding_record",
         "label_format",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from monai.data.box_utils import box_iou
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,9 +27,6 @@ _SMALLEST = 10 / 128**2
 
 _TISSUE, _LEAST_TISSUE = 0.08, 0.12
 """A slice is worth training on where so much of it is brighter than so much of the range."""
-
-_SAME = 0.5
-"""By how much a box and the box around a mask overlap at least if they mean the same finding."""
 
 
 def are_findings(boxes: Tensor) -> Tensor:
@@ -156,11 +152,7 @@ def read(
         LabelError: the labels are of none of the slices.
     """
     studies = open_studies(paths, modality=modality).studies
-    labelled = _slices(attach_labels(studies, labels).studies)
-    if outlines is not None:
-        drawn = _slices(attach_labels(studies, outlines).studies)
-        masks = {item.key: item.labels for item in drawn}
-        labelled = [_outlined(item, masks.get(item.key)) for item in labelled]
+    labelled = _slices(attach_labels(studies, labels, outlines).studies)
     known = [item for item in labelled if item.labels is not None]
     if not known:
         raise LabelError(f"{labels}: says nothing of the slices that were given")
@@ -197,18 +189,3 @@ def _slices(studies: Iterable[Study]) -> list[Slice]:
     """Return all slices, series by series in an order of their own."""
     series = sorted((s for study in studies for s in study.series), key=lambda s: s.key)
     return [item for one in series for item in one.slices]
-
-
-def _outlined(item: Slice, masks: Labels | None) -> Slice:
-    """Give each finding the mask that lies in its box."""
-    if not item.labels or not masks:
-        return item
-    overlap = box_iou(item.labels.boxes, masks.boxes)
-    found = [
-        replace(finding, mask=masks.findings[best].mask, box=masks.findings[best].box)
-        if row[best] >= _SAME
-        else finding
-        for finding, row in zip(item.labels, overlap, strict=True)
-        for best in [int(row.argmax())]
-    ]
-    return replace(item, labels=Labels(tuple(found)))

@@ -1,0 +1,132 @@
+"""Joins boxes and masks that a team keeps apart: each box gets the mask that lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from medvae.errors import UsageProblem
+from medvae.labels._ledger import Ledger
+from medvae.labels._problem import Problem
+from medvae.labels._regroup import without_files
+from medvae.records import Finding, Labels, Slice, Study, box_overlap
+
+__all__ = ["Outlined", "Outlines", "check_outlines", "join_outlines"]
+
+_SAME = 0.5
+"""By how much a box and the box around a mask overlap at least if they mean the same finding."""
+
+_SAME_CATEGORY = 1e-6
+"""What decides between masks that overlap a box alike."""
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """What came of the outlines of boxes.
+
+    Attributes:
+        format: Of the masks, such as ``mask pictures``.
+        files: The files of masks that were used.
+        boxes: How many boxes there are.
+        masks: How many of them got a mask.
+    """
+
+    format: str
+    files: tuple[Path, ...]
+    boxes: int
+    masks: int
+
+    def __str__(self) -> str:
+        return f"{self.masks} of {self.boxes} boxes got a mask"
+
+    def to_json(self) -> dict[str, str | int]:
+        """Return the format and the counts."""
+        return {"format": self.format, "boxes": self.boxes, "masks": self.masks}
+
+    def check(self, path: Path) -> None:
+        """Raise a `UsageProblem` where outlines are of no use."""
+        if self.boxes and not self.masks:
+            raise UsageProblem(f"{path}: none of its masks lies in a box of the labels")
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """Studies whose boxes got masks, what could not be joined, and the counts."""
+
+    studies: tuple[Study, ...]
+    problems: tuple[Problem, ...]
+    outlines: Outlines
+
+
+def check_outlines(labels: object, outlines: object) -> None:
+    """Raise a `UsageProblem` where there are outlines without labels, whose boxes they are of."""
+    if outlines is not None and labels is None:
+        raise UsageProblem("outlines are of the boxes in the labels: give the labels too")
+
+
+def join_outlines(
+    studies: Sequence[Study], ledger: Ledger, masks_format: str, name: str
+) -> Outlined:
+    """Give boxes the masks that lie in them.
+
+    Patients, categories and the slices that are known to be empty remain those of the labels.
+    A box and a mask belong together where they overlap by half or more, each with one other at
+    most, and so that the overlaps are largest in sum. The box then follows its mask.
+
+    Args:
+        studies: With labels.
+        ledger: What the outlines say of these slices without their labels.
+        masks_format: Of the outlines.
+        name: Of the outlines, for problems.
+    """
+    kept = tuple(without_files(studies, ledger.files))
+    problems, boxes, joined, without = list(ledger.problems), 0, 0, 0
+    made: dict[Slice, Slice] = {}
+    for slice_ in (slice_ for study in kept for slice_ in study.slices):
+        drawn = ledger.labels(replace(slice_, labels=None)) or Labels()
+        masks = [finding for finding in drawn if finding.mask is not None]
+        made[slice_], found = _joined(slice_, masks)
+        if unused := len(masks) - found:
+            where = f"{name}, slice {slice_.source.frame} of {slice_.source.path.name}"
+            what = "a mask lies" if unused == 1 else f"{unused} masks lie"
+            problems.append(Problem(where, f"{what} in no box of the labels: not used"))
+        boxes, joined = boxes + len(slice_.labels or ()), joined + found
+        without += len(drawn) - len(masks)
+    if without:
+        problems.append(Problem(name, f"{without} of its findings have no mask: not used"))
+    return Outlined(
+        tuple(_rebuilt(study, made) for study in kept),
+        tuple(problems),
+        Outlines(masks_format, tuple(ledger.files), boxes, joined),
+    )
+
+
+def _rebuilt(study: Study, made: Mapping[Slice, Slice]) -> Study:
+    series = (replace(one, slices=tuple(made[s] for s in one.slices)) for one in study.series)
+    return replace(study, series=tuple(series))
+
+
+def _joined(slice_: Slice, masks: Sequence[Finding]) -> tuple[Slice, int]:
+    """Return a slice whose findings have the masks that lie in their boxes, and how many do."""
+    findings = list(slice_.labels or ())
+    pairs = _pairs(findings, masks)
+    for row, column in pairs:
+        findings[row] = replace(findings[row], mask=masks[column].mask, box=masks[column].box)
+    return (replace(slice_, labels=Labels(tuple(findings))) if pairs else slice_), len(pairs)
+
+
+def _pairs(boxes: Sequence[Finding], masks: Sequence[Finding]) -> list[tuple[int, int]]:
+    """Return which box and which mask belong together, by their places."""
+    overlaps = np.zeros((len(boxes), len(masks)))
+    for row, finding in enumerate(boxes):
+        for column, mask in enumerate(masks):
+            overlap = box_overlap(finding.box, mask.box)
+            if overlap >= _SAME:
+                same = finding.category.name == mask.category.name
+                overlaps[row, column] = overlap + _SAME_CATEGORY * same
+    found = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
+    return [(int(row), int(column)) for row, column in found if overlaps[row, column]]
