@@ -78,8 +78,8 @@ class Ledger:
             UnusableError: The same file has labelled one of them under another name.
         """
         identity = file_identity(file)
-        for claim in [(identity, slice_) for slice_ in slices] or [identity]:
-            first = self._claims.setdefault(claim, file)
+        for slice_ in slices or (None,):
+            first = self._claims.setdefault((identity, slice_), file)
             if first != file:
                 raise UnusableError(f"is the same file as {first}, read already: not used")
 
