@@ -65,7 +65,7 @@ class Outlined:
 def check_outlines(labels: object, outlines: object) -> None:
     """Raise a `UsageProblem` where there are outlines without labels, whose boxes they are of."""
     if outlines is not None and labels is None:
-        raise UsageProblem("outlines are of the boxes in the labels: give the labels too")
+        raise UsageProblem("outlines: they are of the boxes that labels have; give the labels too")
 
 
 def join_outlines(

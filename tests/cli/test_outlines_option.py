@@ -128,7 +128,7 @@ def test_outlines_need_labels(
     }
     result = medvae(command, *arguments[command], "--outlines", apart[1])
     assert result.exit_code == 2, result.output
-    assert "outlines are of the boxes in the labels: give the labels too" in result.stderr
+    assert "outlines: they are of the boxes that labels have; give the labels too" in result.stderr
 
 
 def test_masks_of_something_else_are_refused(
