@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -13,7 +11,7 @@ from pathlib import Path
 from medvae.atomic import write_text
 from medvae.bundle import Run
 from medvae.errors import ReadError, UsageProblem
-from medvae.labels import Outlines, Problem, attach_labels, check_outlines
+from medvae.labels import Outlines, attach_labels, check_outlines, folded
 from medvae.readers import (
     check_unchanged,
     open_studies,
@@ -27,9 +25,6 @@ from medvae.split import read_held_out
 __all__ = ["Fingerprints", "Located", "Sources", "by_series", "find_sources", "located"]
 
 Progress = Callable[[int, int], None]
-
-_NAMED = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
-"""What tells problems of one sort apart: names and numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +152,7 @@ def find_sources(
     studies = scan("", paths)
     if labels is not None:
         attached = attach_labels(studies, labels, outlines)
-        problems.extend(_folded(attached.problems))
+        problems.extend(folded(attached.problems))
         studies, joined = attached.studies, attached.outlines
         if all(item.labels is None for study in studies for item in study.slices):
             raise UsageProblem(f"{labels}: none of its labels belongs to a slice that was given")
@@ -186,18 +181,6 @@ def located(studies: Iterable[Study]) -> tuple[Located, ...]:
 def by_series(items: Iterable[Located]) -> list[list[Located]]:
     """Return slices, which stand in their order, series by series."""
     return [list(series) for _, series in groupby(items, key=lambda item: item.series.key)]
-
-
-def _folded(problems: Iterable[Problem]) -> Iterator[str]:
-    """Say once, of the first, what is wrong with many: labels of a cohort, of which a part is here,
-    would drown all else.
-    """
-    alike = defaultdict(list)
-    for problem in problems:
-        alike[_NAMED.sub("", problem.what)].append(problem)
-    for first, *others in alike.values():
-        more = f" (and {len(others)} more like this)" if others else ""
-        yield f"{first.where}: {first.what}{more}"
 
 
 def _all_slices(studies: Iterable[Study]) -> Iterator[Located]:

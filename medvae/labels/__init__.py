@@ -5,7 +5,7 @@ from medvae.labels._coco import write_coco
 from medvae.labels._datalist import write_datalist
 from medvae.labels._image import LabelledImage
 from medvae.labels._outlines import Outlines, check_outlines
-from medvae.labels._problem import Problem
+from medvae.labels._problem import Problem, folded
 from medvae.labels._record import finding_from_record, finding_record
 from medvae.labels._yolo import write_yolo
 
@@ -18,6 +18,7 @@ __all__ = [
     "check_outlines",
     "finding_from_record",
     "finding_record",
+    "folded",
     "label_format",
     "write_coco",
     "write_datalist",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from medvae.records import Slice
 
-__all__ = ["Problem", "UnplacedError", "UnusableError"]
+__all__ = ["Problem", "UnplacedError", "UnusableError", "folded"]
+
+_NAMED = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
+"""What tells problems of one sort apart: names and numbers."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,19 @@ class UnplacedError(UnusableError):
     def __init__(self, what: str, among: Sequence[Slice] | None = None) -> None:
         super().__init__(what)
         self.among = among
+
+
+def folded(problems: Iterable[Problem]) -> Iterator[str]:
+    """Yield a line for all problems that are alike, which names the first and counts the others.
+
+    Otherwise the labels of a whole cohort, of which a part is there, would drown everything else.
+    """
+    alike = defaultdict(list)
+    for problem in problems:
+        alike[_NAMED.sub("", problem.what)].append(problem)
+    for first, *others in alike.values():
+        more = f" (and {len(others)} more like this)" if others else ""
+        yield f"{first.where}: {first.what}{more}"
 
 
 def _printable(text: str) -> str:

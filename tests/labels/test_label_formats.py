@@ -34,6 +34,7 @@ def test_the_public_names() -> None:
         "check_outlines",
         "finding_from_record",
         "finding_record",
+        "folded",
         "label_format",
         "write_coco",
         "write_datalist",
