@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from medvae_cli.options import MODALITY
+from medvae_cli.options import MODALITY, OUTLINES
 
 __all__ = ["train"]
 
@@ -44,6 +44,7 @@ def _settings(
     type=click.Path(exists=True, path_type=Path),
     help="Label file that names the patients of pictures.",
 )
+@OUTLINES
 @click.option(
     "--split",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -81,6 +82,7 @@ def train(
     out: Path,
     variant: str | None,
     labels: Path | None,
+    outlines: Path | None,
     split: Path | None,
     epochs: int | None,
     batch_size: int | None,
@@ -110,6 +112,7 @@ def train(
 
     chosen = {
         "labels": labels and str(labels.resolve()),
+        "outlines": outlines and str(outlines.resolve()),
         "split": split and str(split.resolve()),
         "epochs": epochs,
         "batch_size": batch_size,

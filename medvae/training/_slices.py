@@ -16,12 +16,16 @@ from torch.utils.data import Dataset
 
 from medvae.errors import DecodeError, ReadError, UsageProblem
 from medvae.intensity import WINDOWS, model_image, window
-from medvae.labels import attach_labels
+from medvae.labels import attach_labels, check_outlines, folded
+from medvae.notices import notice
 from medvae.readers import check_unchanged, open_studies, pixel_fingerprint, read_pixels
 from medvae.records import Slice, Study
 from medvae.split import Split, make_split, read_split, write_split
 
 __all__ = ["CanvasSlices", "SliceDataset", "TrainingSlices"]
+
+_FEW = 5
+"""Problems of labels that are told one by one."""
 
 
 class TrainingSlices:
@@ -33,6 +37,7 @@ class TrainingSlices:
         paths: files and folders, as ``open_studies`` reads them.
         size: of the canvas.
         labels: a label file, for the patients that it names.
+        outlines: Masks for the boxes of the labels; their files are not trained on.
         split: a JSON file with the patients of either side; made from the seed where there is none.
         validation_share: how much of the patients is then held out.
         seed: of the split.
@@ -57,6 +62,7 @@ class TrainingSlices:
         size: int,
         *,
         labels: str | None = None,
+        outlines: str | None = None,
         split: str | None = None,
         validation_share: float = 0.2,
         seed: int = 0,
@@ -65,9 +71,10 @@ class TrainingSlices:
         record: str | None = None,
         resume: bool = False,
     ) -> None:
+        check_outlines(labels, outlines)
         studies = _studies(paths, modality)
         if labels is not None:
-            studies = attach_labels(studies, Path(labels)).studies
+            studies = _labelled(studies, labels, outlines)
         slices = [item for study in studies for item in study.slices]
         sides = (
             make_split(slices, validation_share, seed)
@@ -228,6 +235,19 @@ def _studies(paths: str | Path | Sequence[str | Path], modality: str | None) -> 
     if not studies:
         raise ReadError(f"{', '.join(map(str, paths))}: holds no slice that can be read")
     return studies
+
+
+def _labelled(studies: Sequence[Study], labels: str, outlines: str | None) -> tuple[Study, ...]:
+    """Attach labels, and tell what could not be used of them."""
+    attached = attach_labels(studies, Path(labels), None if outlines is None else Path(outlines))
+    if attached.outlines is not None:
+        notice(f"outlines: {attached.outlines}")
+    lines = list(folded(attached.problems))
+    for line in lines[:_FEW]:
+        notice(f"not used: {line}")
+    if len(lines) > _FEW:
+        notice(f"{len(lines) - _FEW} more of the labels could not be used")
+    return attached.studies
 
 
 def _of(slices: Sequence[Slice], groups: frozenset[str]) -> list[Slice]:

@@ -52,6 +52,7 @@ _DATA = "dataset_dir"
 _STAND_INS: Mapping[str, Any] = {
     _DATA: "./data",
     "labels": None,
+    "outlines": None,
     "split": "$@output_dir + '/split.json'",
 }
 """What a run says of the files that it was begun with: it is passed on, so it names none."""
@@ -84,7 +85,7 @@ def train(
         variant: one of the bundle's overlays.
         settings: values of the config by key, such as ``{"epochs": 5}``.
         resume: go on from the last checkpoint of ``out``. The run names no files: ``data`` is given
-            again, and so are the ``labels`` among the settings.
+            again, and so are the ``labels`` and ``outlines`` among the settings.
         tracking: log with MONAI's handlers for MLflow, to ``mlruns.db`` in ``out`` or to where the
             environment variable ``MLFLOW_TRACKING_URI`` says.
 
@@ -109,7 +110,12 @@ def train(
     first = not together or torch.distributed.get_rank() == 0
     place: AbstractContextManager[OutputFolder] = nullcontext(OutputFolder(out))
     if first:
-        place = output(out, [*data, settings.get("labels")], fresh=False, resumable=True)
+        place = output(
+            out,
+            [*data, settings.get("labels"), settings.get("outlines")],
+            fresh=False,
+            resumable=True,
+        )
     with place as folder:
         given = _given(data, bundle, out, variant, settings, resume)
         if first and not resume:
@@ -262,7 +268,7 @@ def _given_again(out: Path, variant: str | None, settings: Mapping[str, Any]) ->
         read_held_out(split)  # which says so where its patients were named with another secret
     begun = (out / "checkpoints" / "last.pt").is_file()
     for key in named:
-        if key not in settings and (key == "labels" or not begun):
+        if key not in settings and (key in ("labels", "outlines") or not begun):
             raise UsageProblem(
                 f"{key}: the run in {out} was begun with a file for it, and keeps no names of "
                 "files: give it again"

@@ -119,3 +119,31 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     result = medvae_train(tmp_path / "data", "--out", tmp_path / "run")
     assert result.exit_code == 1
     assert result.stderr == (f"Error: {tmp_path / 'data'}: holds no slice that can be read\n")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_label_problems_are_told_and_masks_are_not_trained_on(
+    pictures: Path, tmp_path: Path
+) -> None:
+    drawn = pictures / "drawn"
+    for path in sorted(pictures.rglob("*.png")):
+        (drawn / path.parent.name).mkdir(parents=True, exist_ok=True)
+        mask = np.zeros((28, 28), dtype="uint8")
+        mask[4:9, 5:15] = 1
+        Image.fromarray(mask).save(drawn / path.parent.name / path.name)
+    (drawn / "p9").symlink_to(tmp_path / "unmounted")
+    names = [f"p{patient}/{index}.png" for patient in range(3) for index in range(4)]
+    rows = [f"{name},5,4,10,5,{name[:2]}" for name in names]
+    labels = pictures / "boxes.csv"
+    labels.write_text("\n".join(["file,x,y,w,h,patient", *rows, "p8/0.png,1,1,2,2,p8"]))
+    out = tmp_path / "run"
+    arguments = ("--variant", "plain", "--epochs", "1", "--batch-size", "4", "--device", "cpu")
+    given = ("--labels", labels, "--outlines", drawn, "--modality", "MR")
+    result = medvae_train(pictures, "--out", out, *arguments, *given)
+    assert result.exit_code == 0, result.output
+    assert "not used: boxes.csv, line 14: 'p8/0.png' matches no slice" in result.stderr
+    assert "not used: p9: is a link that leads nowhere" in result.stderr
+    split = json.loads((out / "split.json").read_text())
+    assert len(split["training"]) + len(split["validation"]) == 3
+    for path in out.rglob("*.json"):
+        assert str(drawn) not in path.read_text(), path
