@@ -22,7 +22,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detection_gain import classic
+from detection_gain import classic, page
 from detection_gain.__main__ import _fill, main
 from detection_gain.arms import ARMS, parse_arm
 from detection_gain.bench import Grid
@@ -44,6 +44,40 @@ SLICES = 4
 CPU = torch.device("cpu")
 
 Boxes = NDArray[np.float32]
+
+
+class TestPage:
+    """The page of the benchmark: its figures are those of the cells that are kept."""
+
+    def test_is_computed_from_the_cells(self) -> None:
+        text = Path(page.__file__).with_name("README.md").read_text()
+        assert text.count("<!-- end -->") == 2
+        assert page.page(text) == text
+
+    def test_table_has_each_fold_and_all_of_them(self) -> None:
+        def cell(fold: int, repeat: int, arm: str, ap50: float) -> dict[str, Any]:
+            place = {"fold": fold, "repeat": repeat, "arm": arm, "patients": 6}
+            scores = {"ap30": 0.5, "ap50": ap50, "sensitivity": {"1": 0.75}}
+            return {"cell": {**place, "steps": 1400, "classic": 1.0}, "scores": scores}
+
+        rows = page.table(
+            [
+                cell(4, 0, "transplant", 0.6),
+                cell(4, 0, "classic", 0.5),
+                cell(5, 0, "classic", 0.3),
+                cell(5, 0, "transplant", 0.5),
+                cell(5, 1, "transplant", 0.9),
+            ]
+        ).splitlines()
+        assert rows[2:] == [
+            "| 4 | 6 | 1400 | 1 | `classic` | 1 | 0.500 | 0.500 |  |  |  | 0.750 |",
+            "| 4 | 6 | 1400 | 1 | `transplant` | 1 | 0.500 | 0.600 | +0.100 |  |  | 0.750 |",
+            "| 5 | 6 | 1400 | 1 | `classic` | 1 | 0.500 | 0.300 |  |  |  | 0.750 |",
+            "| 5 | 6 | 1400 | 1 | `transplant` | 2 | 0.500 | 0.700 | +0.200 |  |  | 0.750 |",
+            "| all | 6 | 1400 | 1 | `classic` | 2 | 0.500 | 0.400 |  |  |  | 0.750 |",
+            "| all | 6 | 1400 | 1 | `transplant` | 3 | 0.500 | 0.667 | +0.150 (-0.485 to 0.785) "
+            "|  |  | 0.750 |",
+        ]
 
 
 class TestScores:

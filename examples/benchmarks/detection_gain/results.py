@@ -12,7 +12,7 @@ from scipy import stats
 
 from .cells import Record
 
-__all__ = ["Choices", "choose", "summary"]
+__all__ = ["Choices", "Measured", "choose", "interval", "summary"]
 
 Config = tuple[int, float]
 """Steps of the training, and strength of the classic augmentation."""
