@@ -222,7 +222,7 @@ neighbours of a patient's slices are that patient's data.</p>
 
 _MEASURES = {
     "lesion_survival": "findings that are still there",
-    "copies": "slices that are copies of real ones",
+    "copies": "slices that copy a patient who is not declared in them",
     "auc": "how well a small network tells synthetic from real (0.5 is guessing)",
 }
 
