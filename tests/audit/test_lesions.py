@@ -74,7 +74,8 @@ def beside_real(synthetic: Drawn) -> Nearest:
     pools = real().pool, synthetic.pool
     vectors = outlines(pools[0]), outlines(pools[1])
     none = [None] * len(pools[1])
-    return find_copies({"pixels": vectors}, *pools, none, 0).spaces["pixels"]
+    series = [str(number) for number in range(len(pools[0]))]
+    return find_copies({"pixels": vectors}, *pools, none, series, 0).spaces["pixels"]
 
 
 def untouched(scene: Scene) -> NDArray[np.float32]:

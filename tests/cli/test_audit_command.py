@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pydicom import dcmread
 
 from medvae_cli.main import cli
 
@@ -18,12 +20,19 @@ def medvae(*arguments: str | Path) -> Result:
 def test_says_the_verdict_and_fails_where_a_bound_is_broken(
     studies: Path, run: Path, tmp_path: Path
 ) -> None:
-    labels = studies / "coco.json"
-    given = ("--labels", labels, "--synthetic-labels", labels, "--model", run, "--device", "cpu")
+    """The same slices under the names of other patients are copies, all of them."""
+    labels, renamed = studies / "coco.json", tmp_path / "renamed"
+    shutil.copytree(studies, renamed)
+    for path in renamed.glob("*/*.dcm"):
+        dataset = dcmread(path)
+        dataset.PatientID = f"{dataset.PatientID}-other"
+        dataset.save_as(path)
+    theirs = renamed / "coco.json"
+    given = ("--labels", labels, "--synthetic-labels", theirs, "--model", run, "--device", "cpu")
     bounds = ("--fail-if", "copies>0.5", "--fail-if", "auc>1")
     out = tmp_path / "report"
     result = medvae(
-        "audit", "--real", studies, "--synthetic", studies, "--out", out, *given, *bounds
+        "audit", "--real", studies, "--synthetic", renamed, "--out", out, *given, *bounds
     )
     assert result.exit_code == 1, result.output
     assert result.stdout.startswith("red: Do not train with this set as it is.")

@@ -24,18 +24,18 @@ def too_large() -> int:
     return int((free / 12 / BYTES_A_PIXEL) ** 0.5) // 64 * 64
 
 
-def prepared(pictures: Path, out: Path, **settings: Any) -> dict[str, Any]:
+def prepared(out: Path, **settings: Any) -> dict[str, Any]:
     """Return the config of a training that is ready to begin."""
     said = {"device": "cpu", **settings}
-    prepare_run([pictures], "slice_vae", out, variant="residual", settings=said, resume=False)
+    prepare_run("slice_vae", out, variant="residual", settings=said)
     config: dict[str, Any] = json.loads((out / "configs" / "train.json").read_text())
     return config
 
 
 def test_a_smaller_batch_is_chosen_and_told(
-    pictures: Path, tmp_path: Path, too_large: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, too_large: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = prepared(pictures, tmp_path / "run", image_size=too_large)
+    config = prepared(tmp_path / "run", image_size=too_large)
     size, times = config["batch_size"], config["accumulation"]
     assert (size * times, size in (4, 8, 16)) == (32, True)
     (line,) = caplog.messages
@@ -45,18 +45,16 @@ def test_a_smaller_batch_is_chosen_and_told(
 
 
 def test_a_batch_that_was_asked_for_stays(
-    pictures: Path, tmp_path: Path, too_large: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, too_large: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = prepared(pictures, tmp_path / "run", image_size=too_large, batch_size=32)
+    config = prepared(tmp_path / "run", image_size=too_large, batch_size=32)
     assert (config["batch_size"], config["accumulation"]) == (32, 1)
     (line,) = caplog.messages
     assert line.endswith("it may be killed; choose a smaller batch_size or image_size")
 
 
-def test_what_fits_is_left_alone(
-    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    config = prepared(pictures, tmp_path / "run", image_size=64)
+def test_what_fits_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = prepared(tmp_path / "run", image_size=64)
     assert (config["batch_size"], config["accumulation"]) == (32, 1)
     assert not caplog.messages
 
