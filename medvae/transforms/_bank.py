@@ -100,6 +100,7 @@ class TransplantBank:
         hosts: Iterable[str | Path] = (),
         split: str | Path | None = None,
         modality: str | None = None,
+        allow_burned_in: bool = False,
         workers: int | None = None,
     ) -> TransplantBank:
         """Build a bank, and open it. It names no patient.
@@ -113,6 +114,7 @@ class TransplantBank:
             hosts: files and folders with scans that are known to be free of findings.
             split: a JSON file that says which patients are held out: none of them may be in it.
             modality: taken for files that do not say.
+            allow_burned_in: Use images whose headers say that text is burned into their pixels.
             workers: how many processes read.
 
         Raises:
@@ -131,6 +133,7 @@ class TransplantBank:
             hosts=hosts,
             split=None if split is None else Path(split),
             modality=modality,
+            allow_burned_in=allow_burned_in,
             workers=workers,
         )
         return cls(folder, read_bank(folder), problems)

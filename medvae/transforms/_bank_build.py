@@ -10,7 +10,7 @@ from medvae.errors import DecodeError, ReadError, UsageProblem
 from medvae.folders import output
 from medvae.labels import attach_labels
 from medvae.latent import Latents, nearest
-from medvae.readers import open_studies, read_pixels
+from medvae.readers import open_studies, read_pixels, refuse_burned_in
 from medvae.records import Labels, Pixels, Slice, Study
 from medvae.render import MOST_HOSTS, Lesion, Refused, Scene, is_absolute
 from medvae.split import read_held_out
@@ -30,6 +30,7 @@ def build_bank(
     hosts: Iterable[str | Path],
     split: Path | None,
     modality: str | None,
+    allow_burned_in: bool,
     workers: int | None,
 ) -> tuple[str, ...]:
     """Write a bank; return what could not be used, a line each.
@@ -39,7 +40,7 @@ def build_bank(
     """
     studies, hosts = list(studies), list(hosts)
     with output(folder, [*studies, labels, outlines, *hosts]):
-        found = _Found()
+        found = _Found(allow_burned_in)
         found.labelled(studies, labels, outlines, modality, workers)
         found.free(hosts, modality, workers)
         found.check(model, split)
@@ -66,7 +67,8 @@ def build_bank(
 class _Found:
     """Slices with findings, slices known to have none, and what is wrong with others."""
 
-    def __init__(self) -> None:
+    def __init__(self, allow_burned_in: bool) -> None:
+        self._allow_burned_in = allow_burned_in
         self.donors: list[Slice] = []
         self.hosts: list[Slice] = []
         self.problems: list[str] = []
@@ -119,6 +121,8 @@ class _Found:
         self, paths: Iterable[str | Path], modality: str | None, workers: int | None
     ) -> Sequence[Study]:
         scan = open_studies(paths, modality=modality, workers=workers)
+        if not self._allow_burned_in:
+            scan = refuse_burned_in(scan)
         self.problems.extend(f"{f.path}: {f.reason}" for f in scan.files if f.outcome == "refused")
         if not scan.studies:
             raise ReadError("none of the files given can be read: see what 'medvae inspect' says")

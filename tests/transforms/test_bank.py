@@ -87,6 +87,20 @@ class TestBuild:
         drawn = [opened.draw(seed, 1.0) for seed in range(8)]
         assert {made.host.group for made in drawn if made} == {group}
 
+    def test_no_text_in_the_pixels(self, studies: Path, run: Path, tmp_path: Path) -> None:
+        marked = tmp_path / "studies"
+        shutil.copytree(studies, marked)
+        for path in (marked / "p2").iterdir():
+            dataset = pydicom.dcmread(path)
+            dataset.BurnedInAnnotation = "YES"
+            dataset.save_as(path)
+        own = {native.group for native in open_studies([marked / "p2"]).slices}
+        refused = build(tmp_path / "bank", marked, run)
+        assert any("BurnedInAnnotation YES" in problem for problem in refused.problems)
+        assert not own & {stored.group for stored in refused._contents.slices}
+        allowed = build(tmp_path / "allowed", marked, run, allow_burned_in=True)
+        assert own & {stored.group for stored in allowed._contents.slices}
+
     def test_only_what_can_be_decoded(self, studies: Path, run: Path, tmp_path: Path) -> None:
         shutil.copytree(studies, tmp_path / "studies")
         broken = sorted((tmp_path / "studies" / "p2").iterdir())[0]
