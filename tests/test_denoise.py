@@ -29,6 +29,7 @@ from medvae.networks import (
     save_model,
 )
 from medvae.readers import open_studies
+from outcomes import tree
 from phantoms import dicom_slice, save, save_series
 
 SIDE = 16
@@ -87,12 +88,6 @@ def studies(tmp_path: Path) -> Path:
             ),
         )
     return tmp_path / "studies"
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by their path in a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def only_volume(folder: Path) -> Any:

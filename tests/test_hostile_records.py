@@ -17,28 +17,13 @@ from medvae.errors import ReadError, WriteError
 from medvae.labels import LabelledImage, write_yolo
 from medvae.records import Labels
 from medvae_cli.main import cli
+from outcomes import told, tree
 
 Line = dict[str, Any]
 
 
 def medvae(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def told(result: Result, code: int) -> str:
-    """Return the one line that says what is wrong."""
-    assert result.exit_code == code, result.output
-    errors = [line for line in result.stderr.splitlines() if not line.startswith(("Usage", "Try"))]
-    (line,) = filter(None, errors)
-    assert line.startswith("Error: ")
-    assert "should not happen" not in line
-    return line
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by their path in a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")

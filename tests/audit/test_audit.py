@@ -16,15 +16,10 @@ from heads import SECRETS, head
 from medvae.audit import Audit, audit, show_latent
 from medvae.augmentation import augment
 from medvae.errors import ReadError, UsageProblem
+from outcomes import tree
 from phantoms import dicom_slice, save
 
 TINY: dict[str, Any] = {"sizes": (32,), "epochs": 1, "device": "cpu"}
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by their path in a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 class TestAugmented:

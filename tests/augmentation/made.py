@@ -10,7 +10,7 @@ import pytest
 
 from medvae.augmentation import augment
 
-__all__ = ["lines_of", "made", "tree"]
+__all__ = ["lines_of", "made"]
 
 Line = dict[str, Any]
 
@@ -25,9 +25,3 @@ def lines_of(out: Path) -> list[Line]:
     """Return the lines of a manifest, which must be JSON to the letter."""
     lines = (out / "manifest.jsonl").read_text().splitlines()
     return [json.loads(line, parse_constant=pytest.fail) for line in lines]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by their path in a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}

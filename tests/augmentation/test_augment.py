@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import lines_of, made, tree
+from made import lines_of, made
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -22,6 +22,7 @@ from medvae.errors import UsageProblem, WriteError
 from medvae.labels import attach_labels
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Pixels
+from outcomes import tree
 
 
 def stored(folder: Path) -> list[bytes]:

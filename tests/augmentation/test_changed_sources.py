@@ -9,9 +9,9 @@ from pathlib import Path
 import pydicom
 import pytest
 from click.testing import CliRunner, Result
-from made import tree
 
 from medvae_cli.main import cli
+from outcomes import tree
 
 CHOICES = ("--render", "warp", "--strength", "0.1", "--copies", "2")
 

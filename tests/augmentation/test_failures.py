@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from heads import SIDE, SLICES, head, save_run
 from medvae.augmentation import augment as run_augment
 from medvae.readers import open_studies
 from medvae_cli.main import cli
+from outcomes import room_for, told, tree
 from phantoms import dicom_slice, save_series
 
 GLIOMA = {"id": 1, "name": "glioma", "supercategory": "lesion"}
@@ -26,33 +25,6 @@ GLIOMA = {"id": 1, "name": "glioma", "supercategory": "lesion"}
 
 def medvae_augment(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["augment", *map(str, arguments)])
-
-
-def told(result: Result, code: int) -> str:
-    """Return the one line that says what is wrong."""
-    assert result.exit_code == code, result.output
-    errors = [line for line in result.stderr.splitlines() if not line.startswith(("Usage", "Try"))]
-    (line,) = filter(None, errors)
-    assert line.startswith("Error: ")
-    assert "should not happen" not in line
-    return line
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by their path in a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes, as a disk without room would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="module")

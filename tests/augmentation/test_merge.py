@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import lines_of, made, tree
+from made import lines_of, made
 
 from heads import LESIONS, SECRETS, SLICES
 from medvae.augmentation import augment
@@ -16,6 +16,7 @@ from medvae.errors import UsageProblem
 from medvae.labels import attach_labels
 from medvae.readers import open_studies
 from medvae.records import Slice
+from outcomes import tree
 
 LABEL_FORMATS = ("coco", "monai", "yolo")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from made import Line, lines_of, made, tree
+from made import Line, lines_of, made
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools.coco import COCO
@@ -19,6 +19,7 @@ from medvae.errors import UsageProblem
 from medvae.labels import attach_labels, finding_from_record
 from medvae.readers import open_studies
 from medvae.records import Series, Slice
+from outcomes import tree
 
 DONOR_GAP = 4.0
 

@@ -6,13 +6,11 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from PIL import Image
 from medvae.errors import UsageProblem
 from medvae.transforms import TransplantBank
 from medvae_cli.main import cli
+from outcomes import only_error, room_for, tree
 from phantoms import dicom_slice, save_series
 
 COMMANDS = {
@@ -45,34 +44,26 @@ def medvae(*arguments: object) -> Result:
 
 
 def told(text: str) -> str:
-    """Return the one line that says what is wrong."""
-    errors = [line for line in text.splitlines() if not line.startswith(("Usage", "Try"))]
-    (line,) = filter(None, errors)
-    assert line.startswith("Error: ")
-    assert "should not happen" not in line
-    return line.removeprefix("Error: ")
+    """Return what the one line of error says."""
+    return only_error(text).removeprefix("Error: ")
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the content of all files by their path in a folder."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+def stop(
+    process: ForkServerProcess, number: signal.Signals, begun: Callable[[], bool], errors: Path
+) -> None:
+    """Send a signal to a command as soon as it has begun to write; it ends with exit code 1."""
+    while not begun():
+        assert process.is_alive(), errors.read_text()
+        time.sleep(0.002)
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 1
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
     """Return the lines of a manifest."""
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    """Let no file grow beyond so many bytes, as a disk without room would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -251,13 +242,7 @@ class TestProcesses:
     ) -> None:
         arguments = [*command("augment", **places), "--copies", "30", "--workers", "2"]
         process, out = start(arguments, "errors"), places["out"]
-        while not (out / "manifest.jsonl").exists():
-            assert process.is_alive(), (tmp_path / "errors").read_text()
-            time.sleep(0.01)
-        assert process.pid is not None
-        os.kill(process.pid, number)
-        process.join()
-        assert process.exitcode == 1
+        stop(process, number, (out / "manifest.jsonl").exists, tmp_path / "errors")
         lines = lines_of(out)
         said = re.fullmatch(
             rf"{out}: the run was stopped; (\d+) of (\d+) draws are finished: use --resume to "
@@ -286,13 +271,8 @@ class TestProcesses:
         tmp_path: Path,
     ) -> None:
         process, out = start(command("train", **places), "errors"), places["out"]
-        while not (out / "checkpoints" / "last.pt").exists():
-            assert process.is_alive(), (tmp_path / "errors").read_text()
-            time.sleep(0.01)
-        assert process.pid is not None
-        os.kill(process.pid, number)
-        process.join()
-        assert process.exitcode == 1
+        last = out / "checkpoints" / "last.pt"
+        stop(process, number, last.exists, tmp_path / "errors")
         *_, line = (tmp_path / "errors").read_text().splitlines()
         assert re.fullmatch(
             rf"Error: {out}: the run was stopped; \d+ epochs are finished: use --resume to "
@@ -314,13 +294,7 @@ class TestProcesses:
         out = tmp_path / "out"
         places = {"studies": tmp_path / "data", "run": run, "out": out}
         process = start([*command("denoise", **places), "--format", "dicom,nifti,png"], "errors")
-        while not any(out.rglob("*.png")):
-            assert process.is_alive(), (tmp_path / "errors").read_text()
-            time.sleep(0.002)
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGTERM)
-        process.join()
-        assert process.exitcode == 1
+        stop(process, signal.SIGTERM, lambda: any(out.rglob("*.png")), tmp_path / "errors")
         assert re.fullmatch(
             rf"{out}: the run was stopped; \d+ of 40 series are finished, and this command cannot "
             "resume: repeat it with another folder",
