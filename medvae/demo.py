@@ -175,7 +175,6 @@ def _shown(out: Path, model: str | Path, progress: Progress | None) -> Demo:
 def _page(demo: Demo, model: str) -> str:
     inspection, augmented, audited = demo.inspection, demo.augmented, demo.audited
     totals, labels = inspection.totals, count_labels(inspection.slices)
-    rejected = "".join(f"; {number} rejected: {reason}" for reason, number in augmented.rejected)
     pairs = list(_pairs(inspection, augmented.out))
     return f"""{head("medvae: what became of the sample", _STYLE)}
 <body>
@@ -192,8 +191,8 @@ with box and mask: an excerpt of the Sunnybrook Cardiac Data (Radau et al., 2009
 public domain. It is the folder <code>medvae/sample</code> of the installation.</p>
 <pre>medvae inspect sample --labels sample/coco.json</pre>
 <h2>Augmented</h2>
-<p>{augmented.kept} of {augmented.draws} draws kept{safe(rejected)}. One of each patient is shown
-here, and <a href="synthetic/preview.html">more of them</a> on a page where they blink.</p>
+<p>{augmented.kept} of {augmented.draws} draws kept{_rejected(augmented)}. One of each patient is
+shown here, and <a href="synthetic/preview.html">more of them</a> on a page where they blink.</p>
 <div class="pairs">
 {"".join(pairs)}</div>
 <pre>medvae augment sample --labels sample/coco.json --model {safe(model)} --out synthetic</pre>
@@ -272,11 +271,15 @@ def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[str]:
         yield f'<div class="pair">{source}{result}</div>\n'
 
 
+def _rejected(made: Augmented) -> str:
+    """Say how many draws were rejected, for each reason."""
+    return safe("".join(f"; {number} rejected: {reason}" for reason, number in made.rejected))
+
+
 def _dicom(made: Augmented) -> str:
     """Show a slice of the head beside what was made of it, both opened from their files."""
     lines = [line for line in Manifest(made.out).lines if line["outcome"] == "kept"]
-    rejected = "".join(f"; {number} rejected: {reason}" for reason, number in made.rejected)
-    said = f"<p>{made.kept} of {made.draws} slices of a head were written{safe(rejected)}. "
+    said = f"<p>{made.kept} of {made.draws} slices of a head were written{_rejected(made)}. "
     if not lines:
         return f"{said}</p>"
     line = lines[len(lines) // 2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import shutil
 import socket
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.errors import Stopped, UsageProblem, WriteError
+from medvae.notices import notice
 
 __all__ = ["LOCK", "OutputFolder", "check_empty", "check_outside", "clear", "contents", "output"]
 
@@ -135,11 +135,15 @@ def check_empty(folder: Path) -> None:
     """
     try:
         if folder.exists() and not folder.is_dir():
-            raise UsageProblem(f"{folder}: is no folder: give another")
+            raise _no_folder(folder)
         if folder.exists() and contents(folder):
             raise UsageProblem(f"{folder}: is not empty, and nothing is overwritten: give another")
     except OSError as error:
         raise UsageProblem(f"{folder}: cannot be used: {error.strerror}") from error
+
+
+def _no_folder(path: Path) -> UsageProblem:
+    return UsageProblem(f"{path}: is no folder: give another")
 
 
 def contents(folder: Path) -> list[Path]:
@@ -212,7 +216,7 @@ def _make(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise UsageProblem(f"{folder}: is no folder: give another") from error
+        raise _no_folder(folder) from error
     return missing
 
 
@@ -252,9 +256,8 @@ def _take(descriptor: int, folder: Path) -> bool:
             return False
         if error.errno not in _NO_LOCKS:
             raise
-        logging.getLogger(__name__).warning(
-            "%s: the file system supports no locks: make sure that no other run writes there",
-            folder,
+        notice(
+            f"{folder}: the file system supports no locks: make sure that no other run writes there"
         )
     return True
 

@@ -26,7 +26,7 @@ from medvae.readers._dicom_frames import (
 from medvae.readers._dicom_pixel_data import check_length, check_pixel_data
 from medvae.readers._fingerprint import fingerprint
 from medvae.readers._headers import BURNED_IN, FileHeader, Refused, Skipped
-from medvae.readers._limits import check_frame, check_volume, memory_per_file
+from medvae.readers._limits import check_frame, check_volume, memory_per_file, plausible_scale
 
 __all__ = ["describe", "open_frames"]
 
@@ -53,9 +53,6 @@ _PLAIN = {uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian}
 
 _COPIES_OF_INFLATED = 4
 """How often pydicom holds an inflated file in memory, and a frame of it."""
-
-_LARGEST_RESCALE = 1e12
-"""No scanner needs a slope or an intercept like that, and float32 could not hold the result."""
 
 _TAGS = [
     Tag(keyword)
@@ -255,7 +252,7 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
             value = source.get(keyword)
             if value is None:
                 continue
-            if not isinstance(value, float | int) or not abs(value) < _LARGEST_RESCALE:
+            if not isinstance(value, float | int) or not plausible_scale(value):
                 raise Refused(f"its {keyword} is {_one_line(value)}, which is no usable number")
             if keyword == "RescaleSlope" and value == 0:
                 raise Refused("its RescaleSlope is 0, which makes all of its pixels alike")

@@ -19,6 +19,7 @@ __all__ = [
     "default_workers",
     "memory_per_file",
     "memory_per_worker",
+    "plausible_scale",
     "plausible_thickness",
     "plausible_window",
 ]
@@ -33,6 +34,9 @@ _MAX_WORKERS = 8
 
 _SMALLEST_SHARE = 5 * 2**28
 """Memory of one worker, in bytes, below which fewer are started: a volume of 1 GB can be read."""
+
+_LARGEST_SCALE = 1e12
+"""No scanner needs a slope or an intercept like that, and float32 could not hold the result."""
 
 _WIDEST_WINDOW = 1e6
 """No image that is read here spans more, in its own units."""
@@ -88,6 +92,11 @@ def check_geometry(position: Iterable[float], sizes: Iterable[float]) -> None:
         raise Refused("its position lies more than a kilometre away: its header is broken")
     if any(not 1e-4 < size < 1e4 for size in sizes):
         raise Refused("its pixels are no possible size in millimetres: its header is broken")
+
+
+def plausible_scale(value: float) -> bool:
+    """Say whether a slope or an intercept can be meant as it stands; NaN cannot."""
+    return abs(value) < _LARGEST_SCALE
 
 
 def plausible_window(center: float, width: float) -> bool:

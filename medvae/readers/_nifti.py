@@ -17,15 +17,12 @@ from medvae.gzips import DAMAGED, GZIP, WholeGzip, holds
 from medvae.readers._decoded import Decoded
 from medvae.readers._fingerprint import fingerprint
 from medvae.readers._headers import FileHeader, Refused, Skipped
-from medvae.readers._limits import check_volume
+from medvae.readers._limits import check_volume, plausible_scale
 from medvae.readers._volume import cut, in_plane_axes, slice_axis, slice_frames
 
 __all__ = ["describe", "open_frames"]
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_LARGEST_RESCALE = 1e12
-"""No scanner needs a slope or an intercept like that, and float32 could not hold the result."""
-
 _MAGICS_OF_SECOND = (b"n+2\0", b"ni2\0")
 
 
@@ -109,7 +106,7 @@ def _check_scale(header: Any) -> None:
     for name in ("scl_slope", "scl_inter"):
         value = float(header[name])
         # NaN is what nibabel itself writes where there is no scale.
-        if not math.isnan(value) and not abs(value) < _LARGEST_RESCALE:
+        if not math.isnan(value) and not plausible_scale(value):
             raise Refused(f"its {name} is {value:g}, which is no usable number")
 
 

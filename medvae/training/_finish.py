@@ -122,6 +122,6 @@ def _keep_intensity(path: Path, intensity: str | None) -> None:
     """Let inference map slices as they were mapped in training, whatever their files say."""
     if not path.is_file():
         return
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config = read_object(path).content
     if config.get("intensity") != intensity:
-        write_text(path, json.dumps(config | {"intensity": intensity}, indent=4) + "\n")
+        write_text(path, json.dumps({**config, "intensity": intensity}, indent=4) + "\n")
