@@ -16,7 +16,7 @@ _given: set[str] = set()
 
 
 def notice(line: str) -> None:
-    """Log a line once: what holds for each of a thousand slices is not said a thousand times.
+    """Log a line once, however many slices it holds for.
 
     Of several processes that train together under ``torchrun``, only the first one logs it.
     """

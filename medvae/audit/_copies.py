@@ -65,7 +65,8 @@ class Copies:
         excess: The share minus its baseline, with an interval over the patients of both.
         shares: The share of slices of each kind, by its name.
         spaces: Neighbours by the name of the space: ``pixels``, and ``encoder`` with a model.
-        kind: Of each slice, the index in ``KINDS``; their number where nothing is near, ``[M]``.
+        kind: The index in ``KINDS`` for each slice, or ``len(KINDS)`` where no real slice is near,
+            ``[M]``.
         nearness: The distance to the slice that gives the kind, or to the nearest one, as a share
             of the limit, ``[M]``; infinite for a slice on which there is nothing.
         nearest: The real slice there, ``[M]``.

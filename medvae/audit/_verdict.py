@@ -19,12 +19,12 @@ _WIDE = 0.3
 
 @dataclass(frozen=True)
 class _Glaring:
-    """When two sets are told apart at a glance.
+    """When two sets are so different that one look is enough.
 
     Attributes:
-        value: the least area under the curve.
-        low: the least lower end of its interval: a few patients prove nothing.
-        lead: how far that end is above the area between real slices of different patients.
+        value: The smallest area under the curve.
+        low: The smallest lower end of its interval, because a few patients prove nothing.
+        lead: How far that end must be above the area for real slices of different patients.
     """
 
     value: float
@@ -280,8 +280,8 @@ def _is_measured(found: Any) -> bool:
 def _overall(rows: Sequence[Row]) -> str:
     """Return the mark of the set.
 
-    Looking different is no harm in itself, a lost lesion is. A set that is told apart at a glance
-    shows something else than scans do, and its slices must be looked at first.
+    A set may look different from the real one without doing harm, but a lost lesion does harm. A
+    set that a small network recognises almost every time must be looked at before it is used.
     """
     if any(row.decisive and row.mark == "red" for row in rows):
         return "red"

@@ -29,7 +29,7 @@ class Outlines:
     """What came of the outlines of boxes.
 
     Attributes:
-        format: Of the masks, such as ``mask pictures``.
+        format: The format of the masks, such as ``mask pictures``.
         files: The files of masks that were used.
         boxes: How many boxes there are.
         masks: How many of them got a mask.
@@ -80,8 +80,8 @@ def join_outlines(
     Args:
         studies: With labels.
         ledger: What the outlines say of these slices without their labels.
-        masks_format: Of the outlines.
-        name: Of the outlines, for problems.
+        masks_format: The format of the outlines.
+        name: The name of the outlines, for problems.
     """
     kept = tuple(without_files(studies, ledger.files))
     problems, boxes, joined, without = list(ledger.problems), 0, 0, 0

@@ -43,7 +43,7 @@ def device_named(name: str | torch.device | None) -> torch.device:
     """Return a device that this machine can compute on.
 
     Args:
-        name: Of the device, such as ``cpu`` or ``cuda:0``; None for a GPU where there is one.
+        name: The device, such as ``cpu`` or ``cuda:0``; None for a GPU where there is one.
 
     Raises:
         UsageProblem: There is no such device.
