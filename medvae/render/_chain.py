@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -17,9 +16,7 @@ from medvae.render._warp import Warp
 
 __all__ = ["RENDERS", "make_render"]
 
-RENDERS: Mapping[str, type[Render]] = MappingProxyType(
-    {render.name: render for render in (Decode, Residual, Warp)}
-)
+RENDERS: dict[str, type[Render]] = {render.name: render for render in (Decode, Residual, Warp)}
 """The renders that are led by two decoded pictures, by the name that a user gives."""
 
 

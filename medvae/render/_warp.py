@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,13 +19,28 @@ from medvae.render._placement import NativeField, Placement, without_folds
 from medvae.render._registration import on_grid, velocity
 from medvae.render._values import moved_values, possible
 
-__all__ = ["Warp"]
+__all__ = ["Change", "Warp"]
 
 _BROAD = 1.5
 """Sigma in cells of the change of intensity that is added: much broader than edges."""
 
 _DARK = 0.1
 """Of the model's range: below it, an added change of intensity fades out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """How a slice changes.
+
+    Attributes:
+        field: that moves it.
+        weakened: how often the velocity was reduced for no fold to be left.
+        intensity: what is added, ``[1, GRID, GRID]`` in the model's units.
+    """
+
+    field: NativeField
+    weakened: int
+    intensity: Tensor
 
 
 class Warp(Render):
@@ -54,28 +70,42 @@ class Warp(Render):
                 )
         with torch.inference_mode():
             source, target = on_grid(before), on_grid(after)
-            found = velocity(source, target, canvases)
-            parts = zip(scenes, before, source, target, found, strict=True)
-            return [_rendered(*part) for part in parts]
+            velocities = velocity(source, target, canvases)
+            parts = zip(scenes, before, source, target, velocities, strict=True)
+            return [self._rendered(*part) for part in parts]
 
+    def change(
+        self, source: Tensor, target: Tensor, velocity: Tensor, placement: Placement
+    ) -> Change:
+        """Say how a slice changes.
 
-def _rendered(
-    scene: Scene, before: Tensor, source: Tensor, target: Tensor, found: Tensor
-) -> Rendered:
-    """Render one slice from its pictures ``[1, GRID, GRID]`` and velocity ``[2, GRID, GRID]``."""
-    if torch.equal(source, target):
-        return Rendered(scene.values, scene.labels, _numbers(1.0, 1.0, 0.0, 0, 0))
-    placement = Placement.of(scene.canvas, found.device)
-    field, weakened = without_folds(found, placement)
-    left = target - pull(source[None], field.on_grid[None])[0]
-    change = smooth(left[None], _BROAD)[0]
-    labels, lost = moved_labels(scene.labels, field, scene.padding)
-    values = moved_values(scene, field)
-    values = _brightened(scene, values, placement.picture(change)[0].cpu().numpy())
-    # By numpy, whose sum does not depend on the number of threads.
-    distance = float(np.hypot(*field.displacement.cpu().numpy()).mean(dtype=np.float64))
-    numbers = _numbers(*field.jacobian, distance, weakened, lost)
-    return Rendered(values, labels, numbers, partial(_decoded, before, field.velocity, change))
+        Args:
+            source, target: what the model makes of both latents, ``[1, GRID, GRID]``.
+            velocity: that pulls the source onto the target, ``[2, GRID, GRID]``.
+            placement: of the slice on the grid.
+        """
+        field, weakened = without_folds(velocity, placement)
+        left = target - pull(source[None], field.on_grid[None])[0]
+        return Change(field, weakened, smooth(left[None], _BROAD)[0])
+
+    def _rendered(
+        self, scene: Scene, before: Tensor, source: Tensor, target: Tensor, velocity: Tensor
+    ) -> Rendered:
+        """Render one slice."""
+        if torch.equal(source, target):
+            return Rendered(scene.values, scene.labels, _numbers(1.0, 1.0, 0.0, 0, 0))
+        placement = Placement.of(scene.canvas, velocity.device)
+        change = self.change(source, target, velocity, placement)
+        field = change.field
+        labels, lost = moved_labels(scene.labels, field, scene.padding)
+        values = moved_values(scene, field)
+        brighter = placement.picture(change.intensity)[0].cpu().numpy()
+        values = _brightened(scene, values, brighter)
+        # By numpy, whose sum does not depend on the number of threads.
+        distance = float(np.hypot(*field.displacement.cpu().numpy()).mean(dtype=np.float64))
+        numbers = _numbers(*field.jacobian, distance, change.weakened, lost)
+        decoded = partial(_decoded, before, field.velocity, change.intensity)
+        return Rendered(values, labels, numbers, decoded)
 
 
 def _numbers(

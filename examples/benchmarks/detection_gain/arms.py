@@ -11,6 +11,8 @@ from medvae.latent import SAMPLERS
 from medvae.render import RENDERS
 
 from .detector import BATCH
+from .hosts import HOSTS
+from .random_field import RandomField
 
 __all__ = ["ARMS", "Arm", "Synthetic", "parse_arm"]
 
@@ -24,16 +26,20 @@ ARMS = (
     "transplant-random",
     "transplant-unvaried",
     "warp",
+    "field",
     "residual",
     "decode",
 )
+
+RENDERS.setdefault(RandomField.name, RandomField)
 
 _NUMBER = re.compile(r"(share|strength|draws)([0-9.]+)")
 _HELP = (
     "an arm is real, classic, or ingredients with + between them: negatives, auto, transplant, "
     f"{', '.join(RENDERS)} (several renders as in transplant,warp), each with any of -share0.5 and "
-    "-draws1200, and the synthetic ones of -strength1.6, -unvaried, -labelled, -random, -balanced, "
-    f"-ownvae and the samplers {', '.join(f'-{name}' for name in SAMPLERS)}"
+    "-draws1200, and the synthetic ones of -strength1.6, -unvaried, -labelled, -balanced, "
+    f"-ownvae, {', '.join(f'-{name}' for name in HOSTS)} and the samplers "
+    f"{', '.join(f'-{name}' for name in SAMPLERS)}"
 )
 
 
@@ -45,8 +51,8 @@ class Synthetic:
         render: as `medvae augment` takes it.
         sampler: likewise.
         strength: likewise; None for the render's own.
-        hosts: where lesions go: to neighbours in the latent space among the lesion-free slices of
-            all patients, among those of the labelled patients, or to any slices at random.
+        hosts: where lesions go: to hosts that `medvae augment` chooses among the lesion-free slices
+            of all patients, or of the labelled ones (``labelled``), or that a way of `HOSTS` does.
         own_vae: the autoencoder has seen the labelled patients only.
         balance: what transplants are spread evenly over, as `medvae augment` takes it.
         draws: how many are drawn.
@@ -56,7 +62,7 @@ class Synthetic:
     draws: int
     sampler: str = "gaussian"
     strength: float | None = None
-    hosts: Literal["all", "labelled", "random"] = "all"
+    hosts: str = "all"
     own_vae: bool = False
     balance: Literal["patients", "slices"] = "slices"
 
@@ -153,6 +159,8 @@ def _with(made: Synthetic, option: str, arm: str) -> Synthetic:
             return replace(made, own_vae=True)
         case "balanced" if made.transplants:
             return replace(made, balance="patients")
-        case "labelled" | "random" if made.transplants:
+        case "labelled" if made.transplants:
+            return replace(made, hosts=option)
+        case _ if option in HOSTS and made.render == "transplant":
             return replace(made, hosts=option)
     raise UsageProblem(f"arm {arm!r}: there is no {option!r}; {_HELP}")

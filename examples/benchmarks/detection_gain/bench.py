@@ -154,7 +154,7 @@ class Bench:
                     )
                 yield Part(examples.take(free), ingredient.count)
                 continue
-            run = self.trainer.of(labelled if recipe.own_vae else fold.training)
+            run = self.trainer.of(labelled if recipe.own_vae else fold.training, repeat)
             runs[run.folder] = run.seconds
             lots.append(self.factory.lot(recipe, run, labelled, strangers, repeat))
             yield Part(lots[-1].examples, ingredient.count)

@@ -21,7 +21,7 @@ from medvae.labels import LabelledImage
 from medvae.records import Labels
 
 from .arms import Synthetic
-from .random_hosts import RandomHosts
+from .hosts import HOSTS, ChosenHosts
 from .slices import DataSet, Examples, example, on_canvas
 from .vae import Made, once
 
@@ -89,8 +89,8 @@ class Factory:
         hosts = others if recipe.hosts != "labelled" else []
 
         def make(resume: bool) -> None:
-            if recipe.hosts == "random":
-                self._at_random(folder, recipe, run.folder, sources, hosts, seed)
+            if recipe.hosts in HOSTS:
+                self._chosen(folder, recipe, run.folder, sources, hosts, seed)
             else:
                 self._augmented(folder, recipe, run.folder, sources, hosts, seed, resume)
 
@@ -158,7 +158,7 @@ class Factory:
             ],
         )
 
-    def _at_random(
+    def _chosen(
         self,
         folder: Path,
         recipe: Synthetic,
@@ -167,11 +167,13 @@ class Factory:
         hosts: Sequence[int],
         seed: int,
     ) -> None:
-        """Make transplants into hosts at random."""
-        maker = RandomHosts(
+        """Make transplants into hosts that are chosen in a way of their own."""
+        maker = ChosenHosts(
             load_run(run),
             [self.data.slices[row] for row in sources],
             [self.data.slices[row] for row in hosts],
+            self.data.slices,
+            HOSTS[recipe.hosts],
         )
         images, boxes = [], []
         for item, pixels in maker.draw(recipe.draws, seed):

@@ -79,9 +79,10 @@ class Trainer:
     settings: Mapping[str, Any]
     out: Path
 
-    def of(self, groups: frozenset[str]) -> Made:
-        """Return the run of some patients."""
-        name = hashlib.blake2b(repr(sorted(groups)).encode(), digest_size=8).hexdigest()
+    def of(self, groups: frozenset[str], seed: int) -> Made:
+        """Return the run of some patients, each seed having its own weights and validation."""
+        key = repr((sorted(groups), seed))
+        name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
         folder = self.out / name
         split = folder.with_name(f"{name}-split.json")
 
@@ -90,13 +91,18 @@ class Trainer:
                 train(self.paths, "slice_vae", folder, resume=True)
                 return
             own = [item for item in self.slices if item.group in groups]
-            write_split(split, make_split(own, _VALIDATION_SHARE, 0))
+            write_split(split, make_split(own, _VALIDATION_SHARE, seed))
             train(
                 self.paths,
                 "slice_vae",
                 folder,
                 variant=self.variant,
-                settings={**self.settings, "labels": str(self.labels), "split": str(split)},
+                settings={
+                    **self.settings,
+                    "labels": str(self.labels),
+                    "split": str(split),
+                    "seed": seed,
+                },
             )
 
         made = once(folder, make, Path("checkpoints", "last.pt"))

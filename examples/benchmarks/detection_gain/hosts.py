@@ -1,0 +1,329 @@
+"""Transplants into hosts that are chosen in one of several ways.
+
+All else is as `medvae augment` does it: tries, attempts, variation and gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from medvae.bundle import Run
+from medvae.errors import UsageProblem
+from medvae.gates import Calibration, Candidate, Gates, Origin
+from medvae.latent import LatentStatistics
+from medvae.networks import inference_copy
+from medvae.randomness import generator
+from medvae.records import Pixels, Slice
+from medvae.render import MOST_HOSTS, Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
+
+__all__ = ["HOSTS", "ChosenHosts"]
+
+_ATTEMPTS, _GENTLER = 4, 0.7
+_READY = 256
+_BATCH = 16
+
+_COVERING = 128
+"""Slices that stand for the cohort."""
+
+_SHARE = 0.1
+"""Of all hosts: so many lie at the level of a lesion, or fit at its site."""
+
+_AROUND, _LEAST_SIDE = 2.0, 24
+"""The site of a lesion is so many times its box, and has so many pixels a side at least."""
+
+_TYPICAL = 32
+"""With a temperature, the neighbour of this rank is e times less likely than the nearest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """What hosts can be chosen by: everything in the order of the slices.
+
+    Attributes:
+        pictures: of the slices as the model sees them, ``[N, size, size]``.
+        places: in the series of each, from 0 for its first slice to 1 for its last.
+        groups: whose slices they are.
+        free: the rows that can be hosts.
+        encode: returns the latents, ``[N, D]``, of pictures.
+    """
+
+    pictures: NDArray[np.float32]
+    places: NDArray[np.float64]
+    groups: NDArray[np.str_]
+    free: NDArray[np.intp]
+    encode: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+    @cached_property
+    def latents(self) -> NDArray[np.float32]:
+        """Of the slices."""
+        return self.encode(self.pictures)
+
+    @cached_property
+    def windows(self) -> NDArray[np.float32]:
+        """Latents of nine overlapping quarters of each slice, ``[9, N, D]``, row by row."""
+        half = self.pictures.shape[1] // 2
+        corners = [(row * half // 2, column * half // 2) for row in range(3) for column in range(3)]
+        return np.stack(
+            [
+                self.encode(_enlarged(self.pictures[:, top : top + half, left : left + half]))
+                for top, left in corners
+            ]
+        )
+
+    @cached_property
+    def covering(self) -> NDArray[np.intp]:
+        """Hosts of which each is the farthest from those before it."""
+        latents = self.latents[self.free]
+        chosen = [int(_distances(latents.mean(axis=0), latents).argmin())]
+        far = _distances(latents[chosen[0]], latents)
+        while len(chosen) < min(_COVERING, len(latents)):
+            chosen.append(int(far.argmax()))
+            far = np.minimum(far, _distances(latents[chosen[-1]], latents))
+        return self.free[chosen]
+
+    def others(self, donor: int) -> NDArray[np.intp]:
+        """Return the hosts of other patients."""
+        found: NDArray[np.intp] = self.free[self.groups[self.free] != self.groups[donor]]
+        return found
+
+
+Box = NDArray[np.float64]
+Chooser = Callable[[Places, int, Box, np.random.Generator], NDArray[np.intp]]
+"""Returns hosts for the lesion on a slice, in the order in which they are looked at."""
+
+
+def _near(count: int) -> Chooser:
+    """Choose at random among the slices whose latents are nearest."""
+
+    def choose(
+        known: Places, donor: int, box: Box, random: np.random.Generator
+    ) -> NDArray[np.intp]:
+        others = known.others(donor)
+        distances = _distances(known.latents[donor], known.latents[others])
+        return random.permutation(others[np.argsort(distances, kind="stable")[:count]])
+
+    return choose
+
+
+def _random(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
+    return random.permutation(known.others(donor))
+
+
+def _cover(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
+    """Choose at random among slices that lie far from one another in the latent space."""
+    return random.permutation(np.intersect1d(known.covering, known.others(donor)))
+
+
+def _level(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
+    """Choose at random among the slices at the same place in their series."""
+    others = known.others(donor)
+    apart = np.abs(known.places[others] - known.places[donor])
+    return random.permutation(others[np.argsort(apart, kind="stable")[: _tenth(others)]])
+
+
+def _site(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
+    """Choose at random among the slices that look alike around the place of the lesion."""
+    size = known.pictures.shape[1]
+    centre, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
+    reach = np.maximum(_AROUND * sides, _LEAST_SIDE) / 2
+    left, top = np.clip(np.floor(centre - reach), 0, size - 1).astype(int)
+    right, bottom = np.clip(np.ceil(centre + reach), 1, size).astype(int)
+    rows, columns = np.mgrid[top:bottom, left:right] + 0.5
+    outside = ((rows < box[1]) | (rows > box[3]) | (columns < box[0]) | (columns > box[2])).ravel()
+    others = known.others(donor)
+
+    def ring(which: NDArray[np.intp] | int) -> NDArray[np.float32]:
+        window = known.pictures[which, top:bottom, left:right]
+        found: NDArray[np.float32] = window.reshape(*window.shape[:-2], -1)[..., outside]
+        return found
+
+    own, theirs = ring(donor), ring(others)
+    # A transplant is brought to the level around it: what counts is the pattern.
+    levels = np.maximum(np.median(theirs, axis=1, keepdims=True), 0.05)
+    apart = np.abs(theirs * (max(float(np.median(own)), 0.05) / levels) - own).mean(axis=1)
+    return random.permutation(others[np.argsort(apart, kind="stable")[: _tenth(others)]])
+
+
+def _soft(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
+    """Draw hosts with a probability that falls with their distance in the latent space."""
+    others = known.others(donor)
+    squares = _distances(known.latents[donor], known.latents[others])
+    ranked = np.sort(squares)
+    temperature = max(float(ranked[min(_TYPICAL, len(ranked)) - 1] - ranked[0]), 1e-6)
+    return others[np.argsort(squares / temperature - random.gumbel(size=len(others)))]
+
+
+def _region(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
+    """Choose at random among the slices whose quarter with the lesion's place is nearest."""
+    steps = (box[:2] + box[2:]) / 2 / known.pictures.shape[1] * 4 - 1
+    column, row = np.clip(np.rint(steps), 0, 2).astype(int)
+    latents, others = known.windows[row * 3 + column], known.others(donor)
+    order = np.argsort(_distances(latents[donor], latents[others]), kind="stable")
+    return random.permutation(others[order[:_TYPICAL]])
+
+
+HOSTS: Mapping[str, Chooser] = {
+    "near8": _near(8),
+    "near32": _near(32),
+    "near128": _near(128),
+    "random": _random,
+    "cover": _cover,
+    "level": _level,
+    "site": _site,
+    "soft": _soft,
+    "region": _region,
+}
+"""Ways to choose hosts, by the name that an arm has for it."""
+
+
+def _distances(one: NDArray[np.float32], several: NDArray[np.float32]) -> NDArray[np.float64]:
+    squares: NDArray[np.float64] = np.square(several - one, dtype=np.float64).sum(axis=1)
+    return squares
+
+
+def _tenth(hosts: NDArray[np.intp]) -> int:
+    return max(MOST_HOSTS, round(_SHARE * len(hosts)))
+
+
+def _enlarged(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    large = interpolate(
+        torch.from_numpy(pictures)[:, None], scale_factor=2, mode="bilinear", align_corners=False
+    )
+    enlarged: NDArray[np.float32] = large[:, 0].numpy()
+    return enlarged
+
+
+class ChosenHosts:
+    """Sets lesions into slices that are chosen.
+
+    Args:
+        run: whose gates judge, and whose latents hosts are chosen by.
+        sources: the labelled slices, those without findings among them.
+        hosts: more slices that are free of findings.
+        everything: all slices of these patients, series by series.
+        choose: a host.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        sources: Sequence[Slice],
+        hosts: Sequence[Slice],
+        everything: Sequence[Slice],
+        choose: Chooser,
+    ) -> None:
+        self._run, self._choose = run, choose
+        self._model = inference_copy(run.model)
+        self._donors = [item for item in sources if item.labels]
+        self._hosts = [*(item for item in sources if not item.labels), *hosts]
+        groups = {item.group for item in self._hosts}
+        if any(groups <= {donor.group} for donor in self._donors):
+            raise UsageProblem("there is no slice of another patient that is free of findings")
+        self._ready = lru_cache(_READY)(self._scene)
+        self._ground = lru_cache(_READY)(lambda host: Ground.of(self._ready(host)[1]))
+        self._slices = [*sources, *hosts]
+        self._rows = {item.key: row for row, item in enumerate(self._slices)}
+        pictures = np.stack([self._scene(item)[1].picture() for item in self._slices])
+        free = [self._rows[item.key] for item in self._hosts]
+        places = _places(everything)
+        self._known = Places(
+            pictures,
+            np.array([places[item.key] for item in self._slices]),
+            np.array([item.group for item in self._slices]),
+            np.array(free, dtype=np.intp),
+            self._encode,
+        )
+        self._gates = self._calibrated(self._slices)
+
+    def _scene(self, native: Slice) -> tuple[Pixels, Scene]:
+        pixels = native.pixels()
+        size = self._run.model.image_size
+        return pixels, Scene.of(native, pixels, size, self._run.intensity)
+
+    def _calibrated(self, slices: Sequence[Slice]) -> Gates:
+        """Calibrate the gates; slices of a series follow one another."""
+        calibration = Calibration()
+        for item in slices:
+            _, scene = self._scene(item)
+            # A folder of pictures is a series, and so is a file with several slices.
+            source = item.source
+            series = str(source.path.parent if source.format == "picture" else source.path)
+            calibration.add(source.series_uid or series, scene, scene.picture())
+        return calibration.gates(LatentStatistics.load(self._run.folder / "models"))
+
+    def draw(self, count: int, seed: int) -> Iterator[tuple[Slice, Pixels]]:
+        """Draw so often, donor by donor; yield the slices that are kept, with their pixels."""
+        for number in range(count):
+            donor = self._donors[number % len(self._donors)]
+            copy = number // len(self._donors)
+            strength = 1.0
+            for attempt in range(_ATTEMPTS):
+                made = self._attempt(donor, (seed, donor.key, copy, attempt), strength)
+                if made is not None:
+                    yield made
+                    break
+                strength *= _GENTLER
+
+    def _attempt(
+        self, donor: Slice, key: tuple[int | str, ...], strength: float
+    ) -> tuple[Slice, Pixels] | None:
+        """Set a lesion into the first host that takes it, and judge the slice."""
+        _, scene = self._ready(donor)
+        random = _generator(key, 0)
+        finding = int(random.integers(len(scene.labels)))
+        lesion = Lesion.on(scene, finding)
+        if isinstance(lesion, Refused):
+            return None
+        box = scene.canvas.boxes(scene.labels.boxes)[finding]
+        order = self._choose(self._known, self._rows[donor.key], box, random)
+        made = transplant_to_one(
+            lesion,
+            [self._slices[row] for row in order[:MOST_HOSTS]],
+            self._ground,
+            lambda number: _generator(key, number + 1),
+            strength,
+        )
+        if isinstance(made, Refused):
+            return None
+        host, rendered = made
+        pixels, empty = self._ready(host)
+        if not self._passes(empty, rendered, Origin(scene, scene.labels.findings[finding])):
+            return None
+        return replace(host, labels=rendered.labels), replace(pixels, values=rendered.values)
+
+    @torch.inference_mode()
+    def _encode(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        parts = torch.from_numpy(pictures)[:, None].split(_BATCH)
+        latents: Tensor = torch.cat([self._model.encode(part)[0].flatten(1) for part in parts])
+        found: NDArray[np.float32] = latents.float().numpy()
+        return found
+
+    def _passes(self, host: Scene, rendered: Rendered, origin: Origin) -> bool:
+        picture = host.picture(rendered.values)
+        mu = torch.from_numpy(self._encode(picture[None]))[0]
+        candidate = Candidate(host, rendered, picture, mu, origin)
+        return all(verdict.passed for verdict in self._gates.judge([candidate])[0])
+
+
+def _generator(key: tuple[int | str, ...], number: int) -> np.random.Generator:
+    return generator(0, "random host", *key, number)
+
+
+def _places(slices: Sequence[Slice]) -> Mapping[str, float]:
+    """Return the place of each slice in the series of its patient, from 0 to 1."""
+    keys: dict[str, list[str]] = {}
+    for item in slices:
+        keys.setdefault(item.group, []).append(item.key)
+    return {
+        key: number / max(len(own) - 1, 1)
+        for own in keys.values()
+        for number, key in enumerate(own)
+    }
