@@ -1,0 +1,131 @@
+"""Digests of what `medvae augment` makes: pixels and labels, whatever the manifest calls them.
+
+Before a change that must not alter a slice, and after it:
+
+    python tests/digests.py OUT.json [--lesions FOLDER --model RUN]
+
+FOLDER has ``images`` and ``coco.json``, and lesions that can be transplanted; RUN is a model of
+them. The machine must be the same: other processors round differently.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+from PIL import Image
+
+_ROOT = Path(__file__).parent.parent
+_SAMPLE = _ROOT / "medvae" / "sample"
+_MODEL = _ROOT / "bundles" / "cardiac_mr_vae"
+
+_CASES: Mapping[str, tuple[str, ...]] = {
+    **{
+        f"render {name}": ("--render", name)
+        for name in ("warp", "residual", "decode", "warp+residual")
+    },
+    **{
+        f"sampler {name}": ("--render", "warp", "--sampler", name)
+        for name in ("prior", "posterior", "gaussian", "interpolate", "direction:1,3")
+    },
+    "sampler align": (
+        *("--render", "warp", "--sampler", "align"),
+        *("--align-to", str(_SAMPLE / "SC-N-07")),
+    ),
+    **{f"format {name}": ("--format", name) for name in ("dicom", "nifti", "png")},
+    "per study": ("--per", "study", "--format", "nifti"),
+    "merge": ("--merge", "--copies", "2"),
+    "labels": ("--labels-format", "coco,monai,yolo", "--seed", "3", "--strength", "0.8"),
+}
+_LESIONS: Mapping[str, tuple[str, ...]] = {
+    "transplant": ("--ratio", "0.5"),
+    "transplant+warp": ("--render", "transplant+warp", "--ratio", "0.2"),
+    "transplant per study": ("--render", "transplant", "--per", "study", "--format", "nifti"),
+}
+
+
+def main() -> None:
+    """Write the digests of all cases."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--lesions", type=Path)
+    parser.add_argument("--model", type=Path)
+    options = parser.parse_args()
+    found = {name: _made(_SAMPLE, _MODEL, *case) for name, case in _CASES.items()}
+    if options.lesions:
+        images = options.lesions / "images"
+        donors, hosts = _halves(images)
+        more = [part for host in hosts for part in ("--hosts", str(host))]
+        for name, case in _LESIONS.items():
+            labels = options.lesions / "coco.json"
+            found[name] = _made(images, options.model, *case, *more, donors=donors, labels=labels)
+    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _halves(images: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of a few patients to take lesions from, and of a few to be hosts."""
+    folders = sorted(folder for folder in images.iterdir() if folder.is_dir())
+    return folders[:4], folders[4:8]
+
+
+def _made(
+    studies: Path,
+    model: Path,
+    *options: str,
+    donors: list[Path] | None = None,
+    labels: Path | None = None,
+) -> dict[str, str]:
+    """Augment, and return a digest of the pixels and of the labels."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        given = [str(path) for path in donors or [studies]]
+        command = [str(Path(sys.executable).with_name("medvae")), "augment", *given]
+        command += ["--model", str(model)]
+        command += ["--labels", str(labels or _SAMPLE / "coco.json"), "--out", str(out), *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return {"pixels": _pixels(out), "labels": _labels(out)}
+
+
+def _pixels(out: Path) -> str:
+    whole = hashlib.blake2b(digest_size=12)
+    for path in sorted(out.rglob("*")):
+        if path.suffix == ".png" and path.parent != out:
+            values = np.asarray(Image.open(path))
+        elif path.name.endswith((".nii", ".nii.gz")):
+            values = np.asarray(nibabel.load(path).dataobj)
+        elif path.suffix == ".dcm":
+            values = pydicom.dcmread(path).pixel_array
+        else:
+            continue
+        whole.update(repr((values.shape, str(values.dtype))).encode())
+        whole.update(np.ascontiguousarray(values).tobytes())
+    return whole.hexdigest()
+
+
+def _labels(out: Path) -> str:
+    """Digest boxes and outlines, image by image in the order of their names."""
+    whole = hashlib.blake2b(digest_size=12)
+    for path in sorted(out.rglob("coco.json")):
+        coco = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {kind["id"]: kind["name"] for kind in coco["categories"]}
+        names = {image["id"]: image["file_name"] for image in coco["images"]}
+        entries = [
+            (names[a["image_id"]], kinds[a["category_id"]], a["bbox"], a.get("segmentation"))
+            for a in coco["annotations"]
+        ]
+        whole.update(repr(sorted(names.values())).encode())
+        whole.update(repr(sorted(entries, key=repr)).encode())
+    return whole.hexdigest()
+
+
+if __name__ == "__main__":
+    main()
