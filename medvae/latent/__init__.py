@@ -15,6 +15,7 @@ from medvae.latent._samplers import (
     PosteriorSampler,
     PriorSampler,
     Sampler,
+    SamplerContext,
     make_sampler,
 )
 from medvae.latent._statistics import LatentStatistics
@@ -32,6 +33,7 @@ __all__ = [
     "PosteriorSampler",
     "PriorSampler",
     "Sampler",
+    "SamplerContext",
     "make_sampler",
     "nearest",
 ]

@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -30,6 +29,7 @@ __all__ = [
     "PosteriorSampler",
     "PriorSampler",
     "Sampler",
+    "SamplerContext",
     "make_sampler",
 ]
 
@@ -60,6 +60,31 @@ class Drawn:
     partners: tuple[Partner | None, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class SamplerContext:
+    """What samplers can be built from.
+
+    Attributes:
+        statistics: Of the latents of the model's training set.
+        pool: Latents of all slices that are augmented; None if they are not known.
+        target: Latents of the set to align to; None if there is none.
+    """
+
+    statistics: LatentStatistics
+    pool: Latents | None = None
+    target: Latents | None = None
+
+    def neighbours(self, name: str) -> Latents:
+        """Return the pool.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if self.pool is None:
+            raise ValueError(f"sampler {name} needs the latents of all slices")
+        return self.pool
+
+
 class Sampler(ABC):
     """Draws new latents near those of slices.
 
@@ -74,6 +99,29 @@ class Sampler(ABC):
 
     name: ClassVar[str]
     strongest: ClassVar[float] = math.inf
+
+    @classmethod
+    def from_spec(cls, argument: str | None, context: SamplerContext) -> Sampler:
+        """Build the sampler that a user asks for.
+
+        Args:
+            argument: What follows the name and a colon, such as ``1,3`` in ``direction:1,3``;
+                None if there is no colon.
+            context: What it can be built from.
+
+        Raises:
+            UsageProblem: The argument means nothing, or something is missing.
+        """
+        if argument is not None:
+            raise UsageProblem(
+                f"sampler {f'{cls.name}:{argument}'!r}: {cls.name} takes no argument"
+            )
+        return cls._from_context(context)
+
+    @classmethod
+    def _from_context(cls, context: SamplerContext) -> Sampler:
+        """Build a sampler that takes no argument; override this if it needs the context."""
+        return cls()
 
     def sample(
         self,
@@ -177,6 +225,10 @@ class GaussianSampler(Sampler):
     def __init__(self, statistics: LatentStatistics) -> None:
         self._factor = statistics.factor.double().contiguous().numpy()
 
+    @classmethod
+    def _from_context(cls, context: SamplerContext) -> GaussianSampler:
+        return cls(context.statistics)
+
     def _offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
@@ -199,6 +251,10 @@ class InterpolateSampler(Sampler):
 
     def __init__(self, pool: Latents) -> None:
         self._pool = pool
+
+    @classmethod
+    def _from_context(cls, context: SamplerContext) -> InterpolateSampler:
+        return cls(context.neighbours(cls.name))
 
     def _offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
@@ -242,6 +298,11 @@ class DirectionSampler(Sampler):
         self._units = len(factor)
         self._steps = [(factor[:, number - 1], amounts[number]) for number in sorted(amounts)]
 
+    @classmethod
+    def from_spec(cls, argument: str | None, context: SamplerContext) -> DirectionSampler:
+        """Build it from directions: ``1,3``, or with their amounts: ``1=-2,3``."""
+        return cls(context.statistics, _amounts(argument or ""))
+
     def _offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
@@ -269,6 +330,15 @@ class AlignSampler(Sampler):
     def __init__(self, own: Latents, target: Latents) -> None:
         self._shift = _mean(target) - _mean(own)
 
+    @classmethod
+    def _from_context(cls, context: SamplerContext) -> AlignSampler:
+        pool = context.neighbours(cls.name)
+        if context.target is None:
+            raise UsageProblem(
+                "sampler align: there is nothing to align to: give --align-to STUDIES"
+            )
+        return cls(pool, context.target)
+
     def _offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
@@ -276,20 +346,18 @@ class AlignSampler(Sampler):
             yield self._shift, None
 
 
-SAMPLERS: Mapping[str, type[Sampler]] = MappingProxyType(
-    {
-        sampler.name: sampler
-        for sampler in (
-            PriorSampler,
-            PosteriorSampler,
-            GaussianSampler,
-            InterpolateSampler,
-            DirectionSampler,
-            AlignSampler,
-        )
-    }
-)
-"""The samplers, by the name that a user gives."""
+SAMPLERS: dict[str, type[Sampler]] = {
+    sampler.name: sampler
+    for sampler in (
+        PriorSampler,
+        PosteriorSampler,
+        GaussianSampler,
+        InterpolateSampler,
+        DirectionSampler,
+        AlignSampler,
+    )
+}
+"""The samplers by the names that users give."""
 
 
 def make_sampler(
@@ -301,37 +369,24 @@ def make_sampler(
     """Return the sampler that a user asks for.
 
     Args:
-        spec: one of ``SAMPLERS``. ``direction`` says along which: ``direction:1,3`` by amounts
-            that are drawn, ``direction:1=-2`` by so many standard deviations.
-        statistics: of the model's training set.
-        pool: latents of all slices that are augmented; for ``interpolate`` and ``align``.
-        target: latents of the set to align to; for ``align``.
+        spec: One of ``SAMPLERS``. ``direction`` says along which: ``direction:1,3`` by random
+            amounts, ``direction:1=-2`` by so many standard deviations.
+        statistics: Of the latents of the model's training set.
+        pool: Latents of all slices that are augmented, for ``interpolate`` and ``align``.
+        target: Latents of the set to align to, for ``align``.
 
     Raises:
-        UsageProblem: there is no such sampler or direction, or nothing to align to.
-        ValueError: the pool is missing where it is needed.
+        UsageProblem: There is no such sampler or direction, or nothing to align to.
+        ValueError: The pool is missing where it is needed.
     """
     name, colon, argument = spec.partition(":")
     if name not in SAMPLERS:
-        raise UsageProblem(f"sampler {spec!r}: there is no {name!r}; give {', '.join(SAMPLERS)}")
-    if name == "direction":
-        return DirectionSampler(statistics, _amounts(spec, argument))
-    if colon:
-        raise UsageProblem(f"sampler {spec!r}: {name} takes nothing after its name")
-    if name == "gaussian":
-        return GaussianSampler(statistics)
-    if name in ("prior", "posterior"):
-        return PriorSampler() if name == "prior" else PosteriorSampler()
-    if pool is None:
-        raise ValueError(f"sampler {name} needs the latents of all slices")
-    if name == "interpolate":
-        return InterpolateSampler(pool)
-    if target is None:
-        raise UsageProblem("sampler align: there is nothing to align to: give --align-to STUDIES")
-    return AlignSampler(pool, target)
+        raise UsageProblem(f"sampler {spec!r}: unknown {name!r}; choose from {', '.join(SAMPLERS)}")
+    context = SamplerContext(statistics, pool, target)
+    return SAMPLERS[name].from_spec(argument if colon else None, context)
 
 
-def _amounts(spec: str, text: str) -> dict[int, float | None]:
+def _amounts(text: str) -> dict[int, float | None]:
     """Read `1,3=-2` as what :class:`DirectionSampler` takes."""
     amounts: dict[int, float | None] = {}
     for part in text.split(","):
@@ -342,11 +397,13 @@ def _amounts(spec: str, text: str) -> dict[int, float | None]:
             direction, value = 0, math.nan
         if value is not None and not math.isfinite(value):
             raise UsageProblem(
-                f"sampler {spec!r}: say along which directions, such as direction:1,3, or also by "
-                "how many standard deviations, such as direction:1=-2,3"
+                f"sampler {f'direction:{text}'!r}: say along which directions, such as "
+                "direction:1,3, or also by how many standard deviations, such as direction:1=-2,3"
             )
         if direction in amounts:
-            raise UsageProblem(f"sampler {spec!r}: direction {direction} is given twice")
+            raise UsageProblem(
+                f"sampler {f'direction:{text}'!r}: direction {direction} is given twice"
+            )
         amounts[direction] = value
     return amounts
 

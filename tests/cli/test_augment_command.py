@@ -65,7 +65,7 @@ def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> Non
         (("--labels-format", "xml"), 2, "label format xml: there is none"),
         (("--copies", "0"), 2, "copies must be 1 or more"),
         (("--strength", "-1"), 2, "strength must be 0 or more"),
-        (("--sampler", "noise"), 2, "there is no 'noise'"),
+        (("--sampler", "noise"), 2, "unknown 'noise'; choose from"),
         (("--sampler", "align"), 2, "give --align-to STUDIES"),
         (("--render", "paint"), 2, "cannot be; give auto, transplant"),
         (("--device", "abacus"), 2, "there is no such device"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.errors import UsageProblem
@@ -337,12 +338,14 @@ class TestMaking:
     @pytest.mark.parametrize("spec", ["warp", "", ":", "Prior", "warp:1"])
     def test_unknown_name(self, spec: str) -> None:
         names = "prior, posterior, gaussian, interpolate, direction, align"
-        with pytest.raises(UsageProblem, match=f"sampler '{spec}': there is no .*; give {names}$"):
+        with pytest.raises(
+            UsageProblem, match=f"sampler '{spec}': unknown .*; choose from {names}$"
+        ):
             sampler_for(spec)
 
     @pytest.mark.parametrize("spec", ["prior:1", "align:x", "interpolate:"])
     def test_surplus_argument(self, spec: str) -> None:
-        with pytest.raises(UsageProblem, match="takes nothing after its name"):
+        with pytest.raises(UsageProblem, match="takes no argument"):
             sampler_for(spec)
 
     def test_nothing_to_align_to(self) -> None:
@@ -357,6 +360,21 @@ class TestMaking:
     @pytest.mark.parametrize("spec", ["prior", "posterior", "gaussian", "direction:1"])
     def test_others_need_no_pool(self, spec: str) -> None:
         assert make_sampler(spec, STATISTICS).name == spec.partition(":")[0]
+
+    def test_one_more_takes_a_class_and_a_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Onwards(Sampler):
+            name = "onwards"
+
+            def _offsets(
+                self, sources: Latents, randoms: Sequence[np.random.Generator]
+            ) -> Iterator[tuple[NDArray[np.float64], None]]:
+                for own in sources.mu:
+                    yield own.double().numpy(), None
+
+        monkeypatch.setitem(SAMPLERS, Onwards.name, Onwards)
+        sampler = sampler_for("onwards")
+        drawn = draw(sampler, SOURCES, 0.5)
+        torch.testing.assert_close(drawn.z, SOURCES.mu * 1.5)
 
 
 class TestLatents:
