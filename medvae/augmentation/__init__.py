@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from medvae.augmentation._job import Augmented, Progress, augment
-from medvae.augmentation._settings import LABEL_FORMATS, Settings
+from medvae.augmentation._settings import Settings
 
-__all__ = ["LABEL_FORMATS", "Augmented", "Progress", "Settings", "augment"]
+__all__ = ["Augmented", "Progress", "Settings", "augment"]

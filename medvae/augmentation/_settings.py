@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medvae.errors import UsageProblem
+from medvae.labels import written_formats
 from medvae.render import check_balance
 from medvae.writers import WRITERS
 
-__all__ = ["LABEL_FORMATS", "Settings"]
-
-LABEL_FORMATS = ("coco", "monai", "yolo")
+__all__ = ["Settings"]
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,19 @@ class Settings:
             raise UsageProblem(f"per must be slice or study, but is {self.per!r}")
         check_balance(self.balance)
         _check_names("format", self.formats, WRITERS)
-        _check_names("label format", self.label_formats, LABEL_FORMATS)
+        written = written_formats(self.label_formats)
         if self.merge and "dicom" in self.formats:
             raise UsageProblem(
                 "merge: real slices are not written as DICOM, whose headers would call them "
                 "synthetic: give --format png or nifti"
             )
-        if self.per == "study" and self.formats[0] == "nifti" and "yolo" in self.label_formats:
-            raise UsageProblem(
-                "label format yolo: has a file for each picture, but with --per study a whole "
-                "series is one NIfTI file: give png as the first format"
-            )
+        if self.per == "study" and self.formats[0] == "nifti":
+            for one in written:
+                if one.file_per_image:
+                    raise UsageProblem(
+                        f"label format {one.option}: has a file for each picture, but with --per "
+                        "study a whole series is one NIfTI file: give png as the first format"
+                    )
 
     def record(self) -> dict[str, Any]:
         """Return the choices as plain JSON."""

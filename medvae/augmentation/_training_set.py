@@ -6,13 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from medvae.labels import (
-    LabelledImage,
-    finding_from_record,
-    write_coco,
-    write_datalist,
-    write_yolo,
-)
+from medvae.labels import LabelledImage, finding_from_record, written_formats
 from medvae.manifest import Line
 from medvae.records import Labels
 
@@ -20,7 +14,7 @@ __all__ = ["frames", "write_labels"]
 
 
 def write_labels(
-    out: Path, lines: Iterable[Line], real: Sequence[LabelledImage], formats: Iterable[str]
+    out: Path, lines: Iterable[Line], real: Sequence[LabelledImage], formats: Sequence[str]
 ) -> None:
     """Write the labels of all kept slices, in each format, after those of real ones.
 
@@ -31,13 +25,8 @@ def write_labels(
         WriteError: the file system refuses.
     """
     images = [*real, *_images(lines)]
-    for name in formats:
-        if name == "coco":
-            write_coco(out / "coco.json", images)
-        elif name == "monai":
-            write_datalist(out / "datalist.json", images)
-        else:
-            write_yolo(out / "yolo", images)
+    for written in written_formats(formats):
+        written.write(out, images)
 
 
 def frames(files: Sequence[str]) -> list[int | None]:

@@ -1,17 +1,29 @@
 """Labels to and from the formats that teams use: boxes and masks, slice by slice."""
 
-from medvae.labels._attach import Labelled, attach_labels, label_format
+from medvae.labels._attach import (
+    LABEL_FORMATS,
+    Labelled,
+    attach_labels,
+    label_format,
+    written_formats,
+)
 from medvae.labels._coco import write_coco
 from medvae.labels._datalist import write_datalist
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._image import LabelledImage
+from medvae.labels._ledger import Ledger
 from medvae.labels._outlines import Outlines, check_outlines
 from medvae.labels._problem import Problem, folded
 from medvae.labels._record import finding_from_record, finding_record
 from medvae.labels._yolo import write_yolo
 
 __all__ = [
+    "LABEL_FORMATS",
+    "LabelFormat",
+    "LabelSource",
     "Labelled",
     "LabelledImage",
+    "Ledger",
     "Outlines",
     "Problem",
     "attach_labels",
@@ -23,4 +35,5 @@ __all__ = [
     "write_coco",
     "write_datalist",
     "write_yolo",
+    "written_formats",
 ]

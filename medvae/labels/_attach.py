@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-from medvae.errors import LabelError
+from medvae.errors import LabelError, UsageProblem
 from medvae.files import find_files
-from medvae.labels._coco import is_coco, read_coco
-from medvae.labels._datalist import is_datalist, read_datalist
-from medvae.labels._json import load_json
+from medvae.labels._coco import Coco
+from medvae.labels._datalist import Datalist
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._outlines import Outlines, join_outlines
-from medvae.labels._pictures import PICTURES, read_mask_pictures
+from medvae.labels._pictures import MaskPictures
 from medvae.labels._problem import Problem, UnplacedError
 from medvae.labels._regroup import labelled_studies
-from medvae.labels._seg import is_segmentation, read_segmentations
-from medvae.labels._tables import read_table, table_format
-from medvae.labels._volumes import VOLUMES, read_nifti_masks
-from medvae.labels._yolo import CLASS_FILES, is_yolo_line, read_yolo
-from medvae.mask_names import is_mask_name
+from medvae.labels._seg import Segmentations
+from medvae.labels._tables import Table
+from medvae.labels._volumes import NiftiMasks
+from medvae.labels._yolo import Yolo
 from medvae.records import Study
 
-__all__ = ["Labelled", "attach_labels", "label_format"]
+__all__ = ["LABEL_FORMATS", "Labelled", "attach_labels", "label_format", "written_formats"]
 
-_HEAD = 2**16
-_KNOWN = "COCO, MONAI datalist, YOLO, CSV, mask pictures, NIfTI masks or DICOM SEG"
+LABEL_FORMATS: list[LabelFormat] = [
+    Yolo(),
+    NiftiMasks(),
+    MaskPictures(),
+    Segmentations(),
+    Coco(),
+    Datalist(),
+    Table(),
+]
+"""The formats of labels, in the order in which they are tried.
+
+YOLO comes before pictures: its files may lie beside the pictures that they are about.
+"""
 
 
 @dataclass(frozen=True)
@@ -102,32 +110,36 @@ def _read(studies: Sequence[Study], path: Path) -> tuple[Ledger, str]:
     """Read what a path says of slices, and name its format."""
     ledger = Ledger(studies)
     try:
-        return ledger, _reader(path, ledger)(path, ledger)
+        source = _source(path, ledger)
+        return ledger, _format(source, ledger).read(source, ledger)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _reader(path: Path, ledger: Ledger) -> Callable[[Path, Ledger], str]:
-    """Choose how to read a path that is said to hold labels."""
+def _source(path: Path, ledger: Ledger) -> LabelSource:
+    """Find the files of a path that is said to hold labels."""
     if path.is_dir():
-        return _folder_reader(path, _files(path, ledger), ledger)
+        return LabelSource(path, tuple(_files(path, ledger)))
     if not path.is_file():
         raise LabelError(f"{path}: there is no such file or folder")
-    name = path.name.lower()
-    if name.endswith(VOLUMES):
-        return partial(read_nifti_masks, files=[path])
-    if name.endswith(PICTURES):
-        return partial(read_mask_pictures, files=[path])
-    if is_segmentation(path):
-        return partial(read_segmentations, files=[path])
-    if name.endswith(".txt"):
-        return partial(read_yolo, files=[path])
-    head = _head(path)
-    if head.lstrip()[:1] in ("{", "["):
-        return _read_json
-    if name.endswith(".csv") or table_format(_first_line(head)):
-        return read_table
-    raise LabelError(f"{path}: is none of {_KNOWN}")
+    return LabelSource(path, (path,))
+
+
+def _format(source: LabelSource, ledger: Ledger) -> LabelFormat:
+    """Recognise the format of a source that is said to hold labels."""
+    for known in LABEL_FORMATS:
+        if known.holds(source):
+            return known
+    if source.is_folder:
+        unseen = "".join(f" ({problem.where}: {problem.what})" for problem in ledger.problems[:1])
+        raise LabelError(
+            f"{source.path}: holds no YOLO files, masks or DICOM SEG; for others name the "
+            f"file{unseen}"
+        )
+    if source.is_json:
+        raise LabelError(f"{source.path}: is JSON, but neither COCO nor a MONAI datalist")
+    names = ", ".join(known.name for known in LABEL_FORMATS)
+    raise LabelError(f"{source.path}: is in none of the known formats: {names}")
 
 
 def _files(folder: Path, ledger: Ledger) -> list[Path]:
@@ -143,82 +155,31 @@ def _files(folder: Path, ledger: Ledger) -> list[Path]:
     return sorted(one.path for one in found)
 
 
-def _folder_reader(
-    path: Path, files: Sequence[Path], ledger: Ledger
-) -> Callable[[Path, Ledger], str]:
-    names = [file.name.lower() for file in files]
-    if any(_may_be_yolo(file) for file in files):
-        return partial(read_yolo, files=files)
-    if any(name.endswith(VOLUMES) for name in names):
-        return partial(read_nifti_masks, files=files)
-    if any(name.endswith(PICTURES) for name in names):
-        return partial(read_mask_pictures, files=files)
-    if any(is_segmentation(file) for file in files):
-        return partial(read_segmentations, files=files)
-    unseen = "".join(f" ({problem.where}: {problem.what})" for problem in ledger.problems[:1])
-    raise LabelError(
-        f"{path}: holds no YOLO files, masks or DICOM SEG; for others name the file{unseen}"
-    )
-
-
-def _may_be_yolo(path: Path) -> bool:
-    """Tell whether a file in a folder is YOLO's: an empty one says that there is nothing."""
-    if not path.name.endswith(".txt") or path.name in CLASS_FILES:
-        return False
-    try:
-        line = _first_line(_head(path))
-    except OSError:
-        return False
-    return not line or is_yolo_line(line)
-
-
-def _read_json(path: Path, ledger: Ledger) -> str:
-    document = load_json(path)
-    if is_coco(document):
-        return read_coco(path, document, ledger)
-    if is_datalist(document):
-        return read_datalist(path, document, ledger)
-    raise LabelError(f"{path}: is JSON, but neither COCO nor a MONAI datalist")
-
-
 def label_format(path: Path) -> str | None:
     """Name the format of a file that looks like labels; None where it does not.
 
     Only names and beginnings are looked at: a mask without a word such as ``_seg`` in its name
     looks like an image.
     """
-    name = path.name.lower()
     if not path.is_file():
         return None
-    if name.endswith((*VOLUMES, *PICTURES)):
-        kind = "NIfTI masks" if name.endswith(VOLUMES) else "mask pictures"
-        return kind if is_mask_name(name) else None
-    if is_segmentation(path):
-        return "DICOM SEG"
-    if path.name in CLASS_FILES:
-        return "YOLO"
+    source = LabelSource(path, (path,))
     try:
-        head = _head(path)
+        found = (known.resembles(source) for known in LABEL_FORMATS)
+        return next((name for name in found if name), None)
     except OSError:
         return None
-    if head.lstrip()[:1] == "{":
-        return _json_format(head)
-    if name.endswith(".txt"):
-        return "YOLO" if is_yolo_line(_first_line(head)) else None
-    return table_format(_first_line(head))
 
 
-def _json_format(head: str) -> str | None:
-    fields = set(re.findall(r'"(\w+)"\s*:', head))
-    if "image_id" in fields or {"images", "file_name"} <= fields:
-        return "COCO"
-    return "MONAI datalist" if {"image", "box"} <= fields else None
+def written_formats(options: Sequence[str]) -> list[LabelFormat]:
+    """Return the formats that a user asks to be written.
 
-
-def _head(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.read(_HEAD).decode("utf-8-sig", "replace")
-
-
-def _first_line(text: str) -> str:
-    return text.lstrip().partition("\n")[0].rstrip("\r")
+    Raises:
+        UsageProblem: One of them is unknown, or none is asked for.
+    """
+    known = {one.option: one for one in LABEL_FORMATS if one.option is not None}
+    unknown = [name for name in options if name not in known]
+    if unknown or not options:
+        found = ", ".join(unknown) or "nothing"
+        raise UsageProblem(f"label format {found}: unknown; choose from {', '.join(known)}")
+    return [known[name] for name in options]

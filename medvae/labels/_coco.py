@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medvae.errors import LabelError
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._image import LabelledImage
 from medvae.labels._json import (
     numbers,
@@ -24,43 +25,60 @@ from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._rle import decode, encode, reaches_over
 from medvae.records import Category, Finding, Mask, Slice
 
-__all__ = ["is_coco", "read_coco", "write_coco"]
+__all__ = ["Coco", "write_coco"]
 
 _WRITTEN_ID = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 Id = int | str
 
 
-def is_coco(document: object) -> bool:
-    """Tell whether a JSON document is COCO."""
-    return isinstance(document, dict) and "images" in document and "annotations" in document
+class Coco(LabelFormat):
+    """COCO: one JSON file with images, categories and annotations."""
 
+    name = "COCO"
+    option = "coco"
 
-def read_coco(path: Path, document: Mapping[str, Any], ledger: Ledger) -> str:
-    """Read a COCO document.
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether it is a JSON file with images and annotations."""
+        document = None if source.is_folder else source.document
+        return isinstance(document, dict) and {"images", "annotations"} <= document.keys()
 
-    An annotation whose image cannot be told may be of any of the images, so none of them is then
-    known to be empty.
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the name if the fields at the beginning are those of COCO."""
+        fields = source.fields
+        is_coco = "image_id" in fields or {"images", "file_name"} <= fields
+        return self.name if is_coco else None
 
-    Raises:
-        LabelError: when its lists are not lists of objects.
-    """
-    ledger.files.append(path)
-    name = path.name
-    try:
-        images = objects(document["images"], "`images`")
-        annotations = objects(document["annotations"], "`annotations`")
-        categories = _categories(objects(document.get("categories", []), "`categories`"))
-    except (LabelError, UnusableError) as error:
-        raise LabelError(f"{path}: {error}") from None
-    slices: dict[Id, Slice | None] = {}
-    for record in images:
-        _read_image(f"{name}, image {record.get('id')}", record, path.parent, slices, ledger)
-    for record in annotations:
-        _read_annotation(
-            f"{name}, annotation {record.get('id')}", record, slices, categories, ledger
-        )
-    return "COCO"
+    def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
+        """Write ``coco.json``."""
+        write_coco(folder / "coco.json", images)
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a COCO document.
+
+        An annotation that names no known image may be of any of them, so that none of them is
+        then known to be empty.
+
+        Raises:
+            LabelError: when its lists are not lists of objects.
+        """
+        path, document = source.path, source.document
+        ledger.files.append(path)
+        name = path.name
+        try:
+            images = objects(document["images"], "`images`")
+            annotations = objects(document["annotations"], "`annotations`")
+            categories = _categories(objects(document.get("categories", []), "`categories`"))
+        except (LabelError, UnusableError) as error:
+            raise LabelError(f"{path}: {error}") from None
+        slices: dict[Id, Slice | None] = {}
+        for record in images:
+            _read_image(f"{name}, image {record.get('id')}", record, path.parent, slices, ledger)
+        for record in annotations:
+            _read_annotation(
+                f"{name}, annotation {record.get('id')}", record, slices, categories, ledger
+            )
+        return self.name
 
 
 def _categories(records: Sequence[Mapping[str, Any]]) -> dict[Id, Category]:

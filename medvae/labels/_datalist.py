@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medvae.errors import LabelError
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._image import LabelledImage
 from medvae.labels._json import numbers, optional_index, text, write_json
 from medvae.labels._ledger import Ledger
@@ -14,12 +15,7 @@ from medvae.labels._problem import UnusableError
 from medvae.labels._space import solid_on
 from medvae.records import Category, Slice
 
-__all__ = ["is_datalist", "read_datalist", "write_datalist"]
-
-
-def is_datalist(document: object) -> bool:
-    """Tell whether a JSON document is a MONAI datalist."""
-    return isinstance(document, dict) and any(_items(value) for value in document.values())
+__all__ = ["Datalist", "write_datalist"]
 
 
 def _items(value: object) -> list[dict[str, Any]]:
@@ -29,27 +25,47 @@ def _items(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict) and "image" in item]
 
 
-def read_datalist(path: Path, document: Mapping[str, Any], ledger: Ledger) -> str:
-    """Read a datalist.
+class Datalist(LabelFormat):
+    """MONAI datalists: one JSON file with lists of items that name an image."""
 
-    Four numbers are ``xyxy`` in pixel edges of a picture or slice. Six are a box in LPS
-    millimetres as in LUNA16, ``cccwhd``: the centre, and the extents along x, y and z; or, where
-    the file has ``"box_mode": "xyzxyz"``, two corners. `label` holds names, or numbers that
-    the file's ``labels`` may name.
+    name = "MONAI datalist"
+    option = "monai"
 
-    Raises:
-        LabelError: when it has a box mode that is not known.
-    """
-    ledger.files.append(path)
-    mode = document.get("box_mode", "cccwhd")
-    if mode not in ("cccwhd", "xyzxyz"):
-        raise LabelError(f"{path}: `box_mode` must be 'cccwhd' or 'xyzxyz' but is {mode!r}")
-    for section, value in document.items():
-        for number, item in enumerate(_items(value)):
-            where = f"{path.name}, {section} {number}"
-            with ledger.record(where):
-                _read_item(where, item, path.parent, document, ledger)
-    return "MONAI datalist"
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether it is a JSON file with a list of images."""
+        document = None if source.is_folder else source.document
+        return isinstance(document, dict) and any(_items(value) for value in document.values())
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the name if the fields at the beginning are those of a datalist of boxes."""
+        return self.name if {"image", "box"} <= source.fields else None
+
+    def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
+        """Write ``datalist.json``."""
+        write_datalist(folder / "datalist.json", images)
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a datalist.
+
+        Four numbers are ``xyxy`` in pixel edges of a picture or slice. Six are a box in LPS
+        millimetres as in LUNA16, ``cccwhd``: the centre, and the extents along x, y and z; or two
+        corners, if the file has ``"box_mode": "xyzxyz"``. `label` holds names, or numbers that
+        the file's ``labels`` may name.
+
+        Raises:
+            LabelError: when it has a box mode that is not known.
+        """
+        path, document = source.path, source.document
+        ledger.files.append(path)
+        mode = document.get("box_mode", "cccwhd")
+        if mode not in ("cccwhd", "xyzxyz"):
+            raise LabelError(f"{path}: `box_mode` must be 'cccwhd' or 'xyzxyz' but is {mode!r}")
+        for section, value in document.items():
+            for number, item in enumerate(_items(value)):
+                where = f"{path.name}, {section} {number}"
+                with ledger.record(where):
+                    _read_item(where, item, path.parent, document, ledger)
+        return self.name
 
 
 def _read_item(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,30 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import image_stem, mask_files, masks_in
 from medvae.labels._match import SliceIndex
 from medvae.labels._problem import UnusableError
+from medvae.mask_names import is_mask_name
 
-__all__ = ["PICTURES", "read_mask_pictures"]
+__all__ = ["MaskPictures"]
 
-PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+_PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
 _FEW_BITS = re.compile(r"L;([24])")
 _NUMBERS = ("1", "L", "P", "I", "F", "I;16", "I;16B")
 
 
-def read_mask_pictures(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
-    """Read a mask picture, or the files in a folder of them parallel to the pictures."""
-    folder = path if path.is_dir() else path.parent
-    files = mask_files(files, PICTURES, ledger.index)
-    index = ledger.index.without(files)
-    for file in files:
-        ledger.files.append(file)
-        where = file.relative_to(folder).as_posix()
-        with ledger.record(where):
-            _read(where, file, _image_name(where, folder, index), folder, index, ledger)
-    return "mask pictures"
+class MaskPictures(LabelFormat):
+    """Masks that are pictures, named as the pictures that they belong to."""
+
+    name = "mask pictures"
+
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether there are pictures."""
+        return source.has(_PICTURES)
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the name if a picture is called a mask."""
+        return self.name if self.holds(source) and is_mask_name(source.path.name) else None
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a mask picture, or the files in a folder of them parallel to the pictures."""
+        folder = source.folder
+        files = mask_files(source.files, _PICTURES, ledger.index)
+        index = ledger.index.without(files)
+        for file in files:
+            ledger.files.append(file)
+            where = file.relative_to(folder).as_posix()
+            with ledger.record(where):
+                _read(where, file, _image_name(where, folder, index), folder, index, ledger)
+        return self.name
 
 
 def _image_name(where: str, folder: Path, index: SliceIndex) -> str:

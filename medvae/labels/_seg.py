@@ -14,6 +14,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import masks_in
 from medvae.labels._match import SliceIndex
@@ -21,7 +22,7 @@ from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import Grid
 from medvae.records import Category, Slice
 
-__all__ = ["is_segmentation", "read_segmentations"]
+__all__ = ["Segmentations", "is_segmentation"]
 
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -56,25 +57,37 @@ def is_segmentation(path: Path) -> bool:
         return False
 
 
-def read_segmentations(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
-    """Read a DICOM segmentation, or the files in a folder of them.
+class Segmentations(LabelFormat):
+    """DICOM segmentations."""
 
-    Images that a segmentation names as its sources and has no frame of are known to be empty:
-    such frames are left out by most programs.
-    """
-    folder = path if path.is_dir() else path.parent
-    for file in files:
-        where = file.relative_to(folder).as_posix()
-        with ledger.record(where):
-            try:
-                file.open("rb").close()
-            except OSError as error:
-                raise UnplacedError(f"cannot be read: {error.strerror}") from error
-            if is_segmentation(file):
-                ledger.files.append(file)
-                ledger.claim(file)
-                _read(where, file, ledger)
-    return "DICOM SEG"
+    name = "DICOM SEG"
+
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether there are segmentations."""
+        return any(is_segmentation(file) for file in source.files)
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the name of a segmentation."""
+        return self.name if self.holds(source) else None
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a DICOM segmentation, or the files in a folder of them.
+
+        Images that a segmentation names as its sources and has no frame of are known to be empty:
+        such frames are left out by most programs.
+        """
+        for file in source.files:
+            where = file.relative_to(source.folder).as_posix()
+            with ledger.record(where):
+                try:
+                    file.open("rb").close()
+                except OSError as error:
+                    raise UnplacedError(f"cannot be read: {error.strerror}") from error
+                if is_segmentation(file):
+                    ledger.files.append(file)
+                    ledger.claim(file)
+                    _read(where, file, ledger)
+        return self.name
 
 
 def _read(where: str, path: Path, ledger: Ledger) -> None:

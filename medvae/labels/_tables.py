@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.errors import LabelError
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import sphere_on
 from medvae.records import Category, Slice
 
-__all__ = ["read_table", "table_format"]
+__all__ = ["Table"]
 
 _LARGEST_FILE = 512 * 2**20
 
@@ -101,52 +102,63 @@ _FORMS = (
 )
 
 
-def table_format(header: str) -> str | None:
-    """Name the form of a table by its first line; None where it is none of them."""
-    form = _form(column.strip(' "') for column in header.split(","))
-    return form.name if form else None
-
-
 def _form(columns: Iterable[str]) -> _Form | None:
     found = set(columns)
     return next((form for form in _FORMS if form.columns <= found), None)
 
 
-def read_table(path: Path, ledger: Ledger) -> str:
-    """Read a CSV file.
+class Table(LabelFormat):
+    """CSV files in the forms of RSNA, VinDr and LUNA16, and of plain boxes."""
 
-    In a plain table of boxes, whose columns are ``file,x,y,w,h``, the category is what a row has
-    in ``category``, ``class``, ``class_name`` or ``label``, the first of them that is there;
-    without any it is ``finding``. A row that names no image, or has too few or too many values,
-    may be of any image, so none is then known to be empty.
+    name = "CSV"
 
-    Raises:
-        LabelError: when it cannot be read, or its columns are none of the known.
-    """
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise LabelError(f"{path}: is over 512 MB, too large for a label file")
-        text = io.StringIO(path.read_text(encoding="utf-8-sig"))
-        rows = csv.DictReader(text, skipinitialspace=True)
-        columns = rows.fieldnames or ()
-        form = _form(columns)
-        if form is None:
-            known = "; ".join(",".join(sorted(form.columns)) for form in _FORMS)
-            raise LabelError(f"{path}: its columns are none of the known: {known}")
-        if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
-            raise LabelError(f"{path}: has the column {twice[0]!r} twice: keep one of them")
-        ledger.files.append(path)
-        for row in rows:
-            where = f"{path.name}, line {rows.line_num}"
-            with ledger.record(where):
-                form.read(where, _checked(row, form), path.parent, ledger)
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise LabelError(f"{path}: is not text in UTF-8") from None
-    except csv.Error as error:
-        raise LabelError(f"{path}: is not CSV: {error}") from None
-    return form.name
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether it is called CSV, or its first line is that of a known table."""
+        if source.is_folder or source.is_json:
+            return False
+        return source.has((".csv",)) or self.resembles(source) is not None
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the name of the form whose columns the first line has."""
+        form = _form(column.strip(' "') for column in source.first_line.split(","))
+        return form.name if form else None
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a CSV file.
+
+        In a plain table of boxes, whose columns are ``file,x,y,w,h``, the category is what a row
+        has in ``category``, ``class``, ``class_name`` or ``label``, the first of them that is
+        there, or else ``finding``. A row that names no image, or has too few or too many values,
+        may be of any image, so none is then known to be empty.
+
+        Raises:
+            LabelError: when it cannot be read, or its columns are none of the known.
+        """
+        path = source.path
+        try:
+            if path.stat().st_size > _LARGEST_FILE:
+                raise LabelError(f"{path}: is over 512 MB, too large for a label file")
+            text = io.StringIO(path.read_text(encoding="utf-8-sig"))
+            rows = csv.DictReader(text, skipinitialspace=True)
+            columns = rows.fieldnames or ()
+            form = _form(columns)
+            if form is None:
+                known = "; ".join(",".join(sorted(form.columns)) for form in _FORMS)
+                raise LabelError(f"{path}: its columns are none of the known: {known}")
+            if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
+                raise LabelError(f"{path}: has the column {twice[0]!r} twice: keep one of them")
+            ledger.files.append(path)
+            for row in rows:
+                where = f"{path.name}, line {rows.line_num}"
+                with ledger.record(where):
+                    form.read(where, _checked(row, form), path.parent, ledger)
+        except OSError as error:
+            raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise LabelError(f"{path}: is not text in UTF-8") from None
+        except csv.Error as error:
+            raise LabelError(f"{path}: is not CSV: {error}") from None
+        return form.name
 
 
 def _checked(row: Mapping[str | None, str | None], form: _Form) -> Row:

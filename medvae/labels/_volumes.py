@@ -15,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.gzips import WholeGzip
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import image_stem, mask_files, masks_in
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import Grid, Placed
 from medvae.machine import machine_memory
+from medvae.mask_names import is_mask_name
 from medvae.records import Slice
 
-__all__ = ["VOLUMES", "read_nifti_masks"]
+__all__ = ["NiftiMasks"]
 
-VOLUMES = (".nii", ".nii.gz")
+_VOLUMES = (".nii", ".nii.gz")
 
 _BYTES_PER_VOXEL = 32
 """The machine must have so much memory for each voxel of a mask: it is read as a double."""
@@ -63,29 +65,42 @@ class _Volume:
         return voxels
 
 
-def read_nifti_masks(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
-    """Read a NIfTI mask, or the files in a folder of them.
+class NiftiMasks(LabelFormat):
+    """NIfTI masks, laid on the slices that share their grid in the patient."""
 
-    The images of ``x_seg``, ``x_gt`` or ``x`` are those named ``x``, else those whose name begins
-    with ``x_``; a mask with no such image belongs to the one series that has its grid.
-    """
-    folder = path if path.is_dir() else path.parent
-    files = mask_files(files, VOLUMES, ledger.index)
-    index = ledger.index.without(files)
-    nameless: list[_Volume] = []
-    for file in files:
-        ledger.files.append(file)
-        where = file.relative_to(folder)
-        with ledger.record(where.as_posix()):
-            volume = _open(where.as_posix(), file)
-            slices = _named(where, volume.grid, folder, index)
-            ledger.claim(file, *slices)
-            if slices:
-                _lay(volume, slices, ledger)
-            else:
-                nameless.append(volume)
-    _lay_by_grid(nameless, index, ledger)
-    return "NIfTI masks"
+    name = "NIfTI masks"
+
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether there are NIfTI files."""
+        return source.has(_VOLUMES)
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the name if a NIfTI file is called a mask."""
+        return self.name if self.holds(source) and is_mask_name(source.path.name) else None
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a NIfTI mask, or the files in a folder of them.
+
+        The images of ``x_seg``, ``x_gt`` or ``x`` are those named ``x``, or else those whose name
+        begins with ``x_``; a mask with no such image belongs to the one series that has its grid.
+        """
+        folder = source.folder
+        files = mask_files(source.files, _VOLUMES, ledger.index)
+        index = ledger.index.without(files)
+        nameless: list[_Volume] = []
+        for file in files:
+            ledger.files.append(file)
+            where = file.relative_to(folder)
+            with ledger.record(where.as_posix()):
+                volume = _open(where.as_posix(), file)
+                slices = _named(where, volume.grid, folder, index)
+                ledger.claim(file, *slices)
+                if slices:
+                    _lay(volume, slices, ledger)
+                else:
+                    nameless.append(volume)
+        _lay_by_grid(nameless, index, ledger)
+        return self.name
 
 
 def _open(where: str, path: Path) -> _Volume:

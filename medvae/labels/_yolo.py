@@ -6,28 +6,28 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import yaml
+
 from medvae.atomic import write_text
 from medvae.errors import LabelError, ReadError, WriteError
+from medvae.labels._format import LabelFormat, LabelSource, first_line, head_of
 from medvae.labels._image import LabelledImage
 from medvae.labels._ledger import Ledger
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnusableError
+from medvae.labels._seg import is_segmentation
 from medvae.records import Category, Finding, Slice
 from medvae.schema import below
 
-__all__ = ["CLASS_FILES", "is_yolo_line", "read_yolo", "write_yolo"]
+__all__ = ["Yolo", "write_yolo"]
 
-CLASS_FILES = ("classes.txt", "obj.names", "data.yaml")
+_CLASS_FILES = ("classes.txt", "obj.names", "data.yaml")
 
 _LARGEST_FILE = 16 * 2**20
-_NAMES = re.compile(r"^names:(.*?)(?=^\w|\Z)", re.MULTILINE | re.DOTALL)
-_IN_BRACKETS = re.compile(
-    r"""(?:(\d{1,9})\s*:\s*)?('[^']*'|"[^"]*"|[^\s,'"\[\]{}#][^,'"\[\]{}#]*)"""
-)
-_ON_A_LINE = re.compile(r"^[ \t]*(?:-|(\d{1,9})[ \t]*:)[ \t]+('[^']*'|\"[^\"]*\"|.+)", re.MULTILINE)
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
-def is_yolo_line(line: str) -> bool:
+def _is_box(line: str) -> bool:
     """Tell whether a line is the number of a class and a normalised box."""
     fields = line.split()
     try:
@@ -40,29 +40,67 @@ def is_yolo_line(line: str) -> bool:
         return False
 
 
-def read_yolo(path: Path, ledger: Ledger, files: Sequence[Path]) -> str:
-    """Read a file of boxes, or the files in a folder of them beside or parallel to the pictures.
+class Yolo(LabelFormat):
+    """YOLO: a text file of normalised boxes for each picture."""
 
-    An empty file means that its picture is known to be empty. The names of the classes are taken
-    from ``classes.txt``, ``obj.names`` or the ``names`` of ``data.yaml``, in the folder or in
-    one of the two above it.
-    """
-    folder = path if path.is_dir() else path.parent
-    names = _class_names(folder, ledger)
-    for file in files:
-        if not file.name.endswith(".txt") or file.name in CLASS_FILES:
-            continue
-        where = file.relative_to(folder).as_posix()
-        with ledger.record(where):
-            slice_ = _slice(where, folder, ledger.index)
-            ledger.claim(file, slice_)
-            lines = _text(file).splitlines()
-            ledger.files.append(file)
-            ledger.mention(slice_)
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    _read_line(f"{where}, line {number}", line, slice_, names, ledger)
-    return "YOLO"
+    name = "YOLO"
+    option = "yolo"
+    file_per_image = True
+
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether it is a text file, or a folder with a file of boxes.
+
+        An empty file in a folder says that there is nothing on its picture.
+        """
+        if source.is_folder:
+            return any(_may_hold_boxes(file) for file in source.files)
+        return source.has((".txt",)) and not is_segmentation(source.path)
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the name if a file names classes, or its first line is a box."""
+        if source.path.name in _CLASS_FILES:
+            return self.name
+        is_boxes = source.has((".txt",)) and _is_box(source.first_line)
+        return self.name if is_boxes else None
+
+    def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
+        """Write the folder ``yolo``."""
+        write_yolo(folder / "yolo", images)
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a file of boxes, or a folder of them beside or parallel to the pictures.
+
+        An empty file means that its picture is known to be empty. The names of the classes are
+        taken from ``classes.txt``, ``obj.names`` or the ``names`` of ``data.yaml``, in the folder
+        or in one of the two above it.
+        """
+        folder = source.folder
+        names = _class_names(folder, ledger)
+        for file in source.files:
+            if not file.name.endswith(".txt") or file.name in _CLASS_FILES:
+                continue
+            where = file.relative_to(folder).as_posix()
+            with ledger.record(where):
+                slice_ = _slice(where, folder, ledger.index)
+                ledger.claim(file, slice_)
+                lines = _text(file).splitlines()
+                ledger.files.append(file)
+                ledger.mention(slice_)
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        _read_line(f"{where}, line {number}", line, slice_, names, ledger)
+        return self.name
+
+
+def _may_hold_boxes(path: Path) -> bool:
+    """Return whether a file in a folder is empty, or begins with a box."""
+    if not path.name.endswith(".txt") or path.name in _CLASS_FILES:
+        return False
+    try:
+        line = first_line(head_of(path))
+    except OSError:
+        return False
+    return not line or _is_box(line)
 
 
 def _slice(where: str, folder: Path, index: SliceIndex) -> Slice:
@@ -114,7 +152,7 @@ def _class_names(folder: Path, ledger: Ledger) -> dict[int, str] | None:
         LabelError: when the file that should have them cannot be read.
     """
     above = (folder, *folder.absolute().parents[:2])
-    for path in (place / name for place in above for name in CLASS_FILES):
+    for path in (place / name for place in above for name in _CLASS_FILES):
         if not path.is_file():
             continue
         try:
@@ -132,18 +170,33 @@ def _listed(text: str) -> dict[int, str]:
 
 
 def _yaml_names(text: str) -> dict[int, str]:
-    """Return what stands under ``names:``, a list or numbered, in brackets or line by line."""
-    found = _NAMES.search(text)
-    if found is None:
+    """Return the names of the classes in a data set's YAML file: a list, or by their numbers."""
+    try:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UnusableError(f"is not YAML: {str(error).splitlines()[0]}") from None
+    entries = root.value if isinstance(root, yaml.MappingNode) else []
+    found = next((value for key, value in entries if key.value == "names"), None)
+    if isinstance(found, yaml.MappingNode):
+        numbered = [(_class_number(key), value) for key, value in found.value]
+    elif isinstance(found, yaml.SequenceNode):
+        numbered = list(enumerate(found.value))
+    else:
         return {}
-    entry = _IN_BRACKETS if found[1].lstrip()[:1] in ("[", "{") else _ON_A_LINE
     names: dict[int, str] = {}
-    for place, (written, name) in enumerate(entry.findall(found[1])):
-        number = int(written or place)
+    for number, value in numbered:
+        if not isinstance(value, yaml.ScalarNode):
+            raise UnusableError(f"the name of class {number} is not text: give each class a name")
         if number in names:
             raise UnusableError(f"names the class {number} twice: keep one of them")
-        names[number] = name[1:-1] if name[0] in "'\"" else name.partition(" #")[0].strip()
+        names[number] = value.value
     return names
+
+
+def _class_number(key: yaml.Node) -> int:
+    if not isinstance(key, yaml.ScalarNode) or not _NUMBER.fullmatch(key.value):
+        raise UnusableError("`names` must be a list, or have numbers from 0 as its keys")
+    return int(key.value)
 
 
 def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:

@@ -26,8 +26,12 @@ from medvae.records import Labels
 
 def test_the_public_names() -> None:
     assert medvae.labels.__all__ == [
+        "LABEL_FORMATS",
+        "LabelFormat",
+        "LabelSource",
         "Labelled",
         "LabelledImage",
+        "Ledger",
         "Outlines",
         "Problem",
         "attach_labels",
@@ -39,6 +43,7 @@ def test_the_public_names() -> None:
         "write_coco",
         "write_datalist",
         "write_yolo",
+        "written_formats",
     ]
 
 
@@ -95,9 +100,9 @@ def test_a_folder_or_nothing_is_no_label_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("a.dcm", bytes(128) + b"DICM", "is none of COCO, MONAI datalist"),
-        ("notes.md", b"none", "is none of COCO"),
-        ("empty", b"", "is none of COCO"),
+        ("a.dcm", bytes(128) + b"DICM", "is in none of the known formats: YOLO, "),
+        ("notes.md", b"none", "is in none of the known formats"),
+        ("empty", b"", "is in none of the known formats"),
         ("folder/notes.md", b"none", "holds no YOLO files, masks or DICOM SEG"),
         ("folder/coco.json", b"{}", "for others name the file"),
         ("folder/readme.txt", b"none", "holds no YOLO files"),

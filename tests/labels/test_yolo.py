@@ -79,6 +79,23 @@ def test_classes_are_named(tmp_path: Path, name: str, text: str, place: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("names: [cyst", "is not YAML"),
+        (f"names: {'[' * 5000}", "is not YAML"),
+        ("names: [[cyst], glioma]", "the name of class 0 is not text"),
+        ("names: {first: cyst}", "`names` must be a list, or have numbers from 0"),
+        (f"names: {{{'9' * 20}: cyst}}", "`names` must be a list, or have numbers from 0"),
+    ],
+)
+def test_damaged_class_names_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    folder = written(tmp_path / "labels", a=LINE)
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(LabelError, match=f"data.yaml: {problem}"):
+        attach_labels([pictures(tmp_path / "images", ["a.png"])], folder)
+
+
+@pytest.mark.parametrize(
     ("line", "problem"),
     [
         ("0 0.5 0.5 0.2", "is not `class xc yc w h`: left out"),

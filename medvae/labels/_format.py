@@ -1,0 +1,132 @@
+"""The contract of a label format: how its files are recognised, read and written."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from medvae.labels._image import LabelledImage
+from medvae.labels._json import load_json
+from medvae.labels._ledger import Ledger
+
+__all__ = ["LabelFormat", "LabelSource", "first_line", "head_of"]
+
+_HEAD = 2**16
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSource:
+    """A file, or a folder of files, that may hold labels.
+
+    Attributes:
+        path: The file or folder.
+        files: All files below the folder, or the file itself.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.files != (self.path,)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that names in the labels are relative to."""
+        return self.path if self.is_folder else self.path.parent
+
+    @cached_property
+    def head(self) -> str:
+        """The beginning of the file as text.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        return head_of(self.path)
+
+    @property
+    def first_line(self) -> str:
+        """The first line of the file that is not blank."""
+        return first_line(self.head)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the file begins as JSON does."""
+        return not self.is_folder and self.head.lstrip()[:1] in ("{", "[")
+
+    @property
+    def fields(self) -> set[str]:
+        """The names of fields at the beginning of a JSON object; none for other files."""
+        is_object = self.head.lstrip()[:1] == "{"
+        return set(re.findall(r'"(\w+)"\s*:', self.head)) if is_object else set()
+
+    @cached_property
+    def document(self) -> Any:
+        """The content of a JSON file; None for other files.
+
+        Raises:
+            LabelError: It is damaged.
+        """
+        return load_json(self.path) if self.is_json else None
+
+    def has(self, endings: tuple[str, ...]) -> bool:
+        """Return whether the name of one of its files ends in this way."""
+        return any(file.name.lower().endswith(endings) for file in self.files)
+
+
+class LabelFormat(ABC):
+    """A format of labels.
+
+    Attributes:
+        name: What users see, such as ``COCO``.
+        option: The name by which users choose to write it; None for formats that are only read.
+        file_per_image: Each image has a label file of its own.
+    """
+
+    name: ClassVar[str]
+    option: ClassVar[str | None] = None
+    file_per_image: ClassVar[bool] = False
+
+    @abstractmethod
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether a source that is said to hold labels holds them in this format."""
+
+    @abstractmethod
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Enter what the source says of slices into the ledger, and return the format's name.
+
+        Raises:
+            LabelError: The source cannot be used as a whole.
+        """
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the format's name if a file that nobody called labels looks like some.
+
+        Only names and beginnings are looked at.
+        """
+        return None
+
+    def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
+        """Write the labels of images into a folder, under a name of the format's own.
+
+        Raises:
+            WriteError: The file system refuses.
+        """
+        raise NotImplementedError(f"{self.name} is only read")
+
+
+def head_of(path: Path) -> str:
+    """Return the beginning of a file as text."""
+    with path.open("rb") as file:
+        return file.read(_HEAD).decode("utf-8-sig", "replace")
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text that is not blank."""
+    return text.lstrip().partition("\n")[0].rstrip("\r")
