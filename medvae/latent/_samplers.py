@@ -93,12 +93,16 @@ class Sampler(ABC):
     numbers for different slices, so that all slices of a study can be moved alike.
 
     Attributes:
-        name: what users call it.
-        strongest: the greatest strength that means something.
+        name: What users call it.
+        strongest: The greatest strength that means something.
+        needs_others: It needs the latents of other slices too.
+        example: What users may write to get it; by default its name.
     """
 
     name: ClassVar[str]
     strongest: ClassVar[float] = math.inf
+    needs_others: ClassVar[bool] = False
+    example: ClassVar[str] = ""
 
     @classmethod
     def from_spec(cls, argument: str | None, context: SamplerContext) -> Sampler:
@@ -248,6 +252,7 @@ class InterpolateSampler(Sampler):
 
     name = "interpolate"
     strongest = 1.0
+    needs_others = True
 
     def __init__(self, pool: Latents) -> None:
         self._pool = pool
@@ -285,6 +290,7 @@ class DirectionSampler(Sampler):
     """
 
     name = "direction"
+    example = "direction:1,3"
 
     def __init__(self, statistics: LatentStatistics, amounts: Mapping[int, float | None]) -> None:
         rank = statistics.factor.shape[1]
@@ -326,6 +332,7 @@ class AlignSampler(Sampler):
 
     name = "align"
     strongest = 1.0
+    needs_others = True
 
     def __init__(self, own: Latents, target: Latents) -> None:
         self._shift = _mean(target) - _mean(own)

@@ -38,9 +38,6 @@ __all__ = [
 
 _SEEDS = 2**32
 
-_ALONE = ("prior", "posterior", "gaussian", "direction")
-"""Samplers that need no slices but the one: a picture here does not say whose it is."""
-
 
 class Neighbor(NamedTuple):
     """A picture with what is marked on it.
@@ -330,10 +327,13 @@ class _Near:
 
 def _check(sampler: str, strength: float) -> None:
     name = sampler.partition(":")[0]
-    if name not in _ALONE:
+    # A picture here does not say whose it is, so that it has no neighbours of other patients.
+    if name not in SAMPLERS or SAMPLERS[name].needs_others:
+        alone = (
+            known.example or known.name for known in SAMPLERS.values() if not known.needs_others
+        )
         raise UsageProblem(
-            f"sampler {sampler!r}: cannot draw near a picture alone; give {', '.join(_ALONE[:-1])} "
-            "or directions, as in direction:1,3"
+            f"sampler {sampler!r}: cannot draw near a picture alone; choose from {', '.join(alone)}"
         )
     most = SAMPLERS[name].strongest
     if not (0 <= strength <= most and math.isfinite(strength)):

@@ -251,7 +251,10 @@ class TestWrongUse:
     @pytest.mark.parametrize(
         ("choices", "message"),
         [
-            ({"sampler": "interpolate"}, "cannot draw near a picture alone; give prior"),
+            (
+                {"sampler": "interpolate"},
+                "cannot draw near a picture alone; choose from prior, posterior, gaussian, direction:1,3",
+            ),
             ({"sampler": "align"}, "cannot draw near a picture alone"),
             ({"sampler": "other"}, "cannot draw near a picture alone"),
             ({"strength": -1.0}, "strength of gaussian must be from 0 on, but is -1"),
