@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -138,17 +139,14 @@ def shares(one: Numbers, other: Numbers) -> Numbers:
 
 def _welch(one: Numbers, other: Numbers) -> Numbers:
     """Return two-sided p-values of Welch's t-test, ``[D]``; 1 for a feature that is constant."""
-    squares = [sample.var(0, ddof=1) / len(sample) for sample in (one, other)]
-    total = squares[0] + squares[1]
-    least = np.finfo(np.float64).eps * np.maximum(np.abs(one).max(0), np.abs(other).max(0))
-    constant = np.sqrt(total) <= least
-    total = np.where(constant, 1, total)
-    t = np.where(constant, 0, one.mean(0) - other.mean(0)) / np.sqrt(total)
-    inverse = sum(
-        (part / total) ** 2 / (len(sample) - 1)
-        for part, sample in zip(squares, (one, other), strict=True)
-    )
-    p: Numbers = 2 * stats.t.sf(np.abs(t), 1 / np.where(constant, 1, inverse))
+    spread = np.sqrt(sum(sample.var(0, ddof=1) / len(sample) for sample in (one, other)))
+    largest = np.maximum(np.abs(one).max(0), np.abs(other).max(0))
+    varies = spread > np.finfo(np.float64).eps * largest
+    p: Numbers = np.ones(one.shape[1])
+    with warnings.catch_warnings():
+        # Of a feature that is constant in one sample alone.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        p[varies] = stats.ttest_ind(one[:, varies], other[:, varies], equal_var=False).pvalue
     return p
 
 
