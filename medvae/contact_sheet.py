@@ -13,7 +13,7 @@ import numpy as np
 
 from medvae.errors import DecodeError
 from medvae.intensity import model_image
-from medvae.overlays import COLOURS, drawn, head, png, safe
+from medvae.pages import SlicePicture, colours_of, counted, render
 from medvae.readers import read_pixels
 from medvae.records import Labels, Pixels, Series, Slice, Study
 
@@ -23,44 +23,19 @@ MOST = 12
 """So many slices of a series are shown where nobody says otherwise."""
 
 _THUMB = 256
+_TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-_STYLE = """
-:root { color-scheme: light dark; --text: #1b1f24; --quiet: #57606a; --page: #fff; --line: #d0d7de }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6edf3; --quiet: #9aa4af; --page: #0d1117; --line: #30363d }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 90rem; padding: 1.5rem; color: var(--text);
-  background: var(--page); font: 15px/1.45 system-ui, sans-serif }
-h1 { margin: 0 0 .25rem; font-size: 1.6rem }
-h2 { margin: 2rem 0 .75rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line);
-  font-size: 1.1rem }
-h2 small, .summary, figcaption { color: var(--quiet); font-weight: normal }
-p, ul { margin: .4rem 0 }
-a { color: inherit }
-:focus-visible { outline: 3px solid #2f81f7; outline-offset: 2px }
-.legend, .flags, nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0;
-  list-style: none }
-.legend svg { width: .8em; height: .8em }
-.slices { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem }
-figure { margin: 0; break-inside: avoid }
-figcaption { padding-top: .3rem; font-size: .8rem; overflow-wrap: anywhere }
-figcaption strong { display: block; color: var(--text); font-size: .9rem }
-.picture { display: block; position: relative; background: #000 }
-.picture img { display: block; width: 100%; height: auto }
-.picture svg { position: absolute; inset: 0; width: 100%; height: 100% }
-svg { fill: none; stroke-width: 1.5 }
-svg * { vector-effect: non-scaling-stroke; pointer-events: all }
-@media (min-width: 34rem) { figure:target { grid-column: span 2; grid-row: span 2 } }
-@media print {
-  :root { --text: #000; --quiet: #444; --page: #fff; --line: #999 }
-  body { padding: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact }
-  nav { display: none }
-  h2 { break-after: avoid }
-  .slices { grid-template-columns: repeat(4, 1fr) }
-}
-"""
+@dataclass(frozen=True)
+class _Figure:
+    """One slice on the page; without a picture if it cannot be decoded."""
+
+    number: int
+    anchor: str
+    found: str
+    about: str
+    key: str
+    picture: SlicePicture | None
 
 
 @dataclass
@@ -69,7 +44,7 @@ class _Section:
 
     number: int
     series: Series
-    figures: list[str] = field(default_factory=list)
+    figures: list[_Figure] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -77,13 +52,8 @@ class _Section:
         return f"Series {self.number}: {_modality(first)}, patient {first.group[:8]}"
 
     @property
-    def html(self) -> str:
-        counts = _counts([self])
-        return (
-            f'<section><h2 id="series-{self.number}">{safe(self.name)} <small>{counts}</small>'
-            f"</h2>\n{_list('flags', [safe(flag) for flag in self.series.flags])}"
-            f'<div class="slices">\n{"".join(self.figures)}</div></section>\n'
-        )
+    def counts(self) -> str:
+        return _counts([self])
 
 
 def contact_sheet(
@@ -114,7 +84,8 @@ def contact_sheet(
     """
     series = [series for study in studies for series in study.series]
     sections = [_Section(number, one) for number, one in enumerate(series, 1)]
-    colours = _colours(sections)
+    names = (f.category.name for labels in _labels(sections) for f in labels or ())
+    colours = colours_of(dict.fromkeys(names))
     places = [(section, place) for section in sections for place in _chosen(section.series, most)]
     slices = (section.series.slices[place] for section, place in places)
     decoded = read_pixels(slices, workers)
@@ -142,65 +113,32 @@ def _spread(places: Sequence[int], most: int) -> list[int]:
     return [places[(2 * i + 1) * len(places) // (2 * count)] for i in range(count)]
 
 
-def _colours(sections: Iterable[_Section]) -> dict[str, str]:
-    """Give each category its colour, in the order in which they are met."""
-    names = dict.fromkeys(
-        finding.category.name
-        for section in sections
-        for native in section.series.slices
-        for finding in native.labels or ()
-    )
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-
-
 def _page(
     title: str, notes: Sequence[str], sections: Sequence[_Section], colours: dict[str, str]
 ) -> str:
-    links = "".join(f'<li><a href="#series-{s.number}">{safe(s.name)}</a></li>' for s in sections)
-    contents = f"<details><summary>All series</summary><ul>{links}</ul></details>"
-    nav = f'<nav aria-label="Series">{contents}</nav>' if len(sections) > 1 else ""
-    patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
-    return f"""{head(title, _STYLE)}
-<body>
-<header>
-<h1>{safe(title)}</h1>
-<p class="summary">{patients}, {len(sections)} series, {_counts(sections)}</p>
-{_list("notes", [safe(note) for note in notes])}
-{_list("legend", _legend(sections, colours))}
-{nav}
-</header>
-<main>
-{"".join(section.html for section in sections)}</main>
-</body>
-</html>
-"""
-
-
-def _legend(sections: Sequence[_Section], colours: dict[str, str]) -> list[str]:
+    patients = counted(len({s.series.slices[0].group for s in sections}), "patient")
     totals = Counter(f.category.name for labels in _labels(sections) for f in labels or ())
-    return [
-        '<svg viewBox="0 0 1 1" aria-hidden="true">'
-        f'<path d="M0 0h1v1h-1z" fill="{colour}"/></svg> {safe(name)} ({totals[name]})'
-        for name, colour in colours.items()
-    ]
+    return render(
+        "contact_sheet",
+        title=title,
+        summary=f"{patients}, {len(sections)} series, {_counts(sections)}",
+        notes=notes,
+        legend=[(colour, name, totals[name]) for name, colour in colours.items()],
+        sections=sections,
+    )
 
 
 def _labels(sections: Iterable[_Section]) -> list[Labels | None]:
     return [native.labels for section in sections for native in section.series.slices]
 
 
-def _list(kind: str, items: Sequence[str]) -> str:
-    rows = "".join(f"<li>{item}</li>" for item in items)
-    return f'<ul class="{kind}">{rows}</ul>' if rows else ""
-
-
 def _counts(sections: Sequence[_Section]) -> str:
     labels = _labels(sections)
     shown = sum(len(section.figures) for section in sections)
-    counts = _count(len(labels), "slice")
+    counts = counted(len(labels), "slice")
     if shown < len(labels):
         counts += f" ({shown} of them shown)"
-    counts += ", " + _count(sum(len(known) for known in labels if known is not None), "finding")
+    counts += ", " + counted(sum(len(known) for known in labels if known is not None), "finding")
     unlabelled = labels.count(None)
     return f"{counts}, {unlabelled} not labelled" if unlabelled else counts
 
@@ -210,30 +148,20 @@ def _figure(
     native: Slice,
     pixels: Pixels | DecodeError,
     colours: dict[str, str],
-) -> str:
+) -> _Figure:
     """One slice; ``place`` is the number of its series, and its own in the series."""
     anchor, key = "slice-{}-{}".format(*place), native.key[:8]
+    about = _described(native)
     if isinstance(pixels, DecodeError):
-        return (
-            f'<figure id="{anchor}"><figcaption><strong>Cannot be decoded</strong> no. {place[1]},'
-            f" {_described(native)}, <code>{safe(key)}</code></figcaption></figure>\n"
-        )
+        return _Figure(place[1], anchor, "Cannot be decoded", about, key, None)
     spec = None
     if native.modality == "CT" and native.window is not None and native.window[1] > 0:
         spec = f"window:{native.window[0]},{native.window[1]}"
     image, canvas, _ = model_image(native, pixels, _THUMB, spec)
-    overlay = "".join(
-        drawn(finding, canvas, colours[finding.category.name]) for finding in native.labels or ()
-    )
     found = _found(native.labels)
-    alt = safe(f"{_modality(native)} slice {key}: {found}")
-    return (
-        f'<figure id="{anchor}"><a class="picture" href="#{anchor}">'
-        f'<img src="{png(image)}" alt="{alt}" width="{_THUMB}" height="{_THUMB}">'
-        f'<svg viewBox="0 0 {_THUMB} {_THUMB}" aria-hidden="true">{overlay}</svg></a>\n'
-        f"<figcaption><strong>{safe(found)}</strong> no. {place[1]}, {_described(native)},"
-        f" <code>{safe(key)}</code></figcaption></figure>\n"
-    )
+    alt = f"{_modality(native)} slice {key}: {found}"
+    picture = SlicePicture.of(image, canvas, native.labels or (), colours, alt)
+    return _Figure(place[1], anchor, found, about, key, picture)
 
 
 def _found(labels: Labels | None) -> str:
@@ -243,27 +171,23 @@ def _found(labels: Labels | None) -> str:
         return "No findings"
     totals = Counter(finding.category.name for finding in labels)
     names = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in totals.items())
-    return f"{_count(len(labels), 'finding')}: {names}"
+    return f"{counted(len(labels), 'finding')}: {names}"
 
 
 def _described(native: Slice) -> str:
-    """Modality, shape, spacing and place of a slice, as HTML."""
+    """Modality, shape, spacing and place of a slice."""
     rows, columns = native.shape
-    parts = [safe(_modality(native)), f"{rows} &times; {columns} pixels"]
+    parts = [_modality(native), f"{rows} {_TIMES} {columns} pixels"]
     geometry = native.geometry
     if geometry.spacing is None:
         parts.append("spacing unknown")
     else:
-        parts.append("{:.3g} &times; {:.3g} mm".format(*geometry.spacing))
+        parts.append(f"{geometry.spacing[0]:.3g} {_TIMES} {geometry.spacing[1]:.3g} mm")
     if geometry.normal is not None and geometry.position is not None:
         place = float(np.dot(geometry.normal, geometry.position))
-        parts.append(f"at {place:.1f} mm".replace("-", "&minus;"))
+        parts.append(f"at {place:.1f} mm".replace("-", "\N{MINUS SIGN}"))
     return ", ".join(parts)
 
 
 def _modality(native: Slice) -> str:
     return native.modality or "unknown modality"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -79,7 +79,7 @@ def inspect(
       medvae inspect studies/ --json | jq .counts
     """
     from medvae.inspection import inspect_studies
-    from medvae.overlays import check_replaceable
+    from medvae.pages import check_replaceable
 
     if pictures is not None:
         check_replaceable(pictures)
@@ -109,7 +109,7 @@ def inspect(
 def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> None:
     from medvae.atomic import write_text
     from medvae.contact_sheet import contact_sheet
-    from medvae.overlays import check_replaceable
+    from medvae.pages import check_replaceable
 
     with progress_bar("Drawing slices") as progress:
         page = contact_sheet(

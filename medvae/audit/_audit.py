@@ -191,7 +191,7 @@ def _made(
     verdict = judge(report, sets.synthetic.order)
     report["verdict"] = verdict.as_json()
     parts = list(sections(report, measured, latent, real, synthetic))
-    html = page("Synthetic slices beside real ones", summary(report), opening(report), parts)
+    html = page("Synthetic slices beside real ones", summary(report), parts, [opening(report)])
     return _Made(report, verdict, html, there.problems)
 
 

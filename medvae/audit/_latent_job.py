@@ -137,7 +137,7 @@ def _written(folder: Path, canvases: Canvases, latent: LatentPicture) -> LatentR
         paragraph("A direction is one in which the slices vary, the widest first."),
         latent_gallery(sights),
     )
-    html = page("Slices in the latent space", summary, "", [Section("view", "Latent view", parts)])
+    html = page("Slices in the latent space", summary, [Section("view", "Latent view", parts)])
     write_text(folder / "latent.html", html)
     return LatentReport(
         folder / "latent.html", tuple(pictures), len(members), units, canvases.set.problems

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from medvae.audit._figures import Drawing, clouds, densities, tiles
@@ -75,8 +76,8 @@ def latent_sights(
         )
 
 
-def latent_gallery(sights: Iterable[LatentSight]) -> str:
+def latent_gallery(sights: Iterable[LatentSight]) -> Markup:
     """Show the figures on a page."""
     shown = [(one.wide, drawing(one.figure, one.alternative, one.caption)) for one in sights]
     narrow = gallery("figures", (html for wide, html in shown if not wide))
-    return narrow + "".join(html for wide, html in shown if wide)
+    return narrow + Markup("").join(html for wide, html in shown if wide)

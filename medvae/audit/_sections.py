@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from medvae.audit._copies import Copies
@@ -15,10 +16,10 @@ from medvae.audit._latent_view import LatentView
 from medvae.audit._latents import LatentPicture
 from medvae.audit._lesions import CategoryLabels, LabelReport
 from medvae.audit._measure import Measured, Side
-from medvae.audit._page import Section, drawing, gallery, numbers, paragraph, table, told
+from medvae.audit._page import Section, cell, drawing, gallery, numbers, paragraph, table
 from medvae.audit._sights import KIND_WORDS, activations, lost_findings, worst_copies
 from medvae.audit._two_sample import Separation
-from medvae.overlays import safe
+from medvae.pages import part, render
 
 __all__ = ["opening", "sections", "summary"]
 
@@ -57,44 +58,24 @@ def summary(report: Report) -> str:
     return ", ".join(said)
 
 
-def opening(report: Report) -> str:
+def opening(report: Report) -> Markup:
     """Return the verdict: in words, as a table, and what to change."""
-    verdict = report["verdict"]
-    mark = verdict["mark"]
     rows = [
-        (
-            f"{safe(_named(row))}<small>{safe(row['question'])}</small>",
-            _mark(row["mark"]),
-            told(report, row["path"]),
-            told(report, f"{row['path']}.baseline"),
-            safe(row["bounds"]),
-        )
-        for row in verdict["rows"]
+        {
+            "name": _named(row),
+            "question": row["question"],
+            "mark": row["mark"],
+            "value": cell(report, row["path"]),
+            "baseline": cell(report, f"{row['path']}.baseline"),
+            "bounds": row["bounds"],
+        }
+        for row in report["verdict"]["rows"]
     ]
-    advice = "".join(f"<li>{safe(one)}</li>" for one in verdict["advice"])
-    return (
-        f'<div class="verdict {mark}"><p>{_mark(mark)}. {safe(verdict["words"])}</p></div>\n'
-        + table(
-            "The verdict, number by number. Red is what is beyond its bound with its whole "
-            "interval. Lost findings and copies decide, and so does a small network that is right "
-            "almost every time where it cannot tell real slices of different patients apart; the "
-            "others do not decide by themselves.",
-            ("", "mark", "synthetic against real", "real against real", "bounds"),
-            rows,
-        )
-        + (f"<h2>What to change</h2><ul>{advice}</ul>\n" if advice else "")
-    )
+    return Markup(render("verdict", verdict=report["verdict"], rows=rows))
 
 
 def _named(row: Mapping[str, Any]) -> str:
     return f"{row['name']} ({row['extractor']})" if row["extractor"] else str(row["name"])
-
-
-def _mark(mark: str | None) -> str:
-    """Return a mark as a word in its colour."""
-    if mark is None:
-        return "not measured"
-    return f'<strong class="{mark}">{mark.capitalize()}</strong>'
 
 
 def sections(
@@ -118,14 +99,14 @@ def sections(
     yield Section("method", "How this was measured", tuple(_method(report)))
 
 
-def _sets(report: Report) -> Iterator[str]:
+def _sets(report: Report) -> Iterator[Markup]:
     sets = report["sets"]
     names = [name for name in ("real", "synthetic", "held-out") if name in sets]
     what = ("slices", "patients", "labelled_slices", "findings")
     yield table(
         "The sets",
         ("set", *(one.replace("_", " ") for one in what)),
-        [(name, *(told(report, f"sets.{name}.{one}") for one in what)) for name in names],
+        [(name, *(cell(report, f"sets.{name}.{one}") for one in what)) for name in names],
     )
     order = sets["synthetic"]["order"]
     if order is not None:
@@ -136,7 +117,7 @@ def _sets(report: Report) -> Iterator[str]:
         yield paragraph(note)
 
 
-def _findings(report: Report, labels: LabelReport, real: Side, synthetic: Side) -> Iterator[str]:
+def _findings(report: Report, labels: LabelReport, real: Side, synthetic: Side) -> Iterator[Markup]:
     yield paragraph(
         "A finding survives where its box still has the contrast, the visibility and the structure "
         "that the same finding keeps from one real slice to the next. Contrast is what is left of "
@@ -157,22 +138,22 @@ def _findings(report: Report, labels: LabelReport, real: Side, synthetic: Side) 
         ("category", "still a lesion", "real against real", "contrast kept", "5th percentile"),
         [
             (
-                safe(name),
-                told(report, f"{path}.survival"),
-                told(report, f"{path}.survival.baseline"),
-                told(report, f"{path}.contrast"),
-                told(report, f"{path}.contrast_low"),
+                name,
+                cell(report, f"{path}.survival"),
+                cell(report, f"{path}.survival.baseline"),
+                cell(report, f"{path}.contrast"),
+                cell(report, f"{path}.contrast_low"),
             )
             for name, path in rows.items()
         ],
     )
     if labels.lost:
-        yield "<h3>Findings that are gone</h3>"
+        yield part("heading", "Findings that are gone")
         yield lost_findings(real.canvases, synthetic.canvases, labels.lost)
     for name, category in labels.categories.items():
         if category.measures:
             path = f"labels.categories.{name}.boxes"
-            yield f"<h3>Boxes of {safe(name)}</h3>"
+            yield part("heading", f"Boxes of {name}")
             yield numbers(
                 report,
                 "Largest difference between the cumulative distributions: 0 is the same",
@@ -181,7 +162,7 @@ def _findings(report: Report, labels: LabelReport, real: Side, synthetic: Side) 
             yield _boxes(name, category)
 
 
-def _boxes(name: str, category: CategoryLabels) -> str:
+def _boxes(name: str, category: CategoryLabels) -> Markup:
     pairs = {
         what: {"real": one.real, "synthetic": one.synthetic}
         for what, one in category.measures.items()
@@ -205,7 +186,7 @@ def _boxes(name: str, category: CategoryLabels) -> str:
     return gallery("figures", found)
 
 
-def _copies(report: Report, copies: Copies, real: Side, synthetic: Side) -> Iterator[str]:
+def _copies(report: Report, copies: Copies, real: Side, synthetic: Side) -> Iterator[Markup]:
     yield paragraph(
         "A slice is as near to a real one as copies are where the distance is below a limit that "
         "hardly any real slice keeps to another patient. That is expected of the slices it was "
@@ -217,14 +198,14 @@ def _copies(report: Report, copies: Copies, real: Side, synthetic: Side) -> Iter
         ("which is", "slices", "share", "real against real"),
         [
             (
-                safe(said),
-                told(report, f"nearest.kinds.{name}.slices"),
-                told(report, f"nearest.kinds.{name}.share"),
-                told(report, "copies.baseline") if name == "stranger" else "",
+                said,
+                cell(report, f"nearest.kinds.{name}.slices"),
+                cell(report, f"nearest.kinds.{name}.share"),
+                cell(report, "copies.baseline") if name == "stranger" else "",
             )
             for name, said in KIND_WORDS.items()
         ]
-        + [("copies, minus real against real", "", told(report, "nearest.excess"), "")],
+        + [("copies, minus real against real", "", cell(report, "nearest.excess"), "")],
     )
     yield gallery(
         "figures",
@@ -242,11 +223,11 @@ def _copies(report: Report, copies: Copies, real: Side, synthetic: Side) -> Iter
             for name, space in copies.spaces.items()
         ),
     )
-    yield "<h3>Nearest to a real slice</h3>"
+    yield part("heading", "Nearest to a real slice")
     yield worst_copies(real.canvases, synthetic.canvases, copies)
 
 
-def _apart(report: Report, measured: Measured) -> Iterator[str]:
+def _apart(report: Report, measured: Measured) -> Iterator[Markup]:
     yield paragraph(
         "An area under the curve of 0.5 is guessing, 1 is always right. The small network learns "
         "from half of the patients, and is scored on the others. What it can tell apart a detector "
@@ -261,10 +242,10 @@ def _apart(report: Report, measured: Measured) -> Iterator[str]:
         ("classifier", "AUC", "real against real", "average precision"),
         [
             (
-                safe(name),
-                told(report, f"{path}.auc"),
-                told(report, f"{path}.auc.baseline"),
-                told(report, f"{path}.average_precision"),
+                name,
+                cell(report, f"{path}.auc"),
+                cell(report, f"{path}.auc.baseline"),
+                cell(report, f"{path}.average_precision"),
             )
             for name, path in zip(found, paths, strict=True)
         ],
@@ -272,10 +253,11 @@ def _apart(report: Report, measured: Measured) -> Iterator[str]:
     yield _curves(published, found)
     shown = measured.published[max(measured.published)].activations
     if shown:
-        yield f"<h3>What the small network looks at</h3>{activations(shown)}"
+        yield part("heading", "What the small network looks at")
+        yield activations(shown)
 
 
-def _curves(published: Mapping[str, Separation], found: Mapping[str, Separation]) -> str:
+def _curves(published: Mapping[str, Separation], found: Mapping[str, Separation]) -> Markup:
     """Draw the curves of the small network, and the areas of all classifiers."""
     areas = [(name, one.auc) for name, one in found.items()]
     rows = [Dot(name, e.value, e.low, e.high, e.baseline) for name, e in areas]
@@ -300,7 +282,7 @@ def _curves(published: Mapping[str, Separation], found: Mapping[str, Separation]
     )
 
 
-def _features(report: Report) -> Iterator[str]:
+def _features(report: Report) -> Iterator[Markup]:
     yield paragraph(
         "Which share of the features has another mean in the synthetic set? Each patient counts "
         "once. Where nothing differs, 5 % do by chance before correction, and none after it."
@@ -312,9 +294,9 @@ def _features(report: Report) -> Iterator[str]:
             ("test", "synthetic against real", "within real", "within synthetic"),
             [
                 (
-                    safe(said),
+                    said,
                     *(
-                        told(report, f"{path}.{test}.{side}")
+                        cell(report, f"{path}.{test}.{side}")
                         for side in ("between", "within_real", "within_synthetic")
                     ),
                 )
@@ -323,7 +305,7 @@ def _features(report: Report) -> Iterator[str]:
         )
 
 
-def _distances(report: Report) -> Iterator[str]:
+def _distances(report: Report) -> Iterator[Markup]:
     yield paragraph(
         "Distances depend on the features and on the number of slices: compare them with their "
         "baseline, never with those of another report."
@@ -337,14 +319,14 @@ def _distances(report: Report) -> Iterator[str]:
         [
             (
                 "MS-SSIM of pairs: lower is more varied",
-                told(report, "diversity"),
-                told(report, "diversity.baseline"),
+                cell(report, "diversity"),
+                cell(report, "diversity.baseline"),
             )
         ],
     )
 
 
-def _latent_table(report: Report) -> str:
+def _latent_table(report: Report) -> Markup:
     sides = [side for side in ("real", "synthetic") if side in report["latent"]]
     return table(
         "Latents within [-1.5, 1.5]",
@@ -352,8 +334,8 @@ def _latent_table(report: Report) -> str:
         [
             (
                 side,
-                told(report, f"latent.{side}.inside"),
-                told(report, f"latent.{side}.wholly_inside"),
+                cell(report, f"latent.{side}.inside"),
+                cell(report, f"latent.{side}.wholly_inside"),
             )
             for side in sides
         ],
@@ -365,7 +347,7 @@ def _both(view: LatentView) -> dict[str, NDArray[np.float64]]:
     return {name: side.points for name, side in sides.items() if side is not None}
 
 
-def _method(report: Report) -> Iterator[str]:
+def _method(report: Report) -> Iterator[Markup]:
     about = report["medvae"]
     yield paragraph(
         f"medvae {about['version']}, canvas {about['canvas']}, seed {about['seed']}. Numbers in "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ from medvae.augmentation._traced import area
 from medvae.gates import Verdict
 from medvae.intensity import Canvas
 from medvae.manifest import Manifest
-from medvae.overlays import COLOURS, drawn, head, png, safe
+from medvae.pages import SlicePicture, colours_of, png, render
 from medvae.records import Labels
 
 __all__ = ["Preview"]
@@ -31,35 +33,6 @@ Shown = tuple[NDArray[np.float32], Canvas]
 _SHOWN = 40
 _SIDE = 224
 _FOLDER = ".preview"
-
-_STYLE = """
-:root { color-scheme: light dark; --text: #1b1f24; --quiet: #57606a; --page: #fff; --line: #d0d7de }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6edf3; --quiet: #9aa4af; --page: #0d1117; --line: #30363d }
-}
-* { box-sizing: border-box }
-body { margin: 0 auto; max-width: 80rem; padding: 1.5rem; color: var(--text);
-  background: var(--page); font: 15px/1.45 system-ui, sans-serif }
-h1 { margin: 0 0 .25rem; font-size: 1.6rem }
-.summary, figcaption, .facts { color: var(--quiet) }
-.draws { display: grid; grid-template-columns: repeat(auto-fill, minmax(30rem, 1fr)); gap: 1.5rem }
-article { border-top: 1px solid var(--line); padding-top: .6rem; break-inside: avoid }
-.pictures { display: flex; gap: .6rem }
-figure { margin: 0; flex: 1 }
-figcaption { font-size: .8rem }
-.facts { margin: .3rem 0 0; font-size: .8rem; overflow-wrap: anywhere }
-.picture { position: relative; background: #000 }
-.picture img { display: block; width: 100%; height: auto }
-.picture svg { position: absolute; inset: 0; width: 100%; height: 100%; fill: none;
-  stroke-width: 1.5 }
-svg * { vector-effect: non-scaling-stroke }
-.picture .before { position: absolute; inset: 0; visibility: hidden }
-.blink:hover .before, .blink:focus .before { animation: blink 1s steps(1) infinite }
-.blink:hover svg, .blink:focus svg { visibility: hidden }
-.blink { cursor: pointer }
-:focus-visible { outline: 3px solid #2f81f7; outline-offset: 2px }
-@keyframes blink { 0% { visibility: visible } 50% { visibility: hidden } }
-"""
 
 
 class Preview:
@@ -85,7 +58,7 @@ class Preview:
             one = max(ones, key=_labelled)
             if one.staged is not None:
                 article = _article(one.staged, one.strength, one.verdicts)
-                write_text(self._file(draw.key), article)
+                write_text(self._file(draw.key), json.dumps(article))
 
     def write(self, manifest: Manifest, title: str) -> Path:
         """Write the page, and remove what was collected.
@@ -99,13 +72,14 @@ class Preview:
             shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
             return path
         chosen = [key for key in self._order if self._file(key).is_file()][:_SHOWN]
-        articles = [self._file(key).read_text(encoding="utf-8") for key in chosen]
-        write_text(path, _page(title, manifest, articles))
+        articles = [json.loads(self._file(key).read_text(encoding="utf-8")) for key in chosen]
+        summary = _summary(manifest)
+        write_text(path, render("preview", title=title, summary=summary, articles=articles))
         shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
         return path
 
     def _file(self, key: str) -> Path:
-        return self._out / _FOLDER / f"{key}.html"
+        return self._out / _FOLDER / f"{key}.json"
 
 
 def _labelled(one: Made) -> float:
@@ -113,20 +87,24 @@ def _labelled(one: Made) -> float:
     return 0.0 if one.staged is None else sum(map(area, one.staged.rendered.labels))
 
 
-def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> str:
+def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """Show one synthetic slice beside what it was made of."""
     before, after = _shown(item.seen), _shown(item.seen, item.rendered.values)
     labels = item.seen.scene.labels
-    pictures = [_figure("Source" if item.planted is None else "Host", before, labels)]
+    pictures = [_picture("Source" if item.planted is None else "Host", before, labels)]
     if item.planted is not None:
         donor = item.planted.donor
-        pictures.insert(0, _figure("Donor", _shown(donor), donor.scene.labels))
-    pictures.append(_figure("Synthetic", after, item.rendered.labels, before))
+        pictures.insert(0, _picture("Donor", _shown(donor), donor.scene.labels))
+    pictures.append(_picture("Synthetic", after, item.rendered.labels))
     facts = [f"strength {strength:.2g}", *(f"{v.measure} {v.value:.3g}" for v in verdicts)]
-    return (
-        f'<article id="{item.key}"><div class="pictures">{"".join(pictures)}</div>'
-        f'<p class="facts">{safe(", ".join(facts))}; <code>{item.key}</code></p></article>\n'
-    )
+    return {
+        "key": item.key,
+        "pictures": [
+            {**asdict(one), "marks": [mark._asdict() for mark in one.marks]} for one in pictures
+        ],
+        "before": png(before[0]),
+        "facts": ", ".join(facts),
+    }
 
 
 def _shown(seen: Seen, values: NDArray[np.float32] | None = None) -> Shown:
@@ -139,40 +117,14 @@ def _shown(seen: Seen, values: NDArray[np.float32] | None = None) -> Shown:
     return replace(scene, canvas=canvas).picture(values), canvas
 
 
-def _figure(name: str, picture: Shown, labels: Labels, before: Shown | None = None) -> str:
+def _picture(name: str, picture: Shown, labels: Labels) -> SlicePicture:
     image, canvas = picture
     names = sorted({finding.category.name for finding in labels})
-    overlay = "".join(
-        drawn(finding, canvas, COLOURS[names.index(finding.category.name) % len(COLOURS)])
-        for finding in labels
-    )
-    blink, attributes = "", 'class="picture"'
-    if before is not None:
-        blink = f'<img class="before" src="{png(before[0])}" alt="" width="{_SIDE}">'
-        attributes = 'class="picture blink" tabindex="0"'
-    found = safe(f"{name}: {', '.join(names) or 'no finding'}")
-    return (
-        f'<figure><div {attributes}><img src="{png(image)}" alt="{found}" width="{_SIDE}">{blink}'
-        f'<svg viewBox="0 0 {_SIDE} {_SIDE}" aria-hidden="true">{overlay}</svg></div>'
-        f"<figcaption>{found}</figcaption></figure>"
-    )
+    alt = f"{name}: {', '.join(names) or 'no finding'}"
+    return SlicePicture.of(image, canvas, labels, colours_of(names), alt)
 
 
-def _page(title: str, manifest: Manifest, articles: Sequence[str]) -> str:
-    reasons = manifest.rejected.most_common()
-    rejected = ", ".join(f"{count} {reason}" for reason, count in reasons)
+def _summary(manifest: Manifest) -> str:
+    rejected = ", ".join(f"{n} {reason}" for reason, n in manifest.rejected.most_common())
     summary = f"{manifest.kept} of {len(manifest.lines)} draws kept"
-    if rejected:
-        summary += f"; rejected: {rejected}"
-    return f"""{head(title, _STYLE)}
-<body>
-<header>
-<h1>{safe(title)}</h1>
-<p class="summary">{safe(summary)}. {len(articles)} of them are shown; where the pointer rests on a
-synthetic slice, it blinks with the one it was made of.</p>
-</header>
-<main class="draws">
-{"".join(articles)}</main>
-</body>
-</html>
-"""
+    return f"{summary}; rejected: {rejected}" if rejected else summary

@@ -253,7 +253,7 @@ class TestWrongUse:
         [
             (
                 {"sampler": "interpolate"},
-                "cannot draw near a picture alone; choose from prior, posterior, gaussian, direction:1,3",
+                "cannot draw near a picture alone; choose from prior, posterior, gaussian, dir",
             ),
             ({"sampler": "align"}, "cannot draw near a picture alone"),
             ({"sampler": "other"}, "cannot draw near a picture alone"),
