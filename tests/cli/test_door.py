@@ -14,7 +14,8 @@ from medvae_cli.main import cli
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; from medvae_cli.main import cli; cli(['inspect', '--help'], 'medvae', "
-        "standalone_mode=False); print(sorted({'torch', 'monai', 'numpy', 'pydicom', 'scipy'} "
+        "standalone_mode=False); print(sorted({'torch', 'monai', 'numpy', 'pydicom', 'scipy', "
+        "'jinja2'} "
         "& set(sys.modules)))"
     )
     done = subprocess.run(
