@@ -1,4 +1,4 @@
-"""Synthetic medical slices, with right boxes and masks, for detection sets that are too small."""
+"""Synthetic medical slices with correct boxes and masks, for detection sets that are too small."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first used, so that the command answers at once."""
+    """Import a public name when it is first used, so that the command starts quickly."""
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)

@@ -1,4 +1,4 @@
-"""Writing files that are there as a whole or not at all."""
+"""Write files atomically: a file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["write_bytes", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, as ``write_bytes`` does."""
+    """Write a text file in UTF-8 by means of ``write_bytes``."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it.
+    """Write a file under a temporary name, flush it to disk and rename it.
 
     Raises:
-        WriteError: when the file system refuses; what was at ``path`` is still there.
+        WriteError: If the file system refuses; an existing file at ``path`` is left unchanged.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -1,4 +1,4 @@
-"""Finds bundles, and opens trained ones without running anything that is in them."""
+"""Find bundles, and open trained ones without running any code that they contain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLLAPSED = (
     "no latent unit tells slices apart; train it again for more epochs, with a smaller kl_weight, "
     "or after checking the intensity map"
 )
-"""What a collapsed latent space is, and what to do about it."""
+"""Message that says what a collapsed latent space is and what to do about it."""
 
 _IN_WHEEL = Path(__file__).parent / "bundles"
 _IN_CHECKOUT = Path(__file__).parents[1] / "bundles"
@@ -33,12 +33,12 @@ class Run:
     """A trained bundle, opened for use.
 
     Attributes:
-        folder: of the bundle.
-        model: in eval mode, on the CPU.
-        intensity: how native values became the model's in training, as in ``intensity_rule``;
-            None where each modality has its own rule.
-        modalities: of the slices that it was trained on; empty where their files did not say.
-        digest: of the model, 20 hexadecimal digits: what tells it from all others.
+        folder: Folder of the bundle.
+        model: The model, in eval mode and on the CPU.
+        intensity: Spec of the intensity map used in training, as in ``intensity_rule``; None if
+            each modality has its own rule.
+        modalities: Modalities of the training slices; empty if their files did not say.
+        digest: Hash that identifies the model, as 20 hexadecimal digits.
     """
 
     folder: Path
@@ -48,10 +48,10 @@ class Run:
     digest: str
 
     def check_modalities(self, slices: Iterable[Slice]) -> None:
-        """Refuse slices that are known to be of another modality than the model's.
+        """Check that no slice is known to have a modality that the model was not trained on.
 
         Raises:
-            UsageProblem: there are some.
+            UsageProblem: If there are such slices.
         """
         found = {native.modality for native in slices if native.modality is not None}
         foreign = sorted(found.difference(self.modalities))
@@ -63,10 +63,10 @@ class Run:
 
 
 def find_bundle(name: str | Path) -> Path:
-    """Return the folder of a bundle, given by its path or by the name of one that ships.
+    """Return the folder of a bundle, given by its path or by the name of a shipped bundle.
 
     Raises:
-        UsageProblem: there is no such bundle.
+        UsageProblem: If there is no such bundle.
     """
     shipped = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_CHECKOUT
     for folder in (Path(name), shipped / name):
@@ -79,11 +79,11 @@ def find_bundle(name: str | Path) -> Path:
 
 
 def load_run(name: str | Path) -> Run:
-    """Open a trained bundle from plain JSON and safetensors: no expression in it is evaluated.
+    """Open a trained bundle from plain JSON and safetensors; no expression in it is evaluated.
 
     Raises:
-        UsageProblem: there is no such bundle.
-        ReadError: it holds no trained model, or one that is damaged.
+        UsageProblem: If there is no such bundle.
+        ReadError: If it holds no trained model, or a damaged one.
     """
     folder = find_bundle(name)
     model = load_model(folder / "models")
@@ -107,10 +107,10 @@ def _intensity(said: Fields) -> str | None:
 
 
 def _has_collapsed(folder: Path, figures: Any) -> bool:
-    """Say whether no latent unit differs between slices, as far as the files of a bundle tell.
+    """Return whether no latent unit differs between slices, as far as the bundle's files tell.
 
-    The held-out slices may be too few, or too much alike, to differ in any unit, and old bundles
-    have no figures: then the slices that the model was trained on decide.
+    The held-out slices may be too few or too similar to differ in any unit, and old bundles have
+    no figures; in these cases the training slices decide.
     """
     figure = figures.get("active_units") if isinstance(figures, dict) else None
     if isinstance(figure, int | float) and figure > 0:
@@ -118,7 +118,7 @@ def _has_collapsed(folder: Path, figures: Any) -> bool:
     try:
         statistics = LatentStatistics.load(folder / "models")
     except ReadError:
-        return figure == 0  # whoever needs the statistics will say what is wrong with them
+        return figure == 0  # code that needs the statistics will report what is wrong
     return not active_units(statistics.mu)
 
 

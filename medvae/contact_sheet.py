@@ -1,6 +1,6 @@
-"""One HTML page that shows slices with their boxes, for a person to look through.
+"""One HTML page that shows slices with their boxes, for visual review.
 
-The page stands alone: it loads nothing, runs nothing, and names neither files nor patients.
+The page is self-contained: it loads nothing, runs no scripts, and names no files or patients.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from medvae.records import Labels, Pixels, Series, Slice, Study
 __all__ = ["MOST", "contact_sheet"]
 
 MOST = 12
-"""So many slices of a series are shown where nobody says otherwise."""
+"""Default maximum number of slices shown per series."""
 
 _THUMB = 256
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -28,7 +28,7 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 
 @dataclass(frozen=True)
 class _Figure:
-    """One slice on the page; without a picture if it cannot be decoded."""
+    """One slice on the page; it has no picture if it cannot be decoded."""
 
     number: int
     anchor: str
@@ -65,22 +65,22 @@ def contact_sheet(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
-    """Make the page; only the small pictures stay in memory.
+    """Return the page; only the thumbnails are kept in memory.
 
     Slices are shown by series, in standard orientation and physical proportions, as the model
-    sees them; CT in the window that the file proposes, if it does.
+    sees them. CT slices are shown in the window that the file proposes, if there is one.
 
     Args:
-        studies: what to show.
-        title: of the page.
-        notes: what the reader should know, a sentence each.
-        most: how many slices of a series are shown; of more, those with findings come first, and
+        studies: Studies to show.
+        title: Title of the page.
+        notes: Notes for the reader, one sentence each.
+        most: Maximum number of slices shown per series. Slices with findings take precedence;
             the others are spread evenly.
-        workers: how many processes decode; those already running by default.
-        progress: is told how many of the slices are done.
+        workers: Number of decoding processes; by default, those already running.
+        progress: Called with (done, total) as slices are decoded.
 
     Returns:
-        The HTML.
+        The page as HTML.
     """
     series = [series for study in studies for series in study.series]
     sections = [_Section(number, one) for number, one in enumerate(series, 1)]
@@ -99,7 +99,7 @@ def contact_sheet(
 
 
 def _chosen(series: Series, most: int) -> list[int]:
-    """Choose the places of the slices to show, in order."""
+    """Return the indices of the slices to show, in order."""
     everything = range(len(series.slices))
     positive = [i for i in everything if series.slices[i].labels]
     others = [i for i in everything if not series.slices[i].labels]
@@ -108,7 +108,7 @@ def _chosen(series: Series, most: int) -> list[int]:
 
 
 def _spread(places: Sequence[int], most: int) -> list[int]:
-    """Choose so many places at most, evenly."""
+    """Return at most ``most`` of the indices, evenly spaced."""
     count = min(len(places), most)
     return [places[(2 * i + 1) * len(places) // (2 * count)] for i in range(count)]
 
@@ -149,7 +149,7 @@ def _figure(
     pixels: Pixels | DecodeError,
     colours: dict[str, str],
 ) -> _Figure:
-    """One slice; ``place`` is the number of its series, and its own in the series."""
+    """Return one slice for the page; ``place`` is its series number and its own in the series."""
     anchor, key = "slice-{}-{}".format(*place), native.key[:8]
     about = _described(native)
     if isinstance(pixels, DecodeError):
@@ -175,7 +175,7 @@ def _found(labels: Labels | None) -> str:
 
 
 def _described(native: Slice) -> str:
-    """Modality, shape, spacing and place of a slice."""
+    """Return the modality, shape, spacing and position of a slice as text."""
     rows, columns = native.shape
     parts = [_modality(native), f"{rows} {_TIMES} {columns} pixels"]
     geometry = native.geometry

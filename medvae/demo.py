@@ -1,4 +1,4 @@
-"""The sample from end to end: inspected, augmented, audited, and shown on one page."""
+"""End-to-end demo: inspect, augment and audit the sample, and show the results on one page."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from medvae.records import Slice
 __all__ = ["SAMPLE", "SAMPLE_HEAD", "SAMPLE_LABELS", "Demo", "demo"]
 
 SAMPLE = Path(__file__).parent / "sample"
-"""A few slices of the Sunnybrook Cardiac Data as DICOM; what is with them says where from."""
+"""A few slices of the Sunnybrook Cardiac Data as DICOM; files in the folder give their source."""
 
 SAMPLE_LABELS = SAMPLE / "coco.json"
 """Boxes and masks of the left ventricles."""
 
 SAMPLE_HEAD = Path(__file__).parent / "sample_head"
-"""A series of one head as DICOM, whose geometry is known: it can be written as DICOM again."""
+"""A DICOM series of one head with known geometry, so that it can be written as DICOM again."""
 
 _HEAD_STRENGTH = 0.2
-"""The model knows hearts: larger steps of it would deform a head as no head is formed."""
+"""The model was trained on hearts; a larger strength would deform a head implausibly."""
 
 _HEAD_ATTRIBUTES = (
     "SOPClassUID",
@@ -52,21 +52,21 @@ _HEAD_ATTRIBUTES = (
 )
 
 _AUDIT_SIZES = (64, 32)
-"""Beside the model's own, to be done soon."""
+"""Image sizes that are audited besides the model's own; small, so that the audit is fast."""
 
 _SIDE = 256
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What became of the sample.
+    """The results of the demo.
 
     Attributes:
-        page: the page to look at.
-        inspection: what was read.
-        augmented: what was made of it.
-        audited: what came of the audit.
-        dicom: The head of the sample, augmented and written as DICOM.
+        page: The HTML page that shows the results.
+        inspection: What was read.
+        augmented: The synthetic slices that were generated from the sample.
+        audited: The result of the audit.
+        dicom: The head series of the sample, augmented and written as DICOM.
     """
 
     page: Path
@@ -77,7 +77,7 @@ class Demo:
 
 
 class _Shown(NamedTuple):
-    """A slice on the page."""
+    """A slice on the page, with its caption."""
 
     picture: SlicePicture
     caption: str
@@ -92,14 +92,14 @@ def demo(
     """Inspect, augment and audit the sample, and write a page that shows what happened.
 
     Args:
-        out: a folder that is empty or not there yet.
-        model: a trained bundle; the one that ships knows other patients of the same data.
-        progress: is told how it goes on.
+        out: Output folder, which must be empty or not exist yet.
+        model: Trained bundle; the shipped one was trained on other patients of the same data set.
+        progress: Called with (stage, done, total, note) as work proceeds.
 
     Raises:
-        UsageProblem: the folder is in use or not empty, or there is no such bundle.
-        ReadError: the bundle is damaged, or so poor that no slice was kept.
-        WriteError: the file system refuses.
+        UsageProblem: If the folder is in use or not empty, or there is no such bundle.
+        ReadError: If the bundle is damaged, or so poor that no slice was kept.
+        WriteError: If the file system refuses.
     """
     with output(Path(out), [SAMPLE]):
         return _shown(Path(out), model, progress)
@@ -166,7 +166,7 @@ _MEASURES = {
 
 
 def _measures(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what the report has at its top, with intervals, beside the same for real slices."""
+    """Return the headline figures of the report with intervals, and their real-slice baselines."""
     return [
         (name, _said(report[key]), _number((report[key] or {}).get("baseline")))
         for key, name in _MEASURES.items()
@@ -187,7 +187,7 @@ def _number(value: float | None) -> str:
 
 
 def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[_Shown]]:
-    """Show of each patient the middle one of the slices that were kept, beside its source."""
+    """Yield, for each patient, the middle one of the kept slices beside its source."""
     sources = {native.key: native for native in inspection.slices}
     studies = open_studies([synthetic / "images"]).studies
     labelled = attach_labels(studies, synthetic / "coco.json").studies
@@ -204,12 +204,12 @@ def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[_Shown]]:
 
 
 def _rejected(made: Augmented) -> str:
-    """Say how many draws were rejected, for each reason."""
+    """Return the number of rejected draws for each reason, as text."""
     return "".join(f"; {number} rejected: {reason}" for reason, number in made.rejected)
 
 
 def _head(made: Augmented) -> dict[str, Any] | None:
-    """Show a slice of the head beside what was made of it, both opened from their files."""
+    """Return a slice of the head and the synthetic one made from it, both opened from files."""
     lines = [line for line in Manifest(made.out).lines if line["outcome"] == "kept"]
     if not lines:
         return None
@@ -238,7 +238,7 @@ def _value(header: Dataset, name: str) -> str:
 
 
 def _figure(name: str, native: Slice) -> _Shown:
-    """Show one slice with its findings, and the sizes of their boxes."""
+    """Return one slice with its findings for the page, captioned with the sizes of the boxes."""
     ((_, pixels),) = read_pixels([native])
     if isinstance(pixels, DecodeError):
         raise pixels

@@ -1,4 +1,4 @@
-"""Denoising: each slice becomes the model's reconstruction of it, at native size and units."""
+"""Denoising: replace each slice by the model's reconstruction, in native size and units."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ Progress = Callable[[int, int], None]
 Decoded = tuple[Slice, Pixels | DecodeError]
 
 _BATCH = 16
-"""Slices that go through the network at once: they stay in the cache."""
+"""Number of slices that go through the network at once; small enough to stay in the cache."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that could not be denoised.
+    """A file, slice or series that could not be denoised.
 
     Attributes:
-        where: the file; of a series that could not be written, the first one.
-        why: what is wrong with it.
+        where: Path of the file; for a series that could not be written, of its first file.
+        why: Reason for the failure.
     """
 
     where: str
@@ -44,12 +44,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Denoised:
-    """What was written, and what was not.
+    """Record of what was written and what was not.
 
     Attributes:
-        files: in the order in which they were written.
-        series, slices: how many of them are in these files.
-        failures: each file that was refused, slice that could not be decoded, and series that
+        files: Files in the order in which they were written.
+        series, slices: Numbers of series and slices in these files.
+        failures: Every refused file, every slice that could not be decoded, and every series that
             could not be written.
     """
 
@@ -72,25 +72,25 @@ def denoise(
 ) -> Denoised:
     """Write studies as a model reconstructs them, from the posterior means of their slices.
 
-    A slice that cannot be decoded is left out of its series, which is written without it. Memory
-    is bounded by the largest series. Each patient has a folder ``sub-PSEUDONYM``, so that whoever
-    reads the files can keep what belongs to one patient on one side of a split.
+    If a slice cannot be decoded, its series is written without it. Memory use is bounded by the
+    largest series. Each patient has a folder ``sub-PSEUDONYM``, so that readers of the files can
+    keep all data of one patient on one side of a split.
 
     Args:
-        paths: files and folders.
-        model: a trained bundle.
-        out: a folder that is empty or not there yet.
-        modality: taken for files that do not say.
-        allow_burned_in: Denoise images whose headers say that text is burned into their pixels.
-        formats: of the files written: ``nifti``, ``png``, ``dicom`` or several of them.
-        workers: how many processes read; those already running by default.
-        progress: is told how many files, and then how many slices, are done.
+        paths: Files and folders to read.
+        model: Trained bundle.
+        out: Output folder, which must be empty or not exist yet.
+        modality: Modality assumed for files that do not state one.
+        allow_burned_in: Whether to denoise images whose headers report burned-in text.
+        formats: Output formats: ``nifti``, ``png``, ``dicom`` or several of them.
+        workers: Number of reading processes; by default, those already running.
+        progress: Called with (done, total), first for files and then for slices.
 
     Raises:
-        UsageProblem: there is no such model or format, ``out`` holds something, or the model was
+        UsageProblem: If there is no such model or format, ``out`` is not empty, or the model was
             trained on other modalities.
-        ReadError: a path is not there, or the model is damaged.
-        WriteError: the file system refuses; the message says what was written before.
+        ReadError: If a path does not exist, or the model is damaged.
+        WriteError: If the file system refuses; the message says what was written before.
     """
     _check_formats(formats)
     paths = list(paths)
@@ -134,14 +134,14 @@ def _counted(
 
 
 class _Job:
-    """Denoises series after series, and keeps account.
+    """A denoiser of one series at a time, with counts of what was written.
 
     Args:
-        out: the folder for all patients.
-        formats: names of the writers.
-        model: what reconstructs.
-        intensity: the spec of its intensity map; None for that of each modality.
-        synthesis: what the files say of how they were made.
+        out: Output folder for all patients.
+        formats: Names of the writers.
+        model: Model that reconstructs the slices.
+        intensity: Spec of the model's intensity map; None for the default of each modality.
+        synthesis: Provenance that is recorded in the files.
     """
 
     def __init__(
@@ -163,10 +163,10 @@ class _Job:
         self._synthesis = synthesis
 
     def do(self, series: Series, decoded: Iterator[Decoded]) -> None:
-        """Denoise a series, whose slices are decoded meanwhile, and write what there is of it.
+        """Denoise a series while its slices are being decoded, and write the slices that succeed.
 
         Raises:
-            WriteError: the file system refuses.
+            WriteError: If the file system refuses.
         """
         done: list[tuple[Slice, NewPixels]] = []
         while batch := list(islice(decoded, _BATCH)):
@@ -181,7 +181,7 @@ class _Job:
                 self.files += WRITERS[name](self._out / f"sub-{done[0][0].group}", whole, pixels)
             except WriteError as error:
                 if isinstance(error.__cause__, OSError):
-                    raise  # the file system refuses, and would refuse all others too
+                    raise  # the file system refuses, and would refuse every other file too
                 self._fail(done[0][0], error)
         if len(self.files) > before:
             self.series += 1
@@ -209,7 +209,7 @@ class _Job:
 def _reconstructed(
     model: SliceVAE, slices: Sequence[tuple[Slice, Pixels]], spec: str | None
 ) -> Iterator[NDArray[np.float32]]:
-    """Give the new values of each slice, ``[rows, columns]``, in real units."""
+    """Yield the new values of each slice, ``[rows, columns]``, in real units."""
     if not slices:
         return
     seen = [model_image(*one, model.image_size, spec) for one in slices]
@@ -218,7 +218,7 @@ def _reconstructed(
         mu, _ = model.encode(images[:, None])
         pictures = model.decode(mu).mean(dim=1).numpy()
     for (_, pixels), (_, canvas, intensity), picture in zip(slices, seen, pictures, strict=True):
-        # What the map clipped, the model has not seen. The change is added to the source, so that
-        # within the map's range the picture is the model's, and what lies beyond it stays beyond.
+        # The model has not seen what the map clipped. The change is added to the source, so that
+        # within the map's range the result is the model's, and values beyond it stay beyond it.
         before = intensity.to_model(pixels.values, pixels.padding)
         yield intensity.restore(pixels.values, before, canvas.back(picture), pixels.padding)

@@ -2,16 +2,16 @@
 
 ::
 
-    MedvaeError                 anything a user can be told in one line
-    ├── UsageProblem            an option or argument cannot be right (exit code 2)
+    MedvaeError                 any error that is reported to the user in one line
+    ├── UsageProblem            an option or argument is invalid (exit code 2)
     ├── ReadError               a file cannot be read or trusted
-    │   └── DecodeError         its pixels cannot be decoded, or not in time or memory
+    │   └── DecodeError         its pixels cannot be decoded, or exceed a time or memory limit
     ├── LabelError              a label file as a whole cannot be used
-    ├── TrainingError           a training cannot go on
+    ├── TrainingError           training cannot continue
     └── WriteError              a result cannot be written
 
     KeyboardInterrupt
-    └── Stopped                 a run was interrupted, and says what it leaves
+    └── Stopped                 a run was interrupted; says what it leaves behind
 
 A message is one line: the file or option, what is wrong, and what to do about it.
 """
@@ -31,14 +31,14 @@ __all__ = [
 
 
 class MedvaeError(Exception):
-    """Base of all errors that are told to a user in one line.
+    """Base class of all errors that are reported to the user in one line.
 
     Args:
         reason: What is wrong and what to do about it.
-        where: The file, series or slice that is concerned; the message begins with it.
+        where: The file, series or slice concerned; the message begins with it.
 
     Attributes:
-        reason: The message without ``where``, so that many of the same kind can be counted.
+        reason: The message without ``where``, so that errors of the same kind can be counted.
     """
 
     def __init__(self, reason: str, *, where: object = None) -> None:
@@ -47,19 +47,19 @@ class MedvaeError(Exception):
 
 
 class UsageProblem(MedvaeError):
-    """An option or an argument cannot be right, whatever the files hold."""
+    """An option or an argument is invalid, whatever the files contain."""
 
 
 class ReadError(MedvaeError):
-    """A file cannot be read, or what it holds cannot be trusted."""
+    """A file cannot be read, or its content cannot be trusted."""
 
 
 class DecodeError(ReadError):
-    """The pixels of a file cannot be decoded, or not within the limits of time and memory."""
+    """The pixels of a file cannot be decoded, or exceed a time or memory limit."""
 
     @property
     def kind(self) -> str:
-        """The reason without what follows its first colon, which may quote the file."""
+        """The reason up to its first colon; what follows may quote the file."""
         return self.reason.partition(":")[0]
 
 
@@ -68,7 +68,7 @@ class LabelError(MedvaeError):
 
 
 class TrainingError(MedvaeError):
-    """A training cannot go on."""
+    """Training cannot continue."""
 
 
 class WriteError(MedvaeError):
@@ -76,4 +76,4 @@ class WriteError(MedvaeError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was interrupted; the message says what it leaves and how to continue."""
+    """A run was interrupted; the message says what it leaves behind and how to continue."""

@@ -1,4 +1,4 @@
-"""Finds the files below paths, through links, and reports everything that it cannot see."""
+"""Find the files below paths, following links, and report everything that cannot be accessed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Identity = tuple[int, int] | str
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file.
+    """The outcome for one file.
 
     Attributes:
-        reason: why it was not read; for a file that was read, what is to be said about it.
+        reason: Why the file was not read; for a file that was read, any remark about it.
     """
 
     path: Path
@@ -34,11 +34,11 @@ class FileReport:
 
 @dataclass(frozen=True)
 class Found:
-    """A file to be looked at.
+    """A file to be examined.
 
     Attributes:
-        inside: its path below the folder that was given; its name, where it was given itself.
-        named: whether it was given itself.
+        inside: Path relative to the given folder; only the name if the file itself was given.
+        named: Whether the file itself was given.
     """
 
     path: Path
@@ -49,19 +49,19 @@ class Found:
 def find_files(
     paths: Iterable[Path], *, every_name: bool = False
 ) -> tuple[list[Found], list[FileReport]]:
-    """Return the regular files at and below ``paths``, and a report on everything else there.
+    """Return the regular files at and below ``paths``, and reports on everything else there.
 
-    Links to files and folders are followed. A folder is visited once, whatever links lead to it, so
-    that loops end. What cannot be seen (an unreadable folder, a broken link) is refused; what is
-    found a second time, or is not a regular file, is skipped.
+    Links to files and folders are followed. A folder is visited only once, however many links lead
+    to it, so that loops terminate. Whatever cannot be accessed (an unreadable folder, a broken
+    link) is refused; whatever is found again, or is not a regular file, is skipped.
 
     Args:
-        paths: Files and folders.
-        every_name: Return a file under each of its names. By default, links and hard links to a
-            file that was found already are skipped.
+        paths: Files and folders to search.
+        every_name: Whether to return a file under each of its names. By default, links and hard
+            links to a file that has already been found are skipped.
 
     Raises:
-        ReadError: A path that was given is not there.
+        ReadError: If a given path does not exist.
     """
     walk = _Walk(every_name)
     for path in paths:
@@ -74,14 +74,14 @@ def find_files(
 
 
 def file_identity(path: Path) -> Identity:
-    """Return what all names of a file or folder have in common: its device and inode."""
+    """Return the identity that all names of a file or folder share: its device and inode."""
     status = path.stat()
-    # Some network file systems number nothing.
+    # Some network file systems have no inode numbers.
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Order paths so that ``slice10`` comes after ``slice9``."""
+    """Return a sort key that places ``slice10`` after ``slice9``."""
     parts = re.split(r"([0-9]+)", str(path))
     return [(int(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)]
 
@@ -94,7 +94,7 @@ class _Walk:
         self._seen: dict[Identity | Path, Path] = {}
 
     def visit(self, path: Path, root: Path) -> None:
-        """Visit what is at ``path``, without recursion: folders can be nested deeply."""
+        """Visit ``path`` and everything below it, without recursion, as folders can nest deeply."""
         waiting = [path]
         while waiting:
             path = waiting.pop()
@@ -110,7 +110,7 @@ class _Walk:
                 else:
                     self._report(path, "skipped", "it is not a regular file")
             except OSError as error:
-                # Unlike Path.is_symlink, it bears names that are too long.
+                # Unlike Path.is_symlink, os.path.islink accepts names that are too long.
                 if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
                     reason = "it is a link that leads nowhere"
                 else:

@@ -1,4 +1,4 @@
-"""The folder that a run writes to: one run at a time, and never a part of what is read."""
+"""Output folders: used by one run at a time, and never inside an input."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from medvae.notices import notice
 __all__ = ["LOCK", "OutputFolder", "check_empty", "check_outside", "clear", "contents", "output"]
 
 LOCK = ".medvae.lock"
-"""The file in the folder that is locked while a run writes there."""
+"""Name of the file that is locked while a run writes to its folder."""
 
 _TRIES = 100
-"""How often a lock is tried whose file another run removes at the same moment."""
+"""Number of attempts to take a lock whose file is being removed by another run."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-"""What a file system answers that supports no locks."""
+"""Error numbers of file systems that do not support locks."""
 
 _here: dict[tuple[int, int], int] = {}
-"""The folders that this process writes to, by device and inode, and its number.
+"""Folders that this process writes to, by device and inode, with its process ID.
 
 The system lets a process take its own lock twice, and drops the lock as soon as any descriptor of
-the file is closed: threads of one process are kept apart before they open it. A forked process
-inherits this table, but not the locks.
+the file is closed. Threads of one process are therefore kept apart before they open the file. A
+forked process inherits this table, but not the locks.
 """
 
 _here_lock = threading.Lock()
@@ -40,11 +40,11 @@ _here_lock = threading.Lock()
 
 @dataclass
 class OutputFolder:
-    """A folder that a run has for itself.
+    """A folder for the exclusive use of one run.
 
     Attributes:
         path: The folder.
-        finished: What of the run is finished, as in "3 of 8 series are finished"; kept up to date
+        finished: What the run has finished, such as "3 of 8 series are finished"; kept up to date
             by the run.
     """
 
@@ -60,23 +60,23 @@ def output(
     fresh: bool = True,
     resumable: bool = False,
 ) -> Iterator[OutputFolder]:
-    """Give a run a folder for itself, which is made where it is not there yet.
+    """Give a run exclusive use of a folder, which is created if it does not exist.
 
-    The folder is locked before it is looked at, by a POSIX record lock on a hidden file. Such a
-    lock holds over NFS and between machines, and it is gone with the process that took it, however
-    that ended and whatever worker processes it leaves behind. A folder that is made here and stays
-    empty is removed again.
+    The folder is locked before it is examined, by a POSIX record lock on a hidden file. Such a lock
+    holds over NFS and between machines, and it ends with the process that took it, however that
+    process ended and whatever worker processes it leaves behind. A folder that is created here and
+    stays empty is removed again.
 
     Args:
-        folder: The folder.
-        inputs: The files and folders that the run reads; None where an option is not given.
+        folder: Output folder.
+        inputs: Files and folders that the run reads; None for an option that is not given.
         fresh: Whether the folder must be empty.
-        resumable: Whether a run that is stopped can be continued.
+        resumable: Whether an interrupted run can be continued.
 
     Raises:
-        UsageProblem: The folder is in use, lies inside an input, or is not empty.
-        WriteError: The file system refuses; the message says what was written before.
-        Stopped: The run was interrupted; the message says what was written before.
+        UsageProblem: If the folder is in use, lies inside an input, or is not empty.
+        WriteError: If the file system refuses; the message says what was written before.
+        Stopped: If the run was interrupted; the message says what was written before.
     """
     check_outside(folder, inputs)
     with _lock(folder):
@@ -86,7 +86,7 @@ def output(
         try:
             yield own
         except WriteError as error:
-            # A run inside this one may have said so of its own folder already.
+            # A run inside this one may already have reported this for its own folder.
             first = error.first if isinstance(error, _Unfinished) else error
             raise _Unfinished(first, _what_is_left(own, resumable)) from first
         except KeyboardInterrupt as error:
@@ -95,7 +95,7 @@ def output(
 
 
 class _Unfinished(WriteError):
-    """A run could not write; the message says what it leaves."""
+    """A run could not write; the message says what it leaves behind."""
 
     def __init__(self, first: WriteError, left: str) -> None:
         super().__init__(f"{first}; {left}")
@@ -111,14 +111,14 @@ def _what_is_left(own: OutputFolder, resumable: bool) -> str:
 
 
 def check_outside(folder: Path, inputs: Iterable[str | Path | None]) -> None:
-    """Make sure that results do not become a part of what is read.
+    """Check that results are not written inside an input.
 
     Raises:
-        UsageProblem: The folder is one of the inputs, or lies inside one.
+        UsageProblem: If the folder is one of the inputs, or lies inside one.
     """
     real = Path(os.path.realpath(folder))
     for given in inputs:
-        if given is None or not os.path.isdir(given):  # noqa: PTH112  # bears what is forbidden
+        if given is None or not os.path.isdir(given):  # noqa: PTH112  # False if access is denied
             continue
         if real.is_relative_to(os.path.realpath(given)):
             raise UsageProblem(
@@ -128,10 +128,10 @@ def check_outside(folder: Path, inputs: Iterable[str | Path | None]) -> None:
 
 
 def check_empty(folder: Path) -> None:
-    """Make sure that a folder for results is empty, or not there yet.
+    """Check that an output folder is empty or does not exist yet.
 
     Raises:
-        UsageProblem: there is something, or it cannot be looked at.
+        UsageProblem: If the folder is not empty, or cannot be examined.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -147,12 +147,12 @@ def _no_folder(path: Path) -> UsageProblem:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Return what is in a folder, apart from the lock."""
+    """Return the content of a folder, except for the lock file."""
     return [path for path in folder.iterdir() if path.name != LOCK]
 
 
 def clear(folder: Path) -> None:
-    """Remove what a run has written to a folder, so that the same command can be given again."""
+    """Remove what a run has written to a folder, so that the same command can be repeated."""
     for path in contents(folder):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -162,7 +162,7 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which is made where it is not there yet."""
+    """Hold the lock of a folder, which is created if it does not exist."""
     made: list[Path] = []
     try:
         key, descriptor = _acquire(folder, made)
@@ -172,8 +172,8 @@ def _lock(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # In this order: nobody can take the lock of a file that still has its name, and over NFS
-        # an open file keeps the folder from being empty.
+        # The order matters: no other run can take the lock while the file still has its name, and
+        # over NFS an open file keeps the folder from being empty.
         with suppress(OSError):
             (folder / LOCK).unlink()
         os.close(descriptor)
@@ -182,7 +182,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def _acquire(folder: Path, made: list[Path]) -> tuple[tuple[int, int], int]:
-    """Lock a folder; return its key and the descriptor, and note in ``made`` what was made."""
+    """Lock a folder and return its key and the descriptor; add created folders to ``made``."""
     for _ in range(_TRIES):
         try:
             made += _make(folder)
@@ -211,7 +211,7 @@ def _forget(key: tuple[int, int]) -> None:
 
 
 def _make(folder: Path) -> list[Path]:
-    """Make a folder; return those that were missing, the innermost first."""
+    """Create a folder; return the folders that were missing, innermost first."""
     missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -221,14 +221,14 @@ def _make(folder: Path) -> list[Path]:
 
 
 def _unmake(made: Iterable[Path]) -> None:
-    """Remove folders that were made and are empty."""
+    """Remove those of the created folders that are empty."""
     for path in made:
         with suppress(OSError):
             path.rmdir()
 
 
 def _locked(folder: Path) -> int | None:
-    """Open and lock the file; return None where another run has just removed it."""
+    """Open and lock the lock file; return None if another run has just removed it."""
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(folder / LOCK, flags, 0o666)
@@ -246,7 +246,7 @@ def _locked(folder: Path) -> int | None:
 
 
 def _take(descriptor: int, folder: Path) -> bool:
-    """Lock an open file; return False where it is no longer there."""
+    """Lock an open file; return False if it no longer exists."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -270,8 +270,8 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _sign(descriptor: int) -> None:
-    """Say in the file who holds the lock."""
-    with suppress(OSError):  # on a full disk the lock holds all the same
+    """Write to the lock file which process holds the lock."""
+    with suppress(OSError):  # on a full disk the lock still holds
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 

@@ -1,4 +1,4 @@
-"""Gzip streams that are read to their end, where their checksum and length stand."""
+"""Gzip streams that are read to their end, where the checksum and the length are stored."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ GZIP = b"\x1f\x8b"
 """The first bytes of a gzip stream."""
 
 DAMAGED = (OSError, EOFError, zlib.error)
-"""What reading a damaged stream raises."""
+"""Exceptions that reading a damaged stream can raise."""
 
 _PIECE = 2**20
 
 
 class WholeGzip(gzip.GzipFile):
-    """A gzip stream that takes no more memory than what is asked of it.
+    """A gzip stream that uses no more memory than the requested data needs.
 
     Args:
-        file: Stands where the stream begins.
+        file: Binary file, positioned at the start of the stream.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(fileobj=file, mode="rb")
 
     def readinto(self, buffer: object) -> int:
-        """Fill a buffer piece by piece; the base class reads it as a whole first, and copies it."""
+        """Fill a buffer piece by piece; the base class would read all of it and then copy it."""
         view, filled = memoryview(cast(bytearray, buffer)).cast("B"), 0
         while filled < len(view):
             piece = self.read(min(_PIECE, len(view) - filled))
@@ -40,10 +40,10 @@ class WholeGzip(gzip.GzipFile):
         return filled
 
     def finish(self) -> int:
-        """Read what is left, and return how many bytes that were.
+        """Read the rest of the stream and return its number of bytes.
 
         Raises:
-            OSError, EOFError, zlib.error: The stream is damaged or ends early: one of ``DAMAGED``.
+            OSError, EOFError, zlib.error: If the stream is damaged or truncated (see ``DAMAGED``).
         """
         rest = 0
         while piece := self.read(_PIECE):
@@ -52,20 +52,20 @@ class WholeGzip(gzip.GzipFile):
 
 
 def holds(path: Path, need: int, start: int = 0) -> int:
-    """Return how many bytes a stream that ends with the file inflates to, at most ``need``.
+    """Return the inflated size in bytes of a stream that ends with the file, at most ``need``.
 
-    The length that stands at the end of the file is believed where it is what is needed.
+    The length that is stored at the end of the file is trusted if it matches ``need``.
 
     Args:
-        path: The file.
-        need: How many bytes should be there.
-        start: Where the stream begins.
+        path: File that contains the stream.
+        need: Expected number of bytes.
+        start: Offset at which the stream begins.
     """
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - 4, 0))
         if int.from_bytes(file.read(4), "little") == need % 2**32:
             return need
-        # Not plain truth for a file of several members: only reading it through tells.
+        # For a file of several members the stored length is not the total: read it to the end.
         file.seek(start)
         size = 0
         try:

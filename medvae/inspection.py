@@ -1,4 +1,4 @@
-"""What would be read from a set of files, and with which labels: every file is accounted for."""
+"""Report what would be read from a set of files and with which labels; no file is left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Inspection:
-    """The studies that would be read, a report on each file, and what came of the labels."""
+    """The studies that would be read, a report on each file, and the result of attaching labels."""
 
     studies: tuple[Study, ...]
     files: tuple[FileReport, ...]
@@ -32,13 +32,13 @@ class Inspection:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many files were read, skipped and refused."""
+        """The numbers of files that were read, skipped and refused."""
         counts = Counter(report.outcome for report in self.files)
         return {"read": counts["read"], "skipped": counts["skipped"], "refused": counts["refused"]}
 
     @property
     def totals(self) -> dict[str, int]:
-        """How many patients, studies, series and slices there are."""
+        """The numbers of patients, studies, series and slices."""
         return {
             "patients": len({study.group for study in self.studies}),
             "studies": len(self.studies),
@@ -47,7 +47,7 @@ class Inspection:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return it all as plain JSON values."""
+        """Return the whole inspection as plain JSON values."""
         return {
             "counts": {**self.counts, **self.totals},
             "files": [
@@ -76,18 +76,18 @@ def inspect_studies(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
-    """Say what would be read.
+    """Report what would be read from files and folders.
 
     Args:
-        paths: files and folders.
-        labels: a label file, or a folder of masks or of YOLO text files.
-        outlines: Masks for the boxes of the labels, as in ``attach_labels``.
-        decode: decode every slice too, to find files whose pixels are damaged.
-        modality, nan_as_padding, workers: as in ``open_studies``.
-        progress: is told how many files, and then how many slices, are done.
+        paths: Files and folders to read.
+        labels: Label file, or a folder of masks or of YOLO text files.
+        outlines: Masks for the boxes in the labels, as in ``attach_labels``.
+        decode: Whether to decode every slice as well, to find files with damaged pixels.
+        modality, nan_as_padding, workers: Same as in ``open_studies``.
+        progress: Called with (done, total), first for files and then for decoded slices.
 
     Raises:
-        ReadError, LabelError: a path is not there, or the labels as a whole cannot be used.
+        ReadError, LabelError: If a path does not exist, or the labels as a whole cannot be used.
     """
     check_outlines(labels, outlines)
     scan = open_studies(
@@ -108,7 +108,7 @@ def inspect_studies(
 
 
 def _with_labels(report: FileReport, labelled: Labelled | None) -> FileReport:
-    """Say of a file that is no image what it is to the labels."""
+    """Add to the report on a file that is not an image how it relates to the labels."""
     if labelled is not None and report.path in labelled.files:
         return FileReport(report.path, "read", f"labels ({labelled.format})")
     outlines = None if labelled is None else labelled.outlines
@@ -123,7 +123,7 @@ def _with_labels(report: FileReport, labelled: Labelled | None) -> FileReport:
 
 
 def count_labels(slices: Iterable[Slice]) -> dict[str, Any]:
-    """Count the slices that somebody has looked at, and the findings by category."""
+    """Count the labelled slices, and the findings by category."""
     known = [s.labels for s in slices if s.labels is not None]
     findings = [finding for labels in known for finding in labels]
     return {

@@ -1,7 +1,7 @@
-"""Between a native slice and what the model sees: intensities in [0, 1] on a square canvas.
+"""Convert native slices to model images, with intensities in [0, 1] on a square canvas.
 
-Both steps can be undone. An ``IntensityMap`` takes native units (HU, counts) to the model's units
-and back; a ``Canvas`` fits the slice on a square in standard orientation, and back.
+Both steps can be inverted. An ``IntensityMap`` maps native units (HU, counts) to the model's units
+and back; a ``Canvas`` maps the slice to a square in standard orientation and back.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 SIZE = 224
-"""Rows and columns of the canvas where nobody says otherwise."""
+"""Default number of rows and columns of the canvas."""
 
 Padding = NDArray[np.bool_] | None
 
 _LARGEST_RATIO = 1000.0
-"""Of the sides of a pixel: a file that says more is not believed."""
+"""Largest plausible ratio of the sides of a pixel; files that give a larger one are ignored."""
 
 WINDOWS = {
     "soft-tissue": (40.0, 400.0),
@@ -50,10 +50,10 @@ WINDOWS = {
     "bone": (400.0, 1800.0),
     "brain": (40.0, 80.0),
 }
-"""Centre and width in HU."""
+"""Centre and width of each named window, in HU."""
 
-# In CT most labelled lesions differ from their organ by less than 80 HU: a fifth of the soft
-# tissue window, but a twenty-fifth of -1000 to 1000 HU, where the model would not see them.
+# Most labelled lesions in CT differ from their organ by less than 80 HU. This is a fifth of the
+# soft-tissue window, but a twenty-fifth of -1000 to 1000 HU, where the model would miss them.
 _SPEC_OF_MODALITY = {"CT": "window:soft-tissue", "CR": "full", "DX": "full"}
 _SPEC_OF_OTHERS = "percentile:0.5,99.5"
 
@@ -67,13 +67,13 @@ _ARGUMENTS = {
 
 @dataclass(frozen=True)
 class IntensityMap:
-    """A clipped linear map from native units to [0, 1]. Native values are finite.
+    """A clipped linear map from native units to [0, 1]. Native values must be finite.
 
     Attributes:
-        low: the native value that becomes 0.
-        high: the native value that becomes 1; less than ``low`` where low values are shown bright,
-            and equal to it on a constant image, which becomes 0.
-        name: the spec that leads to it, such as ``window:40,400``.
+        low: Native value that is mapped to 0.
+        high: Native value that is mapped to 1. It is less than ``low`` if low values are shown
+            bright, and equal to it for a constant image, which is mapped to 0.
+        name: Spec of the map, such as ``window:40,400``.
     """
 
     low: float
@@ -81,7 +81,7 @@ class IntensityMap:
     name: str
 
     def to_model(self, values: NDArray[Any], padding: Padding = None) -> NDArray[np.float32]:
-        """Map native values of any shape into [0, 1]; where there is ``padding``, to 0."""
+        """Map native values of any shape to [0, 1], and those under ``padding`` to 0."""
         if self.low == self.high:
             return np.zeros(np.shape(values), dtype=np.float32)
         unit = (np.asarray(values, dtype=np.float64) - self.low) / (self.high - self.low)
@@ -90,7 +90,7 @@ class IntensityMap:
         return np.clip(unit, 0, 1).astype(np.float32)
 
     def from_model(self, unit: NDArray[Any]) -> NDArray[np.float32]:
-        """Map model units back to native ones; beyond [0, 1] the line goes on."""
+        """Map model units back to native units, extrapolating linearly beyond [0, 1]."""
         scaled = np.asarray(unit, dtype=np.float64) * (self.high - self.low)
         return (scaled + self.low).astype(np.float32)
 
@@ -101,16 +101,16 @@ class IntensityMap:
         after: NDArray[np.float32],
         padding: Padding = None,
     ) -> NDArray[np.float32]:
-        """Carry a change made in model units over to the native picture.
+        """Transfer a change made in model units to the native image.
 
-        Where nothing changed and where there is padding, the result is exactly the source, so that
-        what the map had clipped comes back.
+        Where nothing changed, and in the padding, the result is exactly the source, so that values
+        that the map had clipped are restored.
 
         Args:
-            source: native values before the change, of any shape, as are all others.
-            before: the model's values before the change.
-            after: the model's values after it.
-            padding: true where the source holds no image.
+            source: Native values before the change. All arrays have the same, arbitrary shape.
+            before: Values in model units before the change.
+            after: Values in model units after the change.
+            padding: True where the source holds no image.
         """
         change = (np.asarray(after, dtype=np.float64) - before) * (self.high - self.low)
         if padding is not None:
@@ -119,11 +119,11 @@ class IntensityMap:
 
 
 IntensityRule = Callable[[NDArray[Any], Padding], IntensityMap]
-"""Chooses the map for an image from its values and its padding."""
+"""Function that chooses the map for an image from its values and its padding."""
 
 
 def window(centre: float, width: float) -> IntensityMap:
-    """The fixed window of this centre and width."""
+    """Return the map of the fixed window with this centre and width."""
     return IntensityMap(
         centre - width / 2, centre + width / 2, f"window:{centre:.10g},{width:.10g}"
     )
@@ -132,23 +132,23 @@ def window(centre: float, width: float) -> IntensityMap:
 def percentile(
     values: NDArray[Any], padding: Padding = None, low: float = 0.5, high: float = 99.5
 ) -> IntensityMap:
-    """From one percentile of the values outside the padding to another."""
+    """Return the map from one percentile to another of the values outside the padding."""
     inside = _inside(values, padding)
     least, most = np.percentile(inside, (low, high))
     return _image_map(inside, least, most, f"percentile:{low:.10g},{high:.10g}")
 
 
 def zscore(values: NDArray[Any], padding: Padding = None, spread: float = 3) -> IntensityMap:
-    """From ``spread`` standard deviations below the mean to as many above it."""
+    """Return the map from ``spread`` standard deviations below the mean to as many above it."""
     inside = _inside(values, padding)
     mean, reach = inside.mean(), spread * inside.std()
     return _image_map(inside, mean - reach, mean + reach, f"zscore:{spread:.10g}")
 
 
 def full_range(values: NDArray[Any], padding: Padding = None) -> IntensityMap:
-    """From the least to the greatest value outside the padding.
+    """Return the map from the smallest to the largest value outside the padding.
 
-    The range of the file's integers would be too wide: 12 bits are mostly stored in 16.
+    The range of the file's integer type would be too wide: 12 bits are mostly stored in 16.
     """
     inside = _inside(values, padding)
     return IntensityMap(float(inside.min()), float(inside.max()), "full")
@@ -160,22 +160,22 @@ def _inside(values: NDArray[Any], padding: Padding) -> NDArray[np.float64]:
 
 
 def _image_map(inside: NDArray[np.float64], low: float, high: float, name: str) -> IntensityMap:
-    # The last slices of a head are nearly all background, and both percentiles lie in it: the
-    # little that there is must not vanish.
+    # The last slices of a head are nearly all background, which then contains both percentiles.
+    # The few pixels of the head must not vanish.
     if low == high:
         low, high = inside.min(), inside.max()
     return IntensityMap(float(low), float(high), name)
 
 
 def intensity_rule(spec: str) -> IntensityRule:
-    """Return the rule that a user asks for.
+    """Return the rule that a spec describes.
 
     Args:
         spec: ``window:40,400`` (centre, width), ``window:lung`` (or another of ``WINDOWS``),
             ``percentile:1,99``, ``zscore:3`` or ``full``.
 
     Raises:
-        UsageProblem: when it is none of these.
+        UsageProblem: If the spec has none of these forms.
     """
     kind, _, text = spec.partition(":")
     numbers = WINDOWS.get(text) if kind == "window" else None
@@ -204,13 +204,14 @@ def _numbers(text: str) -> tuple[float, ...] | None:
 
 
 def intensity_for(native: Slice, pixels: Pixels, spec: str | None = None) -> IntensityMap:
-    """Choose the map for a slice, such that the model sees it in the polarity it is shown in.
+    """Choose the map for a slice; the model sees the slice in the polarity in which it is shown.
 
     Args:
-        native: decides by its modality: CT gets the soft tissue window, or its full range where
-            its values cannot be HU; X-ray (CR, DX) its full range, all others percentiles.
-        pixels: of the slice.
-        spec: what to take instead, as in ``intensity_rule``.
+        native: Slice whose modality decides by default. CT gets the soft-tissue window, or its
+            full range if its values cannot be HU; X-ray (CR, DX) its full range; all others
+            percentiles.
+        pixels: Pixels of the slice.
+        spec: Spec to use instead of the default, as in ``intensity_rule``.
     """
     if spec is None:
         spec = _default_spec(native, pixels)
@@ -219,7 +220,7 @@ def intensity_for(native: Slice, pixels: Pixels, spec: str | None = None) -> Int
 
 
 def _default_spec(native: Slice, pixels: Pixels) -> str:
-    """Return the spec for a slice of which nobody has said how it is to be mapped."""
+    """Return the spec for a slice for which the user has given none."""
     usual = _SPEC_OF_MODALITY.get(native.modality or "", _SPEC_OF_OTHERS)
     if native.modality != "CT" or (found := _not_hounsfield(native, pixels)) is None:
         return usual
@@ -232,12 +233,12 @@ def _default_spec(native: Slice, pixels: Pixels) -> str:
 
 
 def _not_hounsfield(native: Slice, pixels: Pixels) -> tuple[str, str] | None:
-    """Say what the values of a slice are, and the spec of their full range, if they are not HU.
+    """Return a description of the values and the spec of their full range, or None if they are HU.
 
-    Air has -1000 HU, which neither 8 bits nor unsigned numbers can hold. Where it can, the type of
-    the numbers decides, not the values that happen to be on one slice, because all slices of a
-    series must be mapped alike. Volumes of unsigned 16-bit numbers are left alone: in HU, a head
-    without its skull has no value below 0.
+    Air has -1000 HU, which neither 8-bit nor unsigned numbers can hold. Where possible, the number
+    type decides rather than the values that happen to occur on one slice, because all slices of a
+    series must be mapped alike. Volumes of unsigned 16-bit numbers are accepted as HU, because a
+    head without its skull has no value below 0 HU.
     """
     kind, size = pixels.stored.dtype.kind, pixels.stored.dtype.itemsize
     if kind in "iu" and np.array_equal(pixels.stored, pixels.values):
@@ -254,19 +255,19 @@ def _not_hounsfield(native: Slice, pixels: Pixels) -> tuple[str, str] | None:
 
 
 def standard_flips(geometry: Geometry) -> tuple[bool, bool]:
-    """Say whether rows and columns must be reversed to show a slice in standard orientation.
+    """Return whether rows and columns must be reversed to show a slice in standard orientation.
 
-    In it the patient's left and back are to the right, and back and feet are at the bottom:
-    an axial slice as DICOM has it, coronal seen from the front, sagittal from the left.
+    In this orientation the patient's left or back is on the right, and the back or the feet are at
+    the bottom: axial slices as in DICOM, coronal ones from the front, sagittal ones from the left.
 
     Returns:
-        ``(flip_rows, flip_columns)``, both false where the geometry is unknown.
+        ``(flip_rows, flip_columns)``, both false if the geometry is unknown.
     """
     return _runs_backwards(geometry.along_column), _runs_backwards(geometry.along_row)
 
 
 def _height_of_a_pixel(spacing: tuple[float, float] | None) -> float:
-    """Return it in widths of a pixel; 1 where the spacing is unknown or cannot be true."""
+    """Return the ratio of height to width; 1 if the spacing is unknown or implausible."""
     rows, columns = spacing or (1.0, 1.0)
     ratio = rows / columns if columns else 0.0
     return ratio if 1 / _LARGEST_RATIO <= ratio <= _LARGEST_RATIO else 1.0
@@ -275,23 +276,23 @@ def _height_of_a_pixel(spacing: tuple[float, float] | None) -> float:
 def _runs_backwards(direction: tuple[float, float, float] | None) -> bool:
     if direction is None:
         return False
-    # To the left, to the back, and to the feet, which is against z.
+    # Towards the left, the back and the feet; the last is opposite to z.
     forwards = np.array(direction) * (1, 1, -1)
     return bool(forwards[np.abs(forwards).argmax()] < 0)
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where a native slice lies on a square: flipped, resized in proportion, and centred.
+    """The placement of a native slice on a square: flipped, resized in proportion, and centred.
 
     Pixel edges are scaled exactly as the image is resampled: x becomes x * scale + offset, where
-    the extent is a whole number of canvas pixels and the scale is extent / native of its axis.
+    the extent is a whole number of canvas pixels and the scale is extent / native along each axis.
 
     Attributes:
-        native: rows and columns of the slice.
-        extent: rows and columns that it takes on the canvas.
-        size: rows and columns of the canvas.
-        flip_rows, flip_columns: whether they are reversed on the canvas.
+        native: Rows and columns of the slice.
+        extent: Rows and columns that the slice occupies on the canvas.
+        size: Number of rows and of columns of the canvas.
+        flip_rows, flip_columns: Whether rows and columns are reversed on the canvas.
     """
 
     native: tuple[int, int]
@@ -302,7 +303,7 @@ class Canvas:
 
     @classmethod
     def fit(cls, shape: tuple[int, int], geometry: Geometry, size: int = SIZE) -> Canvas:
-        """Fit a slice of this shape as large as it can be, in its physical proportions."""
+        """Fit a slice of this shape as large as possible, in its physical proportions."""
         height, width = shape[0] * _height_of_a_pixel(geometry.spacing), shape[1]
         scale = size / max(height, width)
         extent = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -314,22 +315,22 @@ class Canvas:
         return slice(top, top + self.extent[0]), slice(left, left + self.extent[1])
 
     def image(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Set ``values``, ``[rows, columns]``, on ``[size, size]``, with 0 around them."""
+        """Place ``values``, ``[rows, columns]``, on ``[size, size]``, surrounded by 0."""
         _check_shape(values, self.native)
         canvas = np.zeros((self.size, self.size), dtype=np.float32)
         canvas[self._place] = _resize(self._flip(values), self.extent)
         return canvas
 
     def back(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take a canvas, ``[size, size]``, back to the native ``[rows, columns]``."""
+        """Map a canvas, ``[size, size]``, back to the native ``[rows, columns]``."""
         _check_shape(canvas, (self.size, self.size))
         return self._flip(_resize(canvas[self._place], self.native))
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Set a mask, ``[rows, columns]``, on ``[size, size]``.
+        """Place a mask, ``[rows, columns]``, on ``[size, size]``.
 
-        A pixel is set where the mask covers at least half of it. A mask too small for that keeps
-        the pixels that it covers most: it does not vanish.
+        A pixel is set if the mask covers at least half of it. A mask too small for that keeps the
+        pixels that it covers most, so that it does not vanish.
         """
         _check_shape(mask, self.native)
         flipped = Image.fromarray(self._flip(mask).astype(np.float32))
@@ -343,7 +344,7 @@ class Canvas:
         return self._flip_boxes(boxes) * self._scales + self._offsets
 
     def boxes_back(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map boxes on the canvas, ``[N, 4]``, back to native ones."""
+        """Map boxes on the canvas, ``[N, 4]``, back to native boxes."""
         return self._flip_boxes((boxes - self._offsets) / self._scales)
 
     @property
@@ -372,14 +373,14 @@ class Canvas:
 
 
 def _resize(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Resample ``[rows, columns]`` to ``shape``, antialiased, within the range of the values."""
+    """Resample ``[rows, columns]`` to ``shape`` with antialiasing, clipped to the input range."""
     picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     resized = np.asarray(picture.resize(shape[::-1], Image.Resampling.BICUBIC))
     return resized.clip(values.min(), values.max())
 
 
 def _check_shape(pixels: NDArray[Any], shape: tuple[int, int]) -> None:
-    # Pillow would resize whatever it is given, and the boxes would no longer fit.
+    # Pillow would resize an array of any shape, and the boxes would no longer fit.
     if pixels.shape != shape:
         raise ValueError(f"pixels must be {shape} for this canvas but are {pixels.shape}")
 
@@ -387,16 +388,16 @@ def _check_shape(pixels: NDArray[Any], shape: tuple[int, int]) -> None:
 def model_image(
     native: Slice, pixels: Pixels, size: int = SIZE, spec: str | None = None
 ) -> tuple[NDArray[np.float32], Canvas, IntensityMap]:
-    """Show a slice as the model sees it.
+    """Return a slice as the model sees it.
 
     Args:
-        native: the slice.
-        pixels: of the slice.
-        size: of the canvas.
-        spec: the intensity map that the user asks for, as in ``intensity_rule``.
+        native: Slice to convert.
+        pixels: Pixels of the slice.
+        size: Number of rows and of columns of the canvas.
+        spec: Spec of the intensity map, as in ``intensity_rule``; None for the default.
 
     Returns:
-        The image, ``[size, size]`` in [0, 1], and the canvas and the map that lead back from it.
+        The image, ``[size, size]`` in [0, 1], and the canvas and the map to invert the conversion.
     """
     intensity = intensity_for(native, pixels, spec)
     canvas = Canvas.fit(native.shape, native.geometry, size)

@@ -1,4 +1,4 @@
-"""How much memory this machine has, or the container that the process runs in may take."""
+"""Memory of this machine, or the share that the container of this process may use."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["available_memory", "machine_memory"]
 
 
 def machine_memory(root: Path = Path("/")) -> int:
-    """Return the bytes of memory that all processes here share.
+    """Return the number of bytes of memory that all processes here share.
 
     Args:
-        root: Where ``proc`` and ``sys`` are mounted.
+        root: Folder in which ``proc`` and ``sys`` are mounted.
     """
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([physical, *_container_limits(root)])
 
 
 def _container_limits(root: Path) -> Iterator[int]:
-    """Read the limit of the control group of this process, and those of all groups above it."""
+    """Yield the limits of the control group of this process and of all its parent groups."""
     for folder, name in _container_files(root):
-        with suppress(OSError, ValueError):  # "max" is no limit
+        with suppress(OSError, ValueError):  # "max" means no limit
             yield int((folder / name).read_text())
 
 
 def _container_files(root: Path) -> Iterator[tuple[Path, str]]:
-    """Give the folder of each of these groups, and the name of the file with its limit."""
+    """Yield the folder of each of these groups, and the name of the file with its limit."""
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -47,24 +47,24 @@ def _container_files(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Return the bytes of memory that this process can still take.
+    """Return the number of bytes of memory that this process can still allocate.
 
     Args:
-        root: Where ``proc`` and ``sys`` are mounted.
+        root: Folder in which ``proc`` and ``sys`` are mounted.
     """
     free = [machine_memory(root), *_named(root / "proc/meminfo", "MemAvailable:", 1024)]
     for folder, name in _container_files(root):
         used = "memory.current" if name == "memory.max" else "memory.usage_in_bytes"
         with suppress(OSError, ValueError):
             left = int((folder / name).read_text()) - int((folder / used).read_text())
-            # Pages of files that nobody has used lately are given back when memory is short.
+            # Cached file pages that were not used lately are reclaimed when memory runs short.
             cached = next(_named(folder / "memory.stat", "inactive_file", 1), 0)
             free.append(max(0, left + cached))
     return min(free)
 
 
 def _named(path: Path, name: str, unit: int) -> Iterator[int]:
-    """Read the number that stands behind a name, in units of so many bytes."""
+    """Yield the number that follows a name, converted to bytes; ``unit`` is in bytes."""
     with suppress(OSError):
         for line in path.read_text().splitlines():
             words = line.split()

@@ -1,4 +1,4 @@
-"""The record of a run: what it was asked for, and one line for each draw, kept or rejected."""
+"""The record of a run: its settings, and one line for each draw, kept or rejected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Line", "Manifest", "claim", "disclaim", "read_order"]
 
 
 class Line(TypedDict):
-    """What the manifest says of one draw."""
+    """A line of the manifest, which describes one draw."""
 
     key: str
     batch: str
@@ -45,24 +45,24 @@ class Line(TypedDict):
 
 
 _LONGEST_LINE = 2**26
-"""Bytes."""
+"""Maximum length of a line, in bytes."""
 
 _ORDER = "run.json"
 _LINES = "manifest.jsonl"
 
 
 def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
-    """Make a folder that of this run, or make sure that it is.
+    """Assign a folder to this run, or check that it is already assigned to it.
 
     Args:
-        out: the folder.
-        order: all that decides what is written, as plain JSON.
-        resume: go on with what was begun there.
+        out: Output folder.
+        order: All settings that determine what is written, as plain JSON.
+        resume: Whether to continue a run that was started there.
 
     Raises:
-        UsageProblem: the folder holds something else, or a run with another order or another
+        UsageProblem: If the folder holds something else, or a run with another order or another
             ``MEDVAE_SECRET``.
-        WriteError: the file system refuses.
+        WriteError: If the file system refuses.
     """
     path = out / _ORDER
     order = {**order, "secret": secret_fingerprint()}
@@ -90,17 +90,17 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
 
 
 def disclaim(out: Path) -> None:
-    """Give a folder back where nothing was made: a better command must find it free."""
+    """Release a folder to which no results were written, so that a corrected command can use it."""
     if [path.name for path in contents(out)] == [_ORDER]:
         (out / _ORDER).unlink()
 
 
 def read_order(out: Path) -> Mapping[str, Any]:
-    """Return what a run was asked for, as ``claim`` wrote it.
+    """Return the settings of a run, as written by ``claim``.
 
     Raises:
-        ReadError: it cannot be read.
-        UsageProblem: the run was made with another ``MEDVAE_SECRET``.
+        ReadError: If they cannot be read.
+        UsageProblem: If the run was made with another ``MEDVAE_SECRET``.
     """
     order = read_object(out / _ORDER)
     check_secret(out, order.text("secret") if "secret" in order else None)
@@ -108,28 +108,28 @@ def read_order(out: Path) -> Mapping[str, Any]:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    known = {"secret": now["secret"], **before}  # older runs do not say
+    known = {"secret": now["secret"], **before}  # older runs do not record it
     yield from (name for name in sorted({*known, *now}) if known.get(name) != now.get(name))
 
 
 def _remove_unfinished(out: Path) -> None:
-    """Remove what a killed run left under temporary names."""
+    """Remove temporary files that a killed run left behind."""
     for part in out.rglob(".*.part"):
         part.unlink(missing_ok=True)
 
 
 class Manifest:
-    """The lines of a run, in the order of its draws.
+    """The manifest lines of a run, in the order of its draws.
 
     Args:
-        out: the folder of the run.
+        out: Output folder of the run.
 
     Attributes:
-        lines: all that are there.
-        rejected: how many draws were, for each reason.
+        lines: All lines of the manifest.
+        rejected: Number of rejected draws for each reason.
 
     Raises:
-        ReadError: the file is there and cannot be read.
+        ReadError: If the file exists and cannot be read.
     """
 
     def __init__(self, out: Path) -> None:
@@ -142,7 +142,7 @@ class Manifest:
 
     @property
     def kept(self) -> int:
-        """How many draws were kept."""
+        """The number of draws that were kept."""
         return len(self.lines) - self.rejected.total()
 
     def _hold(self, lines: list[Line]) -> None:
@@ -159,7 +159,7 @@ class Manifest:
                     if not data.endswith(b"\n"):
                         if len(data) == _LONGEST_LINE:
                             raise ReadError(f"{where}: is too long")
-                        return  # It was being written when the run was killed.
+                        return  # This line was being written when the run was killed.
                     line = parse(data, where)
                     _check_line(line, self.path.parent)
                     yield cast("Line", line.content)
@@ -169,16 +169,16 @@ class Manifest:
             raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
 
     def keep_whole(self, batches: Iterable[str]) -> int:
-        """Keep the lines of whole batches from the beginning, and forget all others.
+        """Keep the lines of whole batches from the beginning, and discard all others.
 
-        The lines of a batch are written at once, so only those of the last can be incomplete: it
-        is made again. Until it is there again, the file stays as it is.
+        The lines of a batch are written at once, so only the last batch can be incomplete; it is
+        generated again. Until its lines are added again, the file stays as it is.
 
         Args:
-            batches: their keys, in the order of the run.
+            batches: Keys of the batches, in the order of the run.
 
         Returns:
-            How many batches are kept.
+            The number of batches that are kept.
         """
         last = self.lines[-1]["batch"] if self.lines else None
         there = list(dict.fromkeys(line["batch"] for line in self.lines))
@@ -193,14 +193,14 @@ class Manifest:
         return len(whole)
 
     def finish(self, place: int, lines: Sequence[Line]) -> None:
-        """Take the lines of a finished batch, in any thread; they are added in the run's order.
+        """Accept the lines of a finished batch from any thread; add them in the order of the run.
 
         Args:
-            place: Of the batch in the run, from 0.
-            lines: Its lines.
+            place: Index of the batch in the run, from 0.
+            lines: Lines of the batch.
 
         Raises:
-            WriteError: the file system refuses; no later batch is added then.
+            WriteError: If the file system refuses; no later batch is added then.
         """
         with self._turn:
             self._waiting[place] = lines
@@ -209,10 +209,10 @@ class Manifest:
                 self._next += 1
 
     def add(self, lines: Sequence[Line]) -> None:
-        """Append the lines of a batch, whose files are all written.
+        """Append the lines of a batch whose files have all been written.
 
         Raises:
-            WriteError: the file system refuses.
+            WriteError: If the file system refuses.
         """
         if self._outdated:
             write_text(self.path, "".join(map(_written, [*self.lines, *lines])))
@@ -233,10 +233,10 @@ class Manifest:
 
 
 def _check_line(line: Fields, out: Path) -> None:
-    """Make sure that a line is one that ``medvae augment`` could have written.
+    """Check that a line is one that ``medvae augment`` could have written.
 
     Raises:
-        ReadError: it is not.
+        ReadError: If it is not.
     """
     for name in ("key", "batch", "outcome"):
         line.text(name)

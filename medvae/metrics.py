@@ -1,4 +1,4 @@
-"""What a reconstruction is worth: figures on pictures `[N, 1, H, W]` in 0 to 1."""
+"""Metrics of reconstruction quality, for images `[N, 1, H, W]` with values from 0 to 1."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 NOISE = 0.05
-"""Standard deviation of the mild Gaussian noise of a degraded picture."""
+"""Standard deviation of the mild Gaussian noise in a degraded image."""
 
 _SHARE_LEFT = 0.4
 _BLOCKS = (1, 8)
@@ -41,44 +41,44 @@ _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 class Degraded(NamedTuple):
-    """Pictures `[N, 1, H, W]` with noise and missing pixels, which are 0, and where `left` is."""
+    """Noisy images `[N, 1, H, W]`, whose missing pixels are 0; `left` is true for all others."""
 
     image: Tensor
     left: Tensor
 
 
 def psnr(pictures: Tensor, clean: Tensor) -> Tensor:
-    """Return the peak signal-to-noise ratio of each picture in dB, `[N]`.
+    """Return the peak signal-to-noise ratio of each image in dB, `[N]`.
 
-    It ends at 100 dB, so that a perfect picture does not make a mean infinite.
+    It is limited to 100 dB, so that a perfect image does not make a mean infinite.
 
     Args:
-        pictures: `[N, 1, H, W]`.
-        clean: what they should be, of the same shape.
+        pictures: Images `[N, 1, H, W]`.
+        clean: Reference images, of the same shape.
     """
     mean_error = _square_error(pictures, clean) / clean[0].numel()
     return -10 * mean_error.clamp(min=_SMALLEST_ERROR).log10()
 
 
 def ssim(pictures: Tensor, clean: Tensor) -> Tensor:
-    """Return the structural similarity of each picture, `[N]`, in Wang's Gaussian window (2004).
+    """Return the structural similarity of each image, `[N]`, with Wang's Gaussian window (2004).
 
     Args:
-        pictures: `[N, 1, H, W]` of at least 11x11 pixels.
-        clean: what they should be, of the same shape.
+        pictures: Images `[N, 1, H, W]` of at least 11x11 pixels.
+        clean: Reference images, of the same shape.
     """
     similarity, _ = _similarity(pictures.transpose(0, 1), clean.transpose(0, 1))
     return similarity.flatten(2).double().mean(2)[0]
 
 
 def ms_ssim(pictures: Tensor, clean: Tensor) -> Tensor:
-    """Return the structural similarity of each picture over several scales, `[N]` (Wang 2003).
+    """Return the multi-scale structural similarity of each image, `[N]` (Wang 2003).
 
-    Small pictures have fewer scales.
+    Small images have fewer scales.
 
     Args:
-        pictures: `[N, 1, H, H]` of at least 11x11 pixels.
-        clean: what they are compared with, of the same shape.
+        pictures: Images `[N, 1, H, H]` of at least 11x11 pixels.
+        clean: Reference images, of the same shape.
     """
     one, other, levels = pictures.transpose(0, 1), clean.transpose(0, 1), []
     scales = _scales(pictures.shape[-1])
@@ -92,9 +92,9 @@ def ms_ssim(pictures: Tensor, clean: Tensor) -> Tensor:
 
 
 def _similarity(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Return MONAI's maps of similarity and of contrast for pictures `[1, N, H, W]`.
+    """Return MONAI's maps of similarity and of contrast for images `[1, N, H, W]`.
 
-    As channels all pictures are filtered at once, six times as fast as one after the other.
+    Images stacked as channels are filtered at once, six times as fast as one after the other.
     """
     maps: tuple[Tensor, Tensor] = compute_ssim_and_cs(
         one, other, 2, kernel_size=(_WINDOW,) * 2, kernel_sigma=(_SPREAD,) * 2
@@ -103,52 +103,52 @@ def _similarity(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scales(size: int) -> tuple[float, ...]:
-    """Return Wang's weights of the scales (2003), as many as a picture has room for."""
+    """Return Wang's weights of the scales (2003), as many as fit the size of the image."""
     room = [n for n in range(1, len(_SCALES) + 1) if size // max(1, n - 1) ** 2 >= _WINDOW]
     weights = _SCALES[: max(room, default=1)]
     return tuple(weight / sum(weights) for weight in weights)
 
 
 def variance_explained(pictures: Tensor, clean: Tensor) -> Tensor:
-    """Return the share of each clean picture's variance that is explained, `[N]`.
+    """Return the share of each clean image's variance that is explained, `[N]`.
 
-    It is 1 - sum (clean - picture)^2 / sum (clean - mean of clean)^2 over the pixels: 1 for a
-    perfect picture, 0 for the clean one's mean everywhere, and below 0 for what is worse. A
-    constant clean picture has no variance: 1 where it is met exactly, and 0 otherwise.
+    It is 1 - sum (clean - image)^2 / sum (clean - mean of clean)^2 over the pixels: 1 for a
+    perfect image, 0 for the clean image's mean everywhere, and negative for anything worse. A
+    constant clean image has no variance: the share is 1 for an exact match, and 0 otherwise.
 
     Args:
-        pictures: `[N, 1, H, W]`.
-        clean: what they should be, of the same shape.
+        pictures: Images `[N, 1, H, W]`.
+        clean: Reference images, of the same shape.
     """
     return _share_explained(_square_error(pictures, clean), _spread(clean))
 
 
 def pooled_variance_explained(pictures: Tensor, clean: Tensor) -> float:
-    """Return the share of the variance of all clean pictures that is explained.
+    """Return the share of the variance of all clean images that is explained.
 
     Both sums of :func:`variance_explained` run over all slices, each about its own mean. A mean
-    of the slices' shares would hang on the nearly empty ones at the end of a series, whose
-    variance is close to 0.
+    of the slices' shares would be dominated by the nearly empty slices at the end of a series,
+    whose variance is close to 0.
 
     Args:
-        pictures: `[N, 1, H, W]`.
-        clean: what they should be, of the same shape.
+        pictures: Images `[N, 1, H, W]`.
+        clean: Reference images, of the same shape.
     """
     error, spread = _square_error(pictures, clean).sum(), _spread(clean).sum()
     return float(_share_explained(error, spread))
 
 
 def degrade(images: Tensor, share: float, block: int = 1, first: int = 0) -> Degraded:
-    """Add noise to slices and leave a share of their pixels, the same way at every call.
+    """Add noise to slices and keep a share of their pixels, identically at every call.
 
-    The draws of a slice depend on its index alone: a smaller share leaves some of the pixels
-    that a greater one leaves, under the same noise.
+    The random draws for a slice depend only on its index: a smaller share keeps a subset of the
+    pixels that a larger one keeps, with the same noise.
 
     Args:
-        images: `[N, 1, H, W]`.
-        share: share of the pixels that is left, 0 to 1.
-        block: side of the square blocks that are left or missing; 1 for single pixels.
-        first: index of the first slice; the others follow it.
+        images: Slices `[N, 1, H, W]`.
+        share: Share of the pixels that is kept, from 0 to 1.
+        block: Side of the square blocks that are kept or removed; 1 for single pixels.
+        first: Index of the first slice; the indices of the others follow.
     """
     noise, mask = RandGaussianCorruption(NOISE), RandMaskCorruption(share, block)
     pictures, masks = [], []
@@ -164,12 +164,12 @@ def degrade(images: Tensor, share: float, block: int = 1, first: int = 0) -> Deg
 
 
 def restore(model: SliceVAE, pictures: Tensor, batch_size: int = _BATCH_SIZE) -> Tensor:
-    """Return what the model makes of pictures in eval mode, `[N, 1, H, W]` on the CPU.
+    """Return the model's reconstructions of images in eval mode, `[N, 1, H, W]` on the CPU.
 
     Args:
-        model: stays in the mode it is in.
-        pictures: `[N, 1, H, W]`, degraded or not, 0 where a pixel is missing.
-        batch_size: pictures that are encoded and decoded at once.
+        model: Model, which is returned to its previous mode.
+        pictures: Images `[N, 1, H, W]`, degraded or not, 0 where a pixel is missing.
+        batch_size: Number of images that are encoded and decoded at once.
     """
     with _evaluating(model):
         return torch.cat(
@@ -183,26 +183,26 @@ def held_out_figures(
     """Measure a model on slices that it was not trained on.
 
     Args:
-        model: on the device it is to be measured on; for the speed that generation has, an
-            `inference_copy`.
-        images: clean slices `[N, 1, H, W]`.
-        batch_size: slices that are encoded and decoded at once.
+        model: Model, on the device on which to measure it; pass an `inference_copy` to measure
+            the speed of generation.
+        images: Clean slices `[N, 1, H, W]`.
+        batch_size: Number of slices that are encoded and decoded at once.
 
     Returns:
         `psnr` and `ssim`, means over the slices; `variance_explained`, pooled; `restoration_40`,
-        pooled share of the clean slices' variance with 40 % left, mean of single pixels and 8x8
-        blocks; `active_units`; `images_per_second`, encoded and decoded. All but the last are
-        the same at every call.
+        the pooled share of the clean slices' variance that is explained with 40 % of the pixels
+        kept, averaged over single pixels and 8x8 blocks; `active_units`; `images_per_second`,
+        encoded and decoded. All but the last are the same at every call.
 
     Raises:
-        ValueError: there are no slices, or they have another shape.
+        ValueError: If there are no slices, or they have another shape.
     """
     if images.dim() != 4 or images.shape[1] != 1 or not len(images):
         raise ValueError(f"images must be [N, 1, H, W], but are {list(images.shape)}")
     images = images.as_subclass(Tensor).cpu()
     sums, means, seconds = [], [], 0.0
     with _evaluating(model):
-        _autoencode(model, images[:batch_size])  # The first call also sets things up.
+        _autoencode(model, images[:batch_size])  # The first call includes one-time set-up.
         for first in range(0, len(images), batch_size):
             clean = images[first : first + batch_size]
             start = time.perf_counter()
@@ -223,7 +223,7 @@ def held_out_figures(
 
 
 def _sums(model: SliceVAE, clean: Tensor, pictures: Tensor, first: int) -> Tensor:
-    """Return PSNR, SSIM, spread, error, and errors after restoration by block, `[4 + 2, N]`."""
+    """Return PSNR, SSIM, spread, error, and the error after restoration per block, `[4 + 2, N]`."""
     restored = (
         _autoencode(model, degrade(clean, _SHARE_LEFT, block, first).image)[0] for block in _BLOCKS
     )
@@ -233,7 +233,7 @@ def _sums(model: SliceVAE, clean: Tensor, pictures: Tensor, first: int) -> Tenso
 
 @contextmanager
 def _evaluating(model: SliceVAE) -> Iterator[None]:
-    """Put the model in eval mode, without gradients, and back."""
+    """Put the model in eval mode without gradients, and restore its mode afterwards."""
     was_training = model.training
     model.eval()
     try:
@@ -244,15 +244,15 @@ def _evaluating(model: SliceVAE) -> Iterator[None]:
 
 
 def _autoencode(model: SliceVAE, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Return reconstructions `[N, 1, H, W]` and latent means of pictures, float32 on the CPU."""
+    """Return reconstructions `[N, 1, H, W]` and latent means of images, float32 on the CPU."""
     device = next(model.parameters()).device
     image, mu, _ = model.reconstruct(pictures.to(device))
-    # A model with three channels makes grey pictures in colour.
+    # A model with three channels returns grey images as colour images.
     return image.float().mean(1, keepdim=True).cpu(), mu.float().cpu()
 
 
 def _square_error(pictures: Tensor, clean: Tensor) -> Tensor:
-    """Return each picture's sum of squared errors, `[N]`."""
+    """Return the sum of squared errors of each image, `[N]`."""
     if pictures.shape != clean.shape:
         raise ValueError(
             f"pictures must be {list(clean.shape)}, as the clean ones, "
@@ -262,12 +262,12 @@ def _square_error(pictures: Tensor, clean: Tensor) -> Tensor:
 
 
 def _spread(clean: Tensor) -> Tensor:
-    """Return each picture's sum of squares about its own mean, `[N]`: exactly 0 if constant."""
+    """Return the sum of squares of each image about its mean, `[N]`; exactly 0 if constant."""
     pixels = clean.double().flatten(1)
     spread = (pixels - pixels.mean(1, keepdim=True)).square().sum(1)
     return spread * (pixels.amax(1) > pixels.amin(1))
 
 
 def _share_explained(error: Tensor, spread: Tensor) -> Tensor:
-    """Return 1 - error / spread; where there is no spread, whether there is no error."""
+    """Return 1 - error / spread; where the spread is 0, return 1 for no error and 0 otherwise."""
     return torch.where(spread > 0, 1 - error / spread.where(spread > 0, 1.0), (error == 0).double())

@@ -1,7 +1,7 @@
-"""Lines that a user should read although nothing has failed.
+"""Notices: lines that a user should read although nothing has failed.
 
-They go to the logger ``medvae`` as warnings. Python prints these on standard error where no
-logging is configured; the command line prints them as lines of its own.
+They are logged as warnings to the logger ``medvae``. Python prints warnings on standard error if
+no logging is configured; the command line prints them as its own output.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _given: set[str] = set()
 
 
 def notice(line: str) -> None:
-    """Log a line once, however many slices it holds for.
+    """Log a line only once, however many slices it applies to.
 
-    Of several processes that train together under ``torchrun``, only the first one logs it.
+    When several processes train together under ``torchrun``, only the first one logs it.
     """
     if line not in _given and os.environ.get("RANK", "0") == "0":
         _given.add(line)
@@ -26,5 +26,5 @@ def notice(line: str) -> None:
 
 
 def forget_notices() -> None:
-    """Let lines that have been logged be logged again, as at the start of a new command."""
+    """Allow lines to be logged again, as at the start of a new command."""
     _given.clear()

@@ -1,4 +1,4 @@
-"""Random numbers that have a key: the same key gives the same numbers, whatever came before."""
+"""Keyed random numbers: the same key gives the same numbers, whatever was drawn before."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["generator"]
 
 
 def generator(seed: int, *key: str | int) -> np.random.Generator:
-    """Return the counter-based generator of a key.
+    """Return the counter-based generator for a key.
 
-    A draw that takes its numbers from the generator of its own key does not depend on batch
-    size, order, number of workers, or how often a run was taken up again.
+    A draw that takes its numbers from the generator for its own key does not depend on batch
+    size, order, number of workers, or how often a run was resumed.
 
     Args:
-        seed: of the whole run.
-        key: what the numbers are for, such as a slice's key and the number of the copy.
+        seed: Random seed of the whole run.
+        key: Purpose of the numbers, such as the key of a slice and the number of the copy.
     """
     digest = hashlib.blake2b(digest_size=16, person=b"medvae draw")
     for part in (seed, *key):

@@ -1,8 +1,8 @@
-"""The records that pass between the rooms: studies, series, slices, their pixels and labels.
+"""The records that subpackages exchange: studies, series and slices with pixels and labels.
 
-Coordinates on a slice are (x, y) in pixel edges: x runs along the columns, y down the rows,
+Coordinates on a slice are (x, y) in pixel edges: x increases with the column, y with the row,
 and the pixel at row 0, column 0 covers the square from (0, 0) to (1, 1). Positions in space
-are millimetres in the patient's LPS system (x to the left, y to the back, z to the head).
+are in millimetres in the patient's LPS system (x to the left, y to the back, z to the head).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = [
 ]
 
 Box = tuple[float, float, float, float]
-"""(x0, y0, x1, y1) in pixel edges."""
+"""Box as (x0, y0, x1, y1) in pixel edges."""
 
 Vector = tuple[float, float, float]
 
 
 def box_overlap(one: Box, other: Box) -> float:
-    """Return the share that two boxes have in common of what they cover together."""
+    """Return the intersection over union of two boxes."""
     width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
     height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
@@ -54,14 +54,14 @@ def box_overlap(one: Box, other: Box) -> float:
 
 
 def pseudonym(kind: str, *identity: str) -> str:
-    """Return a stable name of 20 hexadecimal digits for something that must not be named.
+    """Return a stable pseudonym of 20 hexadecimal digits for an identity that must stay hidden.
 
-    The same identity gives the same name on every machine. A team that does not want others to
-    find an identifier by trying them all sets the environment variable ``MEDVAE_SECRET``.
+    The same identity gives the same pseudonym on every machine. To prevent others from finding an
+    identifier by trying all of them, set the environment variable ``MEDVAE_SECRET``.
 
     Args:
-        kind: what is named, so that a patient and a study of the same id differ.
-        identity: the parts that together identify it.
+        kind: Kind of object, so that a patient and a study with the same ID differ.
+        identity: Parts that together identify the object.
     """
     secret = os.fsencode(os.environ.get("MEDVAE_SECRET", ""))
     longest = hashlib.blake2b.MAX_KEY_SIZE
@@ -75,23 +75,23 @@ def pseudonym(kind: str, *identity: str) -> str:
 
 
 def secret_fingerprint() -> str:
-    """Return what two runs have in common whose pseudonyms are of the same ``MEDVAE_SECRET``.
+    """Return a fingerprint that runs with the same ``MEDVAE_SECRET`` share.
 
-    It is a keyed hash of a constant, so it may lie beside the pseudonyms: whoever reads it can try
-    secrets one by one, which each of the pseudonyms allows as well, and learns nothing else.
+    It is a keyed hash of a constant, so it can be stored with the pseudonyms: a reader can only
+    use it to try secrets one by one, which each of the pseudonyms allows as well.
     """
     return pseudonym("fingerprint of the secret")
 
 
 def check_secret(where: object, fingerprint: str | None) -> None:
-    """Refuse pseudonyms that cannot be compared with those that are made now.
+    """Check that stored pseudonyms can be compared with those that are made now.
 
     Args:
-        where: The file that holds them.
-        fingerprint: What ``secret_fingerprint`` gave then; None in files that are older than it.
+        where: File that holds the pseudonyms.
+        fingerprint: Value of ``secret_fingerprint`` at that time; None for older files.
 
     Raises:
-        UsageProblem: They were made with another secret, or one of them without any.
+        UsageProblem: If the secrets differ, or only one of the two sets was made with a secret.
     """
     if fingerprint in (None, secret_fingerprint()):
         return
@@ -110,7 +110,7 @@ def check_secret(where: object, fingerprint: str | None) -> None:
 class Category:
     """A class of findings, such as ``glioma`` of the supercategory ``lesion``.
 
-    Half of a surrogate pair, which no file can hold, becomes an escape such as ``\\ud800``.
+    An unpaired surrogate, which no file can hold, is replaced by an escape such as ``\\ud800``.
     """
 
     name: str
@@ -124,11 +124,11 @@ class Category:
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A binary mask on a slice, kept as the rectangle that holds it.
+    """A binary mask on a slice, stored as its bounding rectangle.
 
     Attributes:
-        row, column: where the rectangle begins.
-        crop: ``[rows, columns]`` bool, with something set in its outermost rows and columns.
+        row, column: First row and first column of the rectangle.
+        crop: Boolean array ``[rows, columns]`` whose outermost rows and columns are not empty.
     """
 
     row: int
@@ -137,7 +137,7 @@ class Mask:
 
     @classmethod
     def of(cls, full: NDArray[Any]) -> Mask | None:
-        """Cut ``full``, ``[rows, columns]``, to what is set; None where nothing is."""
+        """Crop ``full``, ``[rows, columns]``, to its set pixels; return None if there are none."""
         rows = np.flatnonzero(full.any(axis=1))
         if not len(rows):
             return None
@@ -147,7 +147,7 @@ class Mask:
         return cls(row, column, np.ascontiguousarray(crop, dtype=np.bool_))
 
     def on(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return the mask on a slice of this shape, ``[rows, columns]`` bool."""
+        """Return the mask on a slice of this shape, as a Boolean array ``[rows, columns]``."""
         full = np.zeros(shape, dtype=np.bool_)
         height, width = self.crop.shape
         full[self.row : self.row + height, self.column : self.column + width] = self.crop
@@ -155,7 +155,7 @@ class Mask:
 
     @property
     def box(self) -> Box:
-        """The box around the mask."""
+        """The bounding box of the mask."""
         height, width = self.crop.shape
         return (
             float(self.column),
@@ -166,7 +166,7 @@ class Mask:
 
     @property
     def area(self) -> int:
-        """How many pixels are set."""
+        """The number of pixels that are set."""
         return int(self.crop.sum())
 
     def __eq__(self, other: object) -> bool:
@@ -182,7 +182,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Finding:
-    """One labelled thing on one slice; where it has a mask, the box follows the mask."""
+    """One labelled object on one slice; if it has a mask, the box follows the mask."""
 
     category: Category
     box: Box
@@ -191,7 +191,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Labels:
-    """All findings of one slice. Empty means: looked at, and nothing found."""
+    """All findings on one slice; empty if the slice was examined and nothing was found."""
 
     findings: tuple[Finding, ...] = ()
 
@@ -203,20 +203,20 @@ class Labels:
 
     @property
     def boxes(self) -> NDArray[np.float64]:
-        """The boxes as ``[N, 4]``."""
+        """The boxes of the findings, ``[N, 4]``."""
         return np.array([f.box for f in self.findings], dtype=np.float64).reshape(-1, 4)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a slice lies in the patient, as far as its file says.
+    """The position of a slice in the patient, as far as its file states it.
 
     Attributes:
-        spacing: millimetres between rows and between columns, in DICOM's order.
-        position: the centre of the first pixel.
-        along_row: unit vector in which the column index grows.
-        along_column: unit vector in which the row index grows.
-        thickness: of the slice, in millimetres.
+        spacing: Distances between rows and between columns in millimetres, in DICOM's order.
+        position: Centre of the first pixel.
+        along_row: Unit vector along which the column index increases.
+        along_column: Unit vector along which the row index increases.
+        thickness: Thickness of the slice in millimetres.
     """
 
     spacing: tuple[float, float] | None = None
@@ -236,15 +236,15 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where uncompressed pixels stand in a file, and what their numbers mean.
+    """The location of uncompressed pixels in a file, and the meaning of their numbers.
 
     Attributes:
-        offset: of the first byte of the first frame.
-        dtype: of a number, such as ``<i2``.
-        unused: how many of a number's highest bits mean nothing.
-        shape: rows and columns of a frame.
-        slope, intercept: real values are ``slope * stored + intercept``.
-        padding: first and last number that mark padding.
+        offset: Offset of the first byte of the first frame.
+        dtype: Data type of a number, such as ``<i2``.
+        unused: Number of the highest bits of each number that are unused.
+        shape: Rows and columns of a frame.
+        slope, intercept: Coefficients of the real values, ``slope * stored + intercept``.
+        padding: First and last of the numbers that mark padding.
     """
 
     offset: int
@@ -258,17 +258,17 @@ class Layout:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the pixels of a slice are. It names files and ids of patients: never written out.
+    """The location of a slice's pixels. It is never written out, as paths and IDs name patients.
 
     Attributes:
-        path: the file.
-        format: ``dicom``, ``nifti``, ``itk`` (NRRD, MetaImage) or ``picture``.
-        frame: index of the slice in its file: the frame, the page, or the place along ``axis``.
-        axis: for a volume, the voxel axis that runs through the slices.
-        time: for a volume of four dimensions, the index along the fourth.
+        path: Path of the file.
+        format: Format of the file: ``dicom``, ``nifti``, ``itk`` (NRRD, MetaImage) or ``picture``.
+        frame: Index of the slice in its file: its frame, its page, or its index along ``axis``.
+        axis: Voxel axis that runs through the slices of a volume.
+        time: Index along the fourth dimension of a four-dimensional volume.
         uid: SOPInstanceUID, or a fingerprint of the file's content.
         series_uid: SeriesInstanceUID, or empty.
-        layout: of the pixels, where they need no decoder.
+        layout: Layout of the pixels, if they need no decoder.
     """
 
     path: Path
@@ -286,10 +286,10 @@ class Pixels:
     """The decoded pixels of one slice, all ``[rows, columns]``.
 
     Attributes:
-        stored: the numbers as they are in the file.
-        values: float32 in real units (HU for CT), after rescale slope and intercept or the
-            modality table.
-        padding: true where the file says that there is no image; None where it says nothing.
+        stored: Numbers as stored in the file.
+        values: Values in real units (HU for CT) as float32, after rescale slope and intercept or
+            the modality table.
+        padding: True where the file says that there is no image; None if it does not say.
     """
 
     stored: NDArray[Any]
@@ -299,17 +299,17 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Slice:
-    """One native slice, whose pixels are decoded when asked for.
+    """One native slice, whose pixels are decoded on request.
 
     Attributes:
-        key: stable name of the slice, independent of folders and order.
-        group: pseudonym of the patient.
-        shape: rows and columns.
-        modality: DICOM's code, such as ``MR``; None where neither file nor user says.
-        inverted: low values are shown bright (MONOCHROME1); ``values`` are never inverted.
-        burned_in: The file says that text is burned into its pixels, which may name the patient.
-        window: centre and width that the file proposes for display.
-        labels: None where nobody has said what is on the slice.
+        key: Stable name of the slice, independent of folders and order.
+        group: Pseudonym of the patient.
+        shape: Rows and columns.
+        modality: DICOM code, such as ``MR``; None if neither the file nor the user states it.
+        inverted: Whether low values are shown bright (MONOCHROME1); ``values`` are never inverted.
+        burned_in: Whether the file reports text burned into its pixels, which may name the patient.
+        window: Centre and width that the file proposes for display.
+        labels: Findings on the slice; None if the slice is not labelled.
     """
 
     key: str
@@ -328,17 +328,17 @@ class Slice:
         """Decode the pixels.
 
         Raises:
-            DecodeError: when they cannot be decoded, or not within the limits.
+            DecodeError: If they cannot be decoded, or exceed a time or memory limit.
         """
         return self.load(self.source)
 
 
 @dataclass(frozen=True)
 class Series:
-    """Slices of one acquisition with one orientation and shape, in order through the patient.
+    """Slices of one acquisition with one orientation and shape, in spatial order.
 
     Attributes:
-        flags: what is unusual, in words: a tilt, gaps, duplicates, a time point.
+        flags: Descriptions of anything unusual: a tilt, gaps, duplicates, a time point.
     """
 
     key: str
@@ -347,12 +347,12 @@ class Series:
 
     @property
     def modality(self) -> str | None:
-        """The modality of its slices."""
+        """The modality of the slices."""
         return self.slices[0].modality
 
     @property
     def gap(self) -> float | None:
-        """The median distance in millimetres from slice to slice, along their normal."""
+        """The median distance between adjacent slices along their normal, in millimetres."""
         normal = self.slices[0].geometry.normal
         positions = [s.geometry.position for s in self.slices]
         known = [p for p in positions if p is not None]
@@ -366,8 +366,8 @@ class Study:
     """The series of one examination of one patient.
 
     Attributes:
-        group: pseudonym of the patient.
-        group_from: what the group was taken from, such as ``PatientID`` or ``folder``.
+        group: Pseudonym of the patient.
+        group_from: Origin of the group, such as ``PatientID`` or ``folder``.
     """
 
     key: str

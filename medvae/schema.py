@@ -1,8 +1,8 @@
-"""Reads the JSON that this library keeps beside its results: typed, bounded, below its folder.
+"""Read the JSON that this library stores with its results, with checks of types, sizes and paths.
 
-Whatever a run wrote may have been passed on, damaged or forged by the time it is read. Each file is
-therefore read through ``Fields``, which gives a value only where it has the type and the size that
-it must have, and otherwise says in one line which file, and which line of it, is wrong.
+The files of a run may have been passed on, damaged or forged by the time they are read. Each file
+is therefore read through ``Fields``, which returns a value only if it has the required type and
+size, and otherwise raises an error that says in one line which file and line is wrong.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def read_object(path: Path, absent: str | None = None) -> Fields:
     """Read a file that holds one JSON object.
 
     Args:
-        path: The file.
-        absent: What to say where there is no such file.
+        path: File to read.
+        absent: Error message if there is no such file.
 
     Raises:
-        ReadError: It cannot be read, is too large, or is not a JSON object.
+        ReadError: If the file cannot be read, is too large, or is not a JSON object.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE:
@@ -52,10 +52,10 @@ def parse(data: bytes, where: str) -> Fields:
 
     Args:
         data: JSON in UTF-8.
-        where: The file, or its line, for messages.
+        where: Name of the file, or of its line, for error messages.
 
     Raises:
-        ReadError: It is not a JSON object, or nested deeper than anything that is written here.
+        ReadError: If it is not a JSON object, or nested deeper than this library writes.
     """
     try:
         content = json.loads(data)
@@ -72,10 +72,10 @@ def parse(data: bytes, where: str) -> Fields:
 
 
 def below(folder: Path, name: str) -> Path:
-    """Return the file of this name in a folder.
+    """Return the path of the file with this name in a folder.
 
     Raises:
-        ReadError: The name is absolute, holds ``..``, or a link leads out of the folder.
+        ReadError: If the name is absolute or contains ``..``, or a link leads out of the folder.
     """
     path = PurePosixPath(name)
     inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
@@ -92,11 +92,11 @@ def below(folder: Path, name: str) -> Path:
 class Fields:
     """A JSON object whose values are read by type.
 
-    Every method raises ``ReadError`` where the value is missing or is not what it must be.
+    Every method raises ``ReadError`` if the value is missing or not of the required kind.
 
     Attributes:
-        where: The file, or its line, for messages.
-        content: The object as it was parsed.
+        where: Name of the file, or of its line, for error messages.
+        content: The parsed object.
     """
 
     where: str
@@ -106,7 +106,7 @@ class Fields:
         return name in self.content
 
     def is_null(self, name: str) -> bool:
-        """Say whether a value is missing or null."""
+        """Return whether a value is missing or null."""
         return self.content.get(name) is None
 
     def text(self, name: str) -> str:
@@ -115,7 +115,7 @@ class Fields:
         return found
 
     def texts(self, name: str, least: int = 0) -> tuple[str, ...]:
-        """Return a list of strings, at least so many."""
+        """Return a list of at least ``least`` strings."""
         what = "a list of strings" if not least else f"a list of {least} or more strings"
         found: list[str] = self._typed(
             name, what, lambda v: isinstance(v, list) and len(v) >= least and all(map(_is_text, v))
@@ -123,11 +123,11 @@ class Fields:
         return tuple(found)
 
     def strings(self) -> dict[str, str]:
-        """Return the whole object, all of whose values are strings."""
+        """Return the whole object, whose values must all be strings."""
         return {name: self.text(name) for name in self.content}
 
     def flag(self, name: str) -> bool:
-        """Return true or false."""
+        """Return a Boolean value."""
         found: bool = self._typed(name, "true or false", lambda v: isinstance(v, bool))
         return found
 
@@ -151,7 +151,7 @@ class Fields:
         return float(self._typed(name, "a finite number", _is_number))
 
     def numbers(self, name: str, count: int) -> tuple[float, ...]:
-        """Return a list of so many finite numbers."""
+        """Return a list of exactly ``count`` finite numbers."""
         found: list[float] = self._typed(
             name,
             f"a list of {count} finite numbers",
@@ -160,7 +160,7 @@ class Fields:
         return tuple(map(float, found))
 
     def shape(self, name: str) -> tuple[int, int]:
-        """Return the rows and columns of a slice."""
+        """Return the numbers of rows and columns of a slice."""
         rows, columns = self._typed(
             name,
             f"the rows and columns of a slice, of at most {_MOST_PIXELS} pixels",
@@ -188,7 +188,7 @@ class Fields:
         return tuple(Fields(f"{self.where}: {name!r}[{i}]", one) for i, one in enumerate(found))
 
     def wrong(self, name: str, what: str) -> ReadError:
-        """Return the error that says what a value must be, and is not."""
+        """Return an error that says what a value must be and what it is instead."""
         said = f"is {_shown(self.content[name])}" if name in self.content else "is missing"
         return ReadError(f"{self.where}: {name!r} must be {what}, but {said}")
 
@@ -213,7 +213,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_deep(content: object) -> bool:
-    """Say whether lists and objects lie deeper within each other than is allowed."""
+    """Return whether lists and objects are nested more deeply than is allowed."""
     level = [content]
     for _ in range(_DEEPEST):
         level = [
@@ -229,5 +229,5 @@ def _is_deep(content: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Show the beginning of a value."""
+    """Return an abbreviated representation of a value."""
     return reprlib.repr(value)

@@ -1,4 +1,4 @@
-"""Which patients a model learns from and which it is tested on."""
+"""Split patients into those that a model is trained on and those that it is validated on."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ __all__ = ["Split", "make_split", "read_held_out", "read_split", "write_split"]
 
 @dataclass(frozen=True)
 class Split:
-    """The patient groups of either side; groups on neither side are not used."""
+    """The patient groups on each side of a split; groups on neither side are not used."""
 
     training: frozenset[str]
     validation: frozenset[str]
 
 
 def make_split(slices: Iterable[Slice], share: float, seed: int) -> Split:
-    """Split by patient, in an order that the seed gives and that new patients do not change.
+    """Split slices by patient, in an order that depends on the seed, not on other patients.
 
     Args:
-        slices: what there is to learn from.
-        share: how much of the patients is for validation, at least one of them.
-        seed: other seeds give other splits.
+        slices: Slices to split.
+        share: Share of the patients held out for validation; at least one patient is.
+        seed: Random seed of the split.
 
     Raises:
-        UsageProblem: there is one patient only.
+        UsageProblem: If there are fewer than two patients.
     """
     groups = sorted({item.group for item in slices}, key=lambda group: _order(group, seed))
     if len(groups) < 2:
@@ -57,11 +57,11 @@ def write_split(path: Path, split: Split) -> None:
 
 
 def read_split(path: Path, slices: Sequence[Slice]) -> Split:
-    """Read a split and check it against the slices that there are.
+    """Read a split and check it against the available slices.
 
     Raises:
-        ReadError: the file is not a split, or leaves one of the sides without any slice.
-        UsageProblem: it was written with another ``MEDVAE_SECRET``.
+        ReadError: If the file is not a split, or leaves one of the sides without slices.
+        UsageProblem: If it was written with another ``MEDVAE_SECRET``.
     """
     split, _ = _read(path)
     if both := split.training & split.validation:
@@ -74,18 +74,18 @@ def read_split(path: Path, slices: Sequence[Slice]) -> Split:
 
 
 def read_held_out(path: Path) -> frozenset[str]:
-    """Read which patient groups a split holds out, for validation or as ``test``.
+    """Return the patient groups that a split holds out, for validation or as ``test``.
 
     Raises:
-        ReadError: the file is not a split.
-        UsageProblem: it was written with another ``MEDVAE_SECRET``.
+        ReadError: If the file is not a split.
+        UsageProblem: If it was written with another ``MEDVAE_SECRET``.
     """
     split, test = _read(path)
     return split.validation | test
 
 
 def _read(path: Path) -> tuple[Split, frozenset[str]]:
-    """Return the two sides of a split and its test patients."""
+    """Return the two sides of a split, and its test patients."""
     sides = read_object(path)
     try:
         split = Split(frozenset(sides.texts("training")), frozenset(sides.texts("validation")))

@@ -1,4 +1,4 @@
-"""Labels to and from the formats that teams use: boxes and masks, slice by slice."""
+"""Read and write labels, boxes and masks for each slice, in common formats."""
 
 from medvae.labels._attach import (
     LABEL_FORMATS,

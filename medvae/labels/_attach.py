@@ -1,4 +1,4 @@
-"""Attaches the labels of a file or a folder, in whatever format it is, to slices."""
+"""Attach the labels in a file or folder, in any known format, to slices."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ LABEL_FORMATS: list[LabelFormat] = [
     Datalist(),
     Table(),
 ]
-"""The formats of labels, in the order in which they are tried.
+"""Label formats, in the order in which they are tried.
 
-YOLO comes before pictures: its files may lie beside the pictures that they are about.
+YOLO comes before mask pictures because its files may lie beside the pictures that they label.
 """
 
 
@@ -45,12 +45,12 @@ class Labelled:
     """Studies with the labels of a file.
 
     Attributes:
-        studies: the slices, labelled, without masks that were opened as images; pictures are
-            grouped by the patients in the file.
-        format: of the file, such as ``COCO``.
-        problems: every label that could not be used as it stands.
-        files: the label files that were used.
-        outlines: What came of the outlines, if there were any.
+        studies: The labelled studies, without masks that were opened as images; pictures are
+            grouped by the patients named in the file.
+        format: Name of the label format, such as ``COCO``.
+        problems: All labels that could not be used as they stand.
+        files: Label files that were used.
+        outlines: Result of matching the outlines, if there are any.
     """
 
     studies: tuple[Study, ...]
@@ -61,22 +61,23 @@ class Labelled:
 
 
 def attach_labels(studies: Sequence[Study], path: Path, outlines: Path | None = None) -> Labelled:
-    """Attach the labels of a file or folder to the slices that they speak of.
+    """Attach the labels of a file or folder to the slices that they refer to.
 
-    A slice that the file names and has nothing on becomes known to be empty; one that it does not
-    name stays as it was, and so does one that may have what the file has on no known slice.
-    Labels that slices have already are kept.
+    A slice that the file lists without findings becomes known to be empty. A slice that it does
+    not list is unchanged, and so is one to which a record whose slice is unknown may belong.
+    Existing labels of slices are kept.
 
     Args:
-        studies: the studies.
-        path: a label file, or a folder of YOLO files, masks or DICOM segmentations.
-        outlines: Masks of the findings whose boxes the labels have, in any format that has masks.
-            Each box gets the mask that overlaps it best, by half or more, and then follows it.
+        studies: Studies to be labelled.
+        path: Label file, or folder of YOLO files, masks or DICOM segmentations.
+        outlines: Masks of the findings whose boxes are in the labels, in any format with masks.
+            Each box is matched with the mask that overlaps it best, with an IoU of at least 0.5,
+            and is then replaced by the bounding box of that mask.
 
     Raises:
-        LabelError: when it is in none of the known formats, or cannot be read as a whole.
+        LabelError: The file or folder is in none of the known formats, or cannot be read at all.
     """
-    # Not resolved: the names in a tree of links are what labels speak of.
+    # Not resolved, because labels refer to the names in a tree of links.
     path = Path(os.path.abspath(path))  # noqa: PTH100
     ledger, name = _read(studies, path)
     ledger.say_what_is_in_doubt(path.name)
@@ -107,7 +108,7 @@ def _unlabelled(study: Study) -> Study:
 
 
 def _read(studies: Sequence[Study], path: Path) -> tuple[Ledger, str]:
-    """Read what a path says of slices, and name its format."""
+    """Read the labels at a path, and return them with the name of their format."""
     ledger = Ledger(studies)
     try:
         source = _source(path, ledger)
@@ -117,7 +118,7 @@ def _read(studies: Sequence[Study], path: Path) -> tuple[Ledger, str]:
 
 
 def _source(path: Path, ledger: Ledger) -> LabelSource:
-    """Find the files of a path that is said to hold labels."""
+    """Return the files at a path that is given as labels."""
     if path.is_dir():
         return LabelSource(path, tuple(_files(path, ledger)))
     if not path.is_file():
@@ -126,7 +127,7 @@ def _source(path: Path, ledger: Ledger) -> LabelSource:
 
 
 def _format(source: LabelSource, ledger: Ledger) -> LabelFormat:
-    """Recognise the format of a source that is said to hold labels."""
+    """Return the format of a source that is given as labels."""
     for known in LABEL_FORMATS:
         if known.holds(source):
             return known
@@ -143,23 +144,23 @@ def _format(source: LabelSource, ledger: Ledger) -> LabelFormat:
 
 
 def _files(folder: Path, ledger: Ledger) -> list[Path]:
-    """Return all files below a folder, and note what cannot be seen there."""
+    """Return all files below a folder, and add a problem for each entry that is left out."""
     found, reports = find_files([folder], every_name=True)
     for report in sorted(reports, key=lambda report: report.path):
         if report.path == folder:
             raise LabelError(f"{folder}: {report.reason.removeprefix('it ')}")
         with ledger.record(Path(os.path.relpath(report.path, folder)).as_posix()):
-            # Labels that nobody can see may be of any slice.
+            # Labels that cannot be read may belong to any slice.
             among = None if report.outcome == "refused" else ()
             raise UnplacedError(report.reason.removeprefix("it "), among)
     return sorted(one.path for one in found)
 
 
 def label_format(path: Path) -> str | None:
-    """Name the format of a file that looks like labels; None where it does not.
+    """Return the name of a label file's format, or None if it does not look like labels.
 
-    Only names and beginnings are looked at: a mask without a word such as ``_seg`` in its name
-    looks like an image.
+    Only the name and the beginning of the file are examined, so a mask without a word such as
+    ``_seg`` in its name looks like an image.
     """
     if not path.is_file():
         return None
@@ -172,10 +173,10 @@ def label_format(path: Path) -> str | None:
 
 
 def written_formats(options: Sequence[str]) -> list[LabelFormat]:
-    """Return the formats that a user asks to be written.
+    """Return the formats that a user has chosen for writing.
 
     Raises:
-        UsageProblem: One of them is unknown, or none is asked for.
+        UsageProblem: A format is unknown, or none is chosen.
     """
     known = {one.option: one for one in LABEL_FORMATS if one.option is not None}
     unknown = [name for name in options if name not in known]

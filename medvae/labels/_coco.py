@@ -1,4 +1,4 @@
-"""COCO: boxes, polygons and runs to and from findings."""
+"""Read and write findings as COCO: boxes, polygons and run-length encoded masks."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ Id = int | str
 
 
 class Coco(LabelFormat):
-    """COCO: one JSON file with images, categories and annotations."""
+    """COCO format: one JSON file with images, categories and annotations."""
 
     name = "COCO"
     option = "coco"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether it is a JSON file with images and annotations."""
+        """Return whether the source is a JSON file with images and annotations."""
         document = None if source.is_folder else source.document
         return isinstance(document, dict) and {"images", "annotations"} <= document.keys()
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the name if the fields at the beginning are those of COCO."""
+        """Return the format's name if the fields at the beginning are those of COCO."""
         fields = source.fields
         is_coco = "image_id" in fields or {"images", "file_name"} <= fields
         return self.name if is_coco else None
@@ -56,11 +56,11 @@ class Coco(LabelFormat):
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a COCO document.
 
-        An annotation that names no known image may be of any of them, so that none of them is
-        then known to be empty.
+        An annotation that names no known image may belong to any image, so no image is then
+        known to be empty.
 
         Raises:
-            LabelError: when its lists are not lists of objects.
+            LabelError: `images`, `annotations` or `categories` is not a list of objects.
         """
         path, document = source.path, source.document
         ledger.files.append(path)
@@ -101,7 +101,7 @@ def _id(value: object) -> Id:
 
 
 def _known(value: object, ids: Mapping[Id, object]) -> Id | None:
-    """Return which of the ids is meant: 2 by ``"2"`` too, and ``"2"`` by 2; None where none is."""
+    """Return the id that a value refers to, or None; 2 and ``"2"`` may refer to each other."""
     identity = value if isinstance(value, str) else whole(value)
     if identity is None or identity in ids:
         return identity
@@ -121,7 +121,7 @@ def _read_image(
     slices: dict[Id, Slice | None],
     ledger: Ledger,
 ) -> None:
-    """Find the slice of an image record; None in ``slices`` where it has none."""
+    """Enter the slice of an image record into ``slices``, or None if it has no slice."""
     with ledger.record(where):
         identity = _id(record.get("id"))
         if identity in slices:
@@ -190,7 +190,7 @@ def _add(
 
 
 def _mask(where: str, segmentation: object, slice_: Slice, ledger: Ledger) -> Mask | None:
-    """Return the mask of an annotation; None where it has none, and so its box is to be used."""
+    """Return the mask of an annotation, or None if its box is to be used instead."""
     if not segmentation:
         return None
     try:
@@ -206,10 +206,10 @@ def _mask(where: str, segmentation: object, slice_: Slice, ledger: Ledger) -> Ma
 
 
 def write_coco(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a COCO file; `patient` is the group and `medvae_key` the key of an image.
+    """Write a COCO file, with the group of each image as `patient` and its key as `medvae_key`.
 
     Raises:
-        WriteError: when the file system refuses.
+        WriteError: The file system refuses to write the file.
     """
     found = {finding.category for image in images for finding in image.labels}
     categories = sorted(found, key=lambda category: (category.supercategory, category.name))

@@ -1,4 +1,4 @@
-"""MONAI datalists: boxes in pixels of a picture or in space, to and from findings."""
+"""Read and write findings as MONAI datalists: boxes in pixels or in space."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["Datalist", "write_datalist"]
 
 
 def _items(value: object) -> list[dict[str, Any]]:
-    """Return the items of a list with images; none where it is something else."""
+    """Return the items of a list that name an image; empty if ``value`` is not a list."""
     if not isinstance(value, list):
         return []
     return [item for item in value if isinstance(item, dict) and "image" in item]
 
 
 class Datalist(LabelFormat):
-    """MONAI datalists: one JSON file with lists of items that name an image."""
+    """MONAI datalist format: one JSON file with lists of items that name an image."""
 
     name = "MONAI datalist"
     option = "monai"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether it is a JSON file with a list of images."""
+        """Return whether the source is a JSON file with a list of images."""
         document = None if source.is_folder else source.document
         return isinstance(document, dict) and any(_items(value) for value in document.values())
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the name if the fields at the beginning are those of a datalist of boxes."""
+        """Return the format's name if the first fields are those of a datalist of boxes."""
         return self.name if {"image", "box"} <= source.fields else None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
@@ -47,13 +47,13 @@ class Datalist(LabelFormat):
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a datalist.
 
-        Four numbers are ``xyxy`` in pixel edges of a picture or slice. Six are a box in LPS
-        millimetres as in LUNA16, ``cccwhd``: the centre, and the extents along x, y and z; or two
-        corners, if the file has ``"box_mode": "xyzxyz"``. `label` holds names, or numbers that
-        the file's ``labels`` may name.
+        A box of four numbers is ``xyxy`` in pixel edges of a picture or slice. A box of six is in
+        LPS millimetres: ``cccwhd`` as in LUNA16, which is the centre and the extents along x, y
+        and z, or two corners if the file has ``"box_mode": "xyzxyz"``. `label` holds names, or
+        numbers, for which the file's ``labels`` may provide names.
 
         Raises:
-            LabelError: when it has a box mode that is not known.
+            LabelError: The box mode is unknown.
         """
         path, document = source.path, source.document
         ledger.files.append(path)
@@ -88,7 +88,7 @@ def _read_item(
 
 
 def _slices(item: Mapping[str, Any], folder: Path, ledger: Ledger) -> Sequence[Slice]:
-    """Return the slice that an item means, or all of a volume."""
+    """Return the slice that an item refers to, or all slices of a volume."""
     image = text(item["image"], "image")
     key = str(item.get("medvae_key") or "")
     frame = optional_index(item.get("frame"), "frame")
@@ -136,12 +136,12 @@ def _category(label: object, document: Mapping[str, Any]) -> Category:
 
 
 def write_datalist(path: Path, images: Sequence[LabelledImage]) -> None:
-    """Write a datalist of ``xyxy`` boxes; ``labels`` names the numbers in `label`.
+    """Write a datalist of ``xyxy`` boxes, with names for the numbers in `label` as ``labels``.
 
-    MONAI loads a picture with x as its first axis, so the boxes lie on it as they are.
+    MONAI loads a picture with x as its first axis, so the boxes apply to it unchanged.
 
     Raises:
-        WriteError: when the file system refuses.
+        WriteError: The file system refuses to write the file.
     """
     found = {finding.category for image in images for finding in image.labels}
     categories = sorted(found, key=lambda category: (category.supercategory, category.name))

@@ -1,4 +1,4 @@
-"""The contract of a label format: how its files are recognised, read and written."""
+"""Interface of a label format: how its files are recognised, read and written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEAD = 2**16
 
 @dataclass(frozen=True, eq=False)
 class LabelSource:
-    """A file, or a folder of files, that may hold labels.
+    """A file, or a folder of files, that may contain labels.
 
     Attributes:
         path: The file or folder.
@@ -33,12 +33,12 @@ class LabelSource:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder."""
+        """Whether the source is a folder."""
         return self.files != (self.path,)
 
     @property
     def folder(self) -> Path:
-        """The folder that names in the labels are relative to."""
+        """The folder to which file names in the labels are relative."""
         return self.path if self.is_folder else self.path.parent
 
     @cached_property
@@ -52,7 +52,7 @@ class LabelSource:
 
     @property
     def first_line(self) -> str:
-        """The first line of the file that is not blank."""
+        """The first non-blank line of the file."""
         return first_line(self.head)
 
     @property
@@ -62,7 +62,7 @@ class LabelSource:
 
     @property
     def fields(self) -> set[str]:
-        """The names of fields at the beginning of a JSON object; none for other files."""
+        """The names of fields at the beginning of a JSON object; empty for other files."""
         is_object = self.head.lstrip()[:1] == "{"
         return set(re.findall(r'"(\w+)"\s*:', self.head)) if is_object else set()
 
@@ -71,12 +71,12 @@ class LabelSource:
         """The content of a JSON file; None for other files.
 
         Raises:
-            LabelError: It is damaged.
+            LabelError: The file cannot be read as JSON.
         """
         return load_json(self.path) if self.is_json else None
 
     def has(self, endings: tuple[str, ...]) -> bool:
-        """Return whether the name of one of its files ends in this way."""
+        """Return whether the name of any of its files ends with one of ``endings``."""
         return any(file.name.lower().endswith(endings) for file in self.files)
 
 
@@ -84,9 +84,9 @@ class LabelFormat(ABC):
     """A format of labels.
 
     Attributes:
-        name: What users see, such as ``COCO``.
-        option: The name by which users choose to write it; None for formats that are only read.
-        file_per_image: Each image has a label file of its own.
+        name: Name shown to users, such as ``COCO``.
+        option: Name by which users choose it for writing; None for formats that are only read.
+        file_per_image: Whether each image has its own label file.
     """
 
     name: ClassVar[str]
@@ -95,28 +95,28 @@ class LabelFormat(ABC):
 
     @abstractmethod
     def holds(self, source: LabelSource) -> bool:
-        """Return whether a source that is said to hold labels holds them in this format."""
+        """Return whether a source that is given as labels is in this format."""
 
     @abstractmethod
     def read(self, source: LabelSource, ledger: Ledger) -> str:
-        """Enter what the source says of slices into the ledger, and return the format's name.
+        """Add the labels of the source to the ledger, and return the format's name.
 
         Raises:
-            LabelError: The source cannot be used as a whole.
+            LabelError: The source cannot be used at all.
         """
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the format's name if a file that nobody called labels looks like some.
+        """Return the format's name if a file that is not given as labels looks like labels.
 
-        Only names and beginnings are looked at.
+        Only the name and the beginning of the file are examined.
         """
         return None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
-        """Write the labels of images into a folder, under a name of the format's own.
+        """Write the labels of images into a folder, under a file name specific to the format.
 
         Raises:
-            WriteError: The file system refuses.
+            WriteError: The file system refuses to write a file.
         """
         raise NotImplementedError(f"{self.name} is only read")
 
@@ -128,5 +128,5 @@ def head_of(path: Path) -> str:
 
 
 def first_line(text: str) -> str:
-    """Return the first line of a text that is not blank."""
+    """Return the first non-blank line of a text."""
     return text.lstrip().partition("\n")[0].rstrip("\r")

@@ -1,4 +1,4 @@
-"""What a label writer needs of an image."""
+"""Images as label writers need them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["LabelledImage"]
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """What a label writer needs of one written image.
+    """Properties of one written image that a label writer needs.
 
     Attributes:
-        file: path of the image relative to the label file or folder, with ``/``.
-        shape: rows and columns.
-        labels: what is on it; empty: nothing.
-        group: pseudonym of its patient.
-        key: key of its slice.
-        frame: which slice of its file, where it is one of several.
+        file: Path of the image relative to the label file or folder, separated by ``/``.
+        shape: Numbers of rows and columns.
+        labels: Labels of the image; empty if there is nothing on it.
+        group: Pseudonym of its patient.
+        key: Key of its slice.
+        frame: Index of the slice in its file, if the file has several slices.
     """
 
     file: str
@@ -30,7 +30,7 @@ class LabelledImage:
     frame: int | None = None
 
     def identity(self) -> dict[str, str | int]:
-        """Return the fields that say which patient and which slice it is."""
+        """Return the fields that identify the patient and the slice."""
         fields = {"patient": self.group, "medvae_key": self.key}
         frame = {} if self.frame is None else {"frame": self.frame}
         return {**{field: value for field, value in fields.items() if value}, **frame}

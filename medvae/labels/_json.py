@@ -1,4 +1,4 @@
-"""Loads JSON that others wrote, checks the types of what is in it, and writes our own."""
+"""Load and write JSON files, and check the types of values from foreign ones."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _LARGEST_FILE = 512 * 2**20
 
 
 class _RepeatedKeyError(Exception):
-    """An object has a key twice."""
+    """Error for an object that has a key twice."""
 
 
 def load_json(path: Path) -> Any:
-    """Load a file.
+    """Return the content of a JSON file.
 
     Raises:
-        LabelError: when it cannot be read, or is too large to be trusted.
+        LabelError: The file cannot be read, or is too large to be trusted.
     """
     try:
         size = path.stat().st_size
@@ -51,7 +51,7 @@ def load_json(path: Path) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its pairs; Python would keep the last value of a key and say nothing."""
+    """Return an object made of pairs; Python would silently keep the last value of a key."""
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
@@ -60,10 +60,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a file.
+    """Write a JSON file.
 
     Raises:
-        WriteError: when the file system refuses.
+        WriteError: The file system refuses to write the file.
     """
     write_text(path, json.dumps(document, allow_nan=False) + "\n")
 
@@ -72,7 +72,7 @@ def objects(value: object, what: str) -> list[dict[str, Any]]:
     """Return ``value`` if it is a list of JSON objects.
 
     Raises:
-        LabelError: when it is not.
+        LabelError: The value is anything else.
     """
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise LabelError(f"{what} must be a list of objects")
@@ -80,7 +80,7 @@ def objects(value: object, what: str) -> list[dict[str, Any]]:
 
 
 def text(value: object, what: str) -> str:
-    """Return ``value`` if it is text that says something."""
+    """Return ``value`` if it is text that is not blank."""
     if not isinstance(value, str) or not value.strip():
         raise UnusableError(f"`{what}` must be text but is {shown(value)}: not used")
     return value
@@ -94,7 +94,7 @@ def optional_index(value: object, what: str) -> int | None:
 
 
 def numbers(value: object, what: str, counts: tuple[int, ...]) -> tuple[float, ...]:
-    """Return ``value`` if it is a list of as many numbers as one of ``counts``."""
+    """Return ``value`` as floats if it is a list of numbers with one of the lengths ``counts``."""
     try:
         if (
             isinstance(value, list)
@@ -116,7 +116,7 @@ def whole(value: object) -> int | None:
 
 
 def optional_length(value: object, what: str) -> int | None:
-    """Return ``value`` if it is how many pixels there are; None where it says nothing."""
+    """Return ``value`` as an integer if it is a number of pixels; None if it is blank or 0."""
     if value in (None, "", 0):
         return None
     written = isinstance(value, str) and value.isdecimal() and len(value) < 10
@@ -127,6 +127,6 @@ def optional_length(value: object, what: str) -> int | None:
 
 
 def shown(value: object) -> str:
-    """Return what a message shows of ``value``: not much of it, if it is long."""
+    """Return ``value`` as shown in a message, shortened if it is long."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,4 +1,4 @@
-"""Gathers, slice by slice, what a label file says, and what of it could not be used."""
+"""Collect the labels of a label file for each slice, and the problems with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medvae.records import Box, Category, Finding, Labels, Mask, Slice, Study, p
 
 __all__ = ["Ledger", "Patient"]
 
-# Of a pixel. What rounding in a label file leaves over the edge is not worth a word.
+# In pixels. A box may extend this far over the edge due to rounding, which is not reported.
 _ROUNDING = 0.01
 _PATIENT_FIELDS = ("patient", "patient_id", "case", "patientId")
 _PSEUDONYM = re.compile(r"[0-9a-f]{20}")
@@ -24,20 +24,20 @@ _PSEUDONYM = re.compile(r"[0-9a-f]{20}")
 
 @dataclass(frozen=True)
 class Patient:
-    """The group that a label record puts a picture into, and the field that says so."""
+    """The group that a label record assigns to a picture, and the field that names it."""
 
     group: str
     group_from: str
 
 
 class Ledger:
-    """What a label file says.
+    """Collected contents of a label file.
 
     Attributes:
-        index: the slices that there are.
-        problems: what could not be used, in the file's order.
-        files: the label files that were used.
-        patients: of pictures, whose files do not name their patient.
+        index: Index of the slices that can be labelled.
+        problems: Labels that could not be used as they stand, in the order of the file.
+        files: Label files that were used.
+        patients: Patients of pictures, whose own files do not name the patient.
     """
 
     def __init__(self, studies: Iterable[Study]) -> None:
@@ -55,8 +55,9 @@ class Ledger:
         """Turn an `UnusableError` into a problem of the record ``where``.
 
         Args:
-            where: the record.
-            on: the slices that the record labels. Without it they are not known to be empty.
+            where: Name of the record, for messages.
+            on: Slices that the record labels. If it cannot be used, they do not become known to
+                be empty.
         """
         try:
             yield
@@ -68,14 +69,16 @@ class Ledger:
                 self._all_doubtful |= error.among is None
 
     def problem(self, where: str, what: str) -> None:
-        """Note something that could not be used as it stands."""
+        """Add a problem for something that could not be used as it stands."""
         self.problems.append(Problem(where, what))
 
     def claim(self, file: Path, *slices: Slice) -> None:
-        """Note that a file labels some slices; without slices, whichever it names itself.
+        """Register a file as the source of labels of some slices.
+
+        Without slices, the file itself names those that it labels.
 
         Raises:
-            UnusableError: The same file has labelled one of them under another name.
+            UnusableError: The same file was registered for one of them under another name.
         """
         identity = file_identity(file)
         for slice_ in slices or (None,):
@@ -84,16 +87,16 @@ class Ledger:
                 raise UnusableError(f"is the same file as {first}, read already: not used")
 
     def mention(self, *slices: Slice) -> None:
-        """Note that the file speaks of these slices: somebody looked at them."""
+        """Note that the label file lists these slices, that is, that they were examined."""
         for slice_ in slices:
             self._findings.setdefault(slice_, [])
 
     def add_mask(self, slice_: Slice, category: Category, mask: Mask) -> None:
-        """Note a finding whose box follows its mask."""
+        """Add a finding with a mask, whose bounding box becomes its box."""
         self._findings.setdefault(slice_, []).append(Finding(category, mask.box, mask))
 
     def add_box(self, where: str, slice_: Slice, category: Category, box: Box) -> None:
-        """Note a finding with a box, cut to the slice."""
+        """Add a finding with a box, cropped to the slice."""
         with self.record(where, on=[slice_]):
             fitted = _fit(box, slice_.shape)
             if max(abs(a - b) for a, b in zip(fitted, box, strict=True)) > _ROUNDING:
@@ -107,7 +110,7 @@ class Ledger:
         category: Category,
         box_on: Callable[[Slice], Box | None],
     ) -> None:
-        """Note something solid in space, with a box on each slice that it cuts."""
+        """Add a three-dimensional finding, with a box on each slice that it intersects."""
         with self.record(where, on=slices):
             cuts = [(slice_, box) for slice_ in slices if (box := box_on(slice_)) is not None]
             if not cuts:
@@ -116,13 +119,13 @@ class Ledger:
                 self.add_box(where, slice_, category, box)
 
     def add_patient(self, where: str, slice_: Slice, record: Mapping[str, object]) -> None:
-        """Note the patient that a record names; only pictures need one."""
+        """Add the patient that a record names; it is ignored unless the slice is a picture."""
         field = next((f for f in _PATIENT_FIELDS if record.get(f) not in (None, "")), None)
         if field is None or slice_.source.format != "picture":
             return
         name = str(record[field])
-        # What this library wrote names the patient by the pseudonym: that of a pseudonym would
-        # part synthetic pictures from the patient that they were made of.
+        # Files written by this library name the patient by the pseudonym. A pseudonym of that
+        # would separate synthetic pictures from the patient that they were made from.
         ours = bool(record.get("medvae_key")) and _PSEUDONYM.fullmatch(name)
         group = name if ours else pseudonym("patient", name)
         patient = Patient(group, f"label record's `{field}`")
@@ -130,7 +133,7 @@ class Ledger:
             self.problem(where, f"`{field}` differs from an earlier record's: the earlier is kept")
 
     def labels(self, slice_: Slice) -> Labels | None:
-        """Return the labels of a slice: those that it had, and what the file adds."""
+        """Return the labels of a slice: those that it already had, and those of the file."""
         before = slice_.labels
         found = self._findings.get(slice_)
         if found is None or (not found and (self._all_doubtful or slice_ in self._doubtful)):
@@ -138,7 +141,7 @@ class Ledger:
         return Labels((*(before or ()), *found))
 
     def say_what_is_in_doubt(self, where: str) -> None:
-        """Note how many slices could be empty but for records that may be of any slice."""
+        """Report how many slices are not taken as empty due to records that may be of any slice."""
         empty = sum(not found for found in self._findings.values())
         if self._all_doubtful and empty:
             self.problem(
@@ -149,7 +152,7 @@ class Ledger:
 
 
 def _fit(box: Box, shape: tuple[int, int]) -> Box:
-    """Cut a box to a slice."""
+    """Crop a box to a slice."""
     rows, columns = shape
     x0, y0, x1, y1 = box
     if not all(map(math.isfinite, box)):

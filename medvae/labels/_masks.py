@@ -1,4 +1,4 @@
-"""Masks as files: which files are masks, whose they are, and the findings in them."""
+"""Mask files: recognise them, name the images they belong to, and extract their findings."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MOST_PIECES = 1000
 
 
 def image_stem(name: str) -> str:
-    """Return the name of a mask without its suffix and the word that makes it a mask."""
+    """Return a mask's name without its suffix and the word that identifies it as a mask."""
     return without_mask_word(name) if is_mask_name(name) else stem(name)
 
 
 def mask_files(files: Sequence[Path], suffixes: tuple[str, ...], index: SliceIndex) -> list[Path]:
     """Return the masks among files.
 
-    Those count whose names say that they are masks, else those that are not images at the same
-    time, else all.
+    These are the files whose names say that they are masks; if there are none, those that are not
+    also images; and otherwise all.
     """
     files = [path for path in files if path.name.lower().endswith(suffixes)]
     named = [p for p in files if is_mask_name(p.name)]
@@ -38,21 +38,21 @@ def mask_files(files: Sequence[Path], suffixes: tuple[str, ...], index: SliceInd
 
 
 def _numbered(value: int) -> Category:
-    """Return the category of a value in a mask that names none."""
+    """Return the category of a value in a mask that does not name categories."""
     return Category(f"label_{value}")
 
 
 def masks_in(
     values: NDArray[Any], category: Callable[[int], Category] = _numbered
 ) -> Iterator[tuple[Category, Mask]]:
-    """Yield each piece of each value in a mask; pixels that touch at a corner are one piece.
+    """Yield each connected piece of each value in a mask; touching corners connect pixels.
 
     Args:
-        values: ``[rows, columns]``, 0 where there is nothing.
-        category: what a value stands for.
+        values: Array of shape ``[rows, columns]``, 0 where there is nothing.
+        category: Function that returns the category of a value.
 
     Raises:
-        UnusableError: when the values are not those of a mask.
+        UnusableError: The values are not those of a mask.
     """
     if (values.dtype.kind == "f" and (values != np.rint(values)).any()) or values.min() < 0:
         raise UnusableError("holds values that are not whole numbers from 0: no mask, not used")

@@ -1,4 +1,4 @@
-"""Finds the slice or the series that a label record speaks of."""
+"""Find the slice or the series that a label record refers to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medvae.records import Slice
 
 __all__ = ["SliceIndex", "stem"]
 
-# Digits alone are no suffix: a UID has dots too.
+# Digits alone are not a suffix, because UIDs contain dots too.
 _SUFFIX = re.compile(r"(\.nii)?\.[a-z][a-z0-9]{0,4}$", re.IGNORECASE)
 
 K = TypeVar("K", bound=Hashable)
@@ -22,19 +22,19 @@ T = TypeVar("T")
 
 
 def stem(name: str) -> str:
-    """Return a file's name without its suffix; ``.nii.gz`` is one suffix."""
+    """Return a file's name without its suffix, where ``.nii.gz`` is one suffix."""
     return _SUFFIX.sub("", name)
 
 
 class SliceIndex:
-    """Slices by their key, their UID, their series and their file.
+    """Index of slices by key, UID, series and file.
 
-    A file is found by the longest run of equal folders at the end of its path, and only where that
-    leaves one file. ``p3/001.png`` never means ``p1/001.png``: where folders differ, at least the
+    A file is found by the longest run of equal folders at the end of its path, and only if that
+    leaves one file. ``p3/001.png`` never matches ``p1/001.png``: if folders differ, at least the
     last one must be the same. Suffixes of files may differ (``.dcm`` exported as ``.png``).
 
     Attributes:
-        stacks: the slices of each series.
+        stacks: Slices of each series.
     """
 
     def __init__(self, stacks: Iterable[Sequence[Slice]]) -> None:
@@ -55,7 +55,7 @@ class SliceIndex:
         )
 
     def has_file(self, path: Path) -> bool:
-        """Tell whether slices come from this file."""
+        """Return whether any slice comes from this file."""
         return _plain(path) in self._files
 
     def of_file(self, path: Path) -> Sequence[Slice]:
@@ -63,19 +63,19 @@ class SliceIndex:
         return self._files[_plain(path)]
 
     def of_uid(self, uid: str) -> Sequence[Slice]:
-        """Return the slices with a SOPInstanceUID: several for a multi-frame image."""
+        """Return the slices with this SOPInstanceUID; several for a multi-frame image."""
         return self._uids.get(uid, ()) if uid else ()
 
     def of_series_uid(self, uid: str) -> Sequence[Slice]:
-        """Return the slices with a SeriesInstanceUID."""
+        """Return the slices with this SeriesInstanceUID."""
         return self._series.get(uid, ()) if uid else ()
 
     def files(self, name: str, base: Path) -> list[Path]:
-        """Return the files that a path may mean: none, one, or several that cannot be told apart.
+        """Return the files that a path may refer to: none, one, or several if it is ambiguous.
 
         Args:
-            name: the path as the label record gives it.
-            base: the folder that it is relative to.
+            name: Path as given in the label record.
+            base: Folder to which the path is relative.
         """
         exact = _plain(base / name)
         if exact in self._files:
@@ -93,21 +93,21 @@ class SliceIndex:
         return [path for path in found if path.name == parts[-1]] or found
 
     def files_beginning(self, beginning: str) -> list[Path]:
-        """Return the files named ``beginning``, a separator, and anything more."""
+        """Return the files whose names start with ``beginning`` and a separator."""
         pattern = re.compile(re.escape(beginning) + r"[_.-]")
         return [p for name, paths in self._stems.items() if pattern.match(name) for p in paths]
 
     def slice(self, name: str, base: Path, key: str = "", frame: int | None = None) -> Slice:
-        """Return the slice that an image record means.
+        """Return the slice that an image record refers to.
 
         Args:
-            name: a path, or a SOPInstanceUID, with or without a suffix.
-            base: the folder that a path is relative to.
-            key: the key of the slice, where the record has it.
-            frame: index of the slice in a file with several.
+            name: Path or SOPInstanceUID, with or without a suffix.
+            base: Folder to which a path is relative.
+            key: Key of the slice, if the record has it.
+            frame: Index of the slice in a file with several slices.
 
         Raises:
-            UnusableError: when it is none of the slices, or may be several.
+            UnusableError: The record matches no slice, or several.
         """
         by_key = self._keys.get(key, ()) if key else ()
         if len(by_key) == 1:
@@ -115,10 +115,10 @@ class SliceIndex:
         return _pick_frame(self._of_image_uid(name) or self.of_file(self.file(name, base)), frame)
 
     def file(self, name: str, base: Path) -> Path:
-        """Return the one file that a path means.
+        """Return the one file that a path refers to.
 
         Raises:
-            UnusableError: when it is none, or may be several.
+            UnusableError: The path matches no file, or several.
         """
         files = self.files(name, base)
         if not files:
@@ -129,10 +129,10 @@ class SliceIndex:
         return files[0]
 
     def series(self, name: str, base: Path) -> Sequence[Slice]:
-        """Return the slices that a SeriesInstanceUID, a SOPInstanceUID or a path means.
+        """Return the slices that a SeriesInstanceUID, a SOPInstanceUID or a path refers to.
 
         Raises:
-            UnusableError: when it is none, or may be several.
+            UnusableError: The name matches no file, or several.
         """
         by_series = self.of_series_uid(name) or self.of_series_uid(_bare(name))
         return by_series or self._of_image_uid(name) or self.of_file(self.file(name, base))
@@ -153,12 +153,12 @@ def _grouped(pairs: Iterable[tuple[K, T]]) -> Mapping[K, list[T]]:
 
 
 def _plain(path: Path) -> Path:
-    # Not resolved: the names in a tree of links are what label files speak of.
+    # Not resolved, because label files refer to the names in a tree of links.
     return Path(os.path.normpath(path.absolute()))
 
 
 def _run(wanted: Sequence[str], parts: Sequence[str]) -> int:
-    """Count the equal parts at the end of two paths whose stems are the same."""
+    """Return the number of equal parts at the end of two paths with the same stem."""
     run = 1
     for one, other in zip(wanted[-2::-1], parts[-2::-1], strict=False):
         if one != other:

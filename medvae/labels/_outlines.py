@@ -1,4 +1,4 @@
-"""Joins boxes and masks that a team keeps apart: each box gets the mask that lies in it."""
+"""Match boxes with masks from another source: each box gets the mask that lies in it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from medvae.records import Finding, Labels, Slice, Study, box_overlap
 __all__ = ["Outlined", "Outlines", "check_outlines", "join_outlines"]
 
 _SAME = 0.5
-"""By how much a box and the box around a mask overlap at least if they mean the same finding."""
+"""Minimum IoU of a box and the bounding box of a mask that belong to the same finding."""
 
 _SAME_CATEGORY = 1e-6
-"""What decides between masks that overlap a box alike."""
+"""Bonus for an equal category, which decides between masks that overlap a box equally."""
 
 
 @dataclass(frozen=True)
 class Outlines:
-    """What came of the outlines of boxes.
+    """Result of matching boxes with masks.
 
     Attributes:
-        format: The format of the masks, such as ``mask pictures``.
-        files: The files of masks that were used.
-        boxes: How many boxes there are.
-        masks: How many of them got a mask.
+        format: Format of the masks, such as ``mask pictures``.
+        files: Mask files that were used.
+        boxes: Number of boxes.
+        masks: Number of boxes that got a mask.
     """
 
     format: str
@@ -48,14 +48,14 @@ class Outlines:
         return {"format": self.format, "boxes": self.boxes, "masks": self.masks}
 
     def check(self, path: Path) -> None:
-        """Raise a `UsageProblem` where outlines are of no use."""
+        """Raise a `UsageProblem` if there are boxes but none of them got a mask."""
         if self.boxes and not self.masks:
             raise UsageProblem(f"{path}: none of its masks lies in a box of the labels")
 
 
 @dataclass(frozen=True)
 class Outlined:
-    """Studies whose boxes got masks, what could not be joined, and the counts."""
+    """Studies whose boxes got masks, the problems, and the counts."""
 
     studies: tuple[Study, ...]
     problems: tuple[Problem, ...]
@@ -63,7 +63,7 @@ class Outlined:
 
 
 def check_outlines(labels: object, outlines: object) -> None:
-    """Raise a `UsageProblem` where there are outlines without labels, whose boxes they are of."""
+    """Raise a `UsageProblem` if outlines are given without the labels that have their boxes."""
     if outlines is not None and labels is None:
         raise UsageProblem("outlines: they are of the boxes that labels have; give the labels too")
 
@@ -71,17 +71,17 @@ def check_outlines(labels: object, outlines: object) -> None:
 def join_outlines(
     studies: Sequence[Study], ledger: Ledger, masks_format: str, name: str
 ) -> Outlined:
-    """Give boxes the masks that lie in them.
+    """Assign to boxes the masks that lie in them.
 
     Patients, categories and the slices that are known to be empty remain those of the labels.
-    A box and a mask belong together where they overlap by half or more, each with one other at
-    most, and so that the overlaps are largest in sum. The box then follows its mask.
+    Boxes and masks are matched one to one, with an IoU of at least 0.5, so that the sum of the
+    overlaps is largest. A matched box is replaced by the bounding box of its mask.
 
     Args:
-        studies: With labels.
-        ledger: What the outlines say of these slices without their labels.
-        masks_format: The format of the outlines.
-        name: The name of the outlines, for problems.
+        studies: Labelled studies.
+        ledger: Outlines, read for the same slices without their labels.
+        masks_format: Format of the outlines.
+        name: Name of the outlines, for problems.
     """
     kept = tuple(without_files(studies, ledger.files))
     problems, boxes, joined, without = list(ledger.problems), 0, 0, 0
@@ -111,7 +111,7 @@ def _rebuilt(study: Study, made: Mapping[Slice, Slice]) -> Study:
 
 
 def _joined(slice_: Slice, masks: Sequence[Finding]) -> tuple[Slice, int]:
-    """Return a slice whose findings have the masks that lie in their boxes, and how many do."""
+    """Return a slice with masks for the findings whose boxes match one, and their number."""
     findings = list(slice_.labels or ())
     pairs = _pairs(findings, masks)
     for row, column in pairs:
@@ -120,7 +120,7 @@ def _joined(slice_: Slice, masks: Sequence[Finding]) -> tuple[Slice, int]:
 
 
 def _pairs(boxes: Sequence[Finding], masks: Sequence[Finding]) -> list[tuple[int, int]]:
-    """Return which box and which mask belong together, by their places."""
+    """Return the indices of each box and mask that belong together."""
     overlaps = np.zeros((len(boxes), len(masks)))
     for row, finding in enumerate(boxes):
         for column, mask in enumerate(masks):

@@ -1,4 +1,4 @@
-"""Reads masks that are pictures, named as the pictures that they belong to."""
+"""Read masks stored as pictures, with the names of the pictures that they belong to."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _NUMBERS = ("1", "L", "P", "I", "F", "I;16", "I;16B")
 
 
 class MaskPictures(LabelFormat):
-    """Masks that are pictures, named as the pictures that they belong to."""
+    """Masks stored as pictures, with the names of the pictures that they belong to."""
 
     name = "mask pictures"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether there are pictures."""
+        """Return whether the source contains pictures."""
         return source.has(_PICTURES)
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the name if a picture is called a mask."""
+        """Return the format's name if a picture is named as a mask."""
         return self.name if self.holds(source) and is_mask_name(source.path.name) else None
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
-        """Read a mask picture, or the files in a folder of them parallel to the pictures."""
+        """Read a mask picture, or a folder of them that is parallel to that of the pictures."""
         folder = source.folder
         files = mask_files(source.files, _PICTURES, ledger.index)
         index = ledger.index.without(files)
@@ -61,7 +61,7 @@ def _image_name(where: str, folder: Path, index: SliceIndex) -> str:
 def _read(
     where: str, file: Path, name: str, folder: Path, index: SliceIndex, ledger: Ledger
 ) -> None:
-    """Read the pages of one file, each of which is the mask of a page."""
+    """Read one file, each page of which is the mask of one page of the picture."""
     try:
         with Image.open(file) as picture:
             pages = getattr(picture, "n_frames", 1)
@@ -85,13 +85,13 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
         raise UnusableError(f"is {size}, its slice is {rows}x{columns}: not used")
     raw_mode = _raw_mode(picture)
     if picture.mode in ("RGB", "RGBA") and ";1" in raw_mode:
-        # Pillow brings 15 and 16 bits to 8, and says nothing.
+        # Pillow silently converts 15 and 16 bits to 8.
         raise UnusableError("has colours or alpha of 16 bits, read as other numbers: not used")
     values: NDArray[Any] = np.asarray(picture)
     if picture.mode in ("1", "L") and "I" in raw_mode.partition(";")[2]:
         values = ~values  # Pillow inverts pictures in which zero is white
     if picture.mode == "L" and (bits := _FEW_BITS.match(raw_mode)):
-        # Pillow spreads the few values over those from 0 to 255.
+        # Pillow rescales the few values to the range from 0 to 255.
         values = values // (255 // (2 ** int(bits[1]) - 1))
     if picture.mode in _NUMBERS:
         return values
@@ -101,7 +101,7 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
 
 
 def _raw_mode(picture: Image.Image) -> str:
-    """Return how the pixels lie in the file, such as ``L;4``; empty once they are loaded."""
+    """Return the pixel layout in the file, such as ``L;4``; empty once pixels are loaded."""
     tiles = getattr(picture, "tile", ())
     arguments = tiles[0].args if tiles else ""
     raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]

@@ -1,4 +1,4 @@
-"""What is said of a label that could not be used as it stands."""
+"""Problems with labels that could not be used as they stand."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from medvae.records import Slice
 __all__ = ["Problem", "UnplacedError", "UnusableError", "folded"]
 
 _NAMED = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
-"""What tells problems of one sort apart: names and numbers."""
+"""Names and numbers, in which problems of the same kind differ."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A label that could not be used as it stands, told in printable text of one line.
+    """A label that could not be used as it stands, described in one line of printable text.
 
     Attributes:
-        where: the record, such as ``coco.json, annotation 12``.
-        what: what is wrong with it, and what was done.
+        where: Name of the record, such as ``coco.json, annotation 12``.
+        what: Description of what is wrong with it, and of what was done.
     """
 
     where: str
     what: str
 
     def __post_init__(self) -> None:
-        # Names of files and categories are in it, and those may hold anything.
+        # The text includes names of files and categories, which may contain any character.
         object.__setattr__(self, "where", _printable(self.where))
         object.__setattr__(self, "what", _printable(self.what))
 
 
 class UnusableError(Exception):
-    """One record cannot be used, for the reason in the text; it ends as a `Problem`."""
+    """Error for a record that cannot be used; its text becomes a `Problem`."""
 
 
 class UnplacedError(UnusableError):
-    """One record cannot be used because it is not known which slice it is of.
+    """Error for a record that cannot be used because its slice is unknown.
 
     Attributes:
-        among: the slices of which it may be; None: all that the file speaks of.
+        among: Slices to which the record may belong; None for all that the file refers to.
     """
 
     def __init__(self, what: str, among: Sequence[Slice] | None = None) -> None:
@@ -50,9 +50,9 @@ class UnplacedError(UnusableError):
 
 
 def folded(problems: Iterable[Problem]) -> Iterator[str]:
-    """Yield a line for all problems that are alike, which names the first and counts the others.
+    """Yield one line for each group of similar problems: the first, and the number of others.
 
-    Otherwise the labels of a whole cohort, of which a part is there, would drown everything else.
+    Otherwise, the labels of a cohort of which only a part is present would hide everything else.
     """
     alike = defaultdict(list)
     for problem in problems:

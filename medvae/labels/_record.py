@@ -1,4 +1,4 @@
-"""A finding as plain JSON, for records that must hold all of it: boxes, masks and category."""
+"""Convert complete findings, with box, mask and category, to and from plain JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["finding_from_record", "finding_record"]
 
 
 def finding_record(finding: Finding, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return a finding on a slice of this shape as JSON; its box is ``[x0, y0, x1, y1]``."""
+    """Return a finding on a slice of this shape as JSON, with its box as ``[x0, y0, x1, y1]``."""
     record: dict[str, Any] = {
         "category": finding.category.name,
         "supercategory": finding.category.supercategory,
@@ -29,15 +29,15 @@ def finding_record(finding: Finding, shape: tuple[int, int]) -> dict[str, Any]:
 def finding_from_record(
     record: Mapping[str, Any], shape: tuple[int, int], where: str = "a finding"
 ) -> Finding:
-    """Return the finding that :func:`finding_record` wrote.
+    """Return the finding in a record that :func:`finding_record` made.
 
     Args:
-        record: As it was read from JSON.
-        shape: Rows and columns of the slice.
-        where: The file and the record, for messages.
+        record: Record as read from JSON.
+        shape: Numbers of rows and columns of the slice.
+        where: Name of the file and the record, for messages.
 
     Raises:
-        ReadError: It is not such a record, or does not fit the slice.
+        ReadError: The record is not valid, or does not fit the slice.
     """
     said = Fields(where, record)
     x0, y0, x1, y1 = said.numbers("box", 4)

@@ -1,4 +1,4 @@
-"""Rebuilds studies with the labels and the patients that a label file gives them."""
+"""Rebuild studies with the labels and the patients from a label file."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["labelled_studies", "without_files"]
 def labelled_studies(studies: Iterable[Study], ledger: Ledger) -> tuple[Study, ...]:
     """Return the studies with the ledger's labels.
 
-    A study of pictures whose records name one patient becomes that patient's as a whole; one whose
-    records name several becomes a study for each. What was opened as an image and turns out to be
-    a mask is no longer there.
+    A study of pictures whose records name one patient is assigned to that patient as a whole; one
+    whose records name several is split into one study for each. Masks that were opened as images
+    are left out.
     """
     images = without_files(studies, ledger.files)
     return tuple(new for study in images for new in _of_patients(study, ledger))
 
 
 def without_files(studies: Iterable[Study], files: Collection[Path]) -> Iterator[Study]:
-    """Yield studies without the slices of some files."""
+    """Yield the studies without the slices of some files."""
     unwanted = set(files)
     for study in studies:
         part = _part(study, lambda s: s.source.path not in unwanted)
@@ -49,7 +49,7 @@ def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:
 
 
 def _part_of_patient(study: Study, ledger: Ledger, patient: Patient) -> Study:
-    """Return what of a study belongs to one patient, under keys of its own."""
+    """Return the part of a study that belongs to one patient, with its own keys."""
     part = _part(study, lambda s: ledger.patients.get(s) == patient)
     return replace(
         part,
@@ -62,7 +62,7 @@ def _part_of_patient(study: Study, ledger: Ledger, patient: Patient) -> Study:
 
 
 def _part(study: Study, wanted: Callable[[Slice], bool]) -> Study:
-    """Return a study with some of its slices, and no series without any."""
+    """Return a study with only the wanted slices, and without series that have none."""
     parts = (replace(s, slices=tuple(filter(wanted, s.slices))) for s in study.series)
     return replace(study, series=tuple(series for series in parts if series.slices))
 

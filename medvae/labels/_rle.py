@@ -1,4 +1,4 @@
-"""COCO's segmentations to masks and back: runs along the columns, and polygons."""
+"""Convert masks from and to COCO segmentations: polygons, and run lengths along columns."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from medvae.records import Mask
 
 __all__ = ["decode", "encode", "reaches_over"]
 
-# pycocotools takes memory for each pixel along an outline.
+# pycocotools allocates memory for each pixel along an outline.
 _LONGEST_OUTLINE = 1_000_000.0
 
 
 def encode(mask: Mask, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return a mask as compressed runs, ``counts`` in ASCII."""
+    """Return a mask as compressed run lengths, with ``counts`` as ASCII text."""
     full = np.asfortranarray(mask.on(shape), dtype=np.uint8)
     return {"size": list(shape), "counts": coco_mask.encode(full)["counts"].decode("ascii")}
 
 
 def decode(segmentation: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return a segmentation, runs or polygons, on a slice as ``[rows, columns]``.
+    """Return a segmentation, run lengths or polygons, as a mask of ``[rows, columns]``.
 
     Raises:
-        UnusableError: when it is neither, or does not fit the slice.
+        UnusableError: The segmentation is neither, or does not fit the slice.
     """
     if isinstance(segmentation, dict):
         return _decode_runs(segmentation, shape)
@@ -38,7 +38,7 @@ def decode(segmentation: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def reaches_over(segmentation: object, shape: tuple[int, int]) -> bool:
-    """Tell whether a segmentation that `decode` took has polygons that reach over the edge."""
+    """Return whether a segmentation that `decode` accepted has polygons beyond the edge."""
     if not isinstance(segmentation, list):
         return False
     rows, columns = shape
@@ -57,7 +57,7 @@ def _decode_runs(segmentation: dict[str, object], shape: tuple[int, int]) -> NDA
     runs = _unpacked(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         raise UnusableError("its segmentation's `counts` cannot be read")
-    # pycocotools leaves memory as it finds it behind runs that end early.
+    # pycocotools leaves memory uninitialised after runs that end early.
     if sum(runs) != rows * columns:
         raise UnusableError(f"its segmentation covers {sum(runs)} of {rows * columns} pixels")
     values = np.arange(len(runs)) % 2 == 1
@@ -65,7 +65,7 @@ def _decode_runs(segmentation: dict[str, object], shape: tuple[int, int]) -> NDA
 
 
 def _unpacked(counts: str) -> list[int] | None:
-    """Undo COCO's compression of runs: 5 bits a character, differences from the last but one."""
+    """Decompress COCO run lengths: 5 bits a character, as differences from the last but one."""
     runs: list[int] = []
     run = shift = 0
     for character in counts:

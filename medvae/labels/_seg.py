@@ -1,4 +1,4 @@
-"""Reads DICOM segmentations and lays their frames on the slices that they were drawn on."""
+"""Read DICOM segmentations, and assign their frames to the slices they were drawn on."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class _Frame:
     """One frame of a segmentation.
 
     Attributes:
-        segment: its number; None where the pixels hold the numbers.
-        source_uid, source_frame: the image that it was drawn on, if it names just one.
-        grid: its pixels in space, if it says.
+        segment: Segment number; None if the pixels hold segment numbers.
+        source_uid, source_frame: Image that it was drawn on, if it names exactly one.
+        grid: Position of its pixels in space, if it is given.
     """
 
     segment: int | None
@@ -46,7 +46,7 @@ class _Frame:
 
 
 def is_segmentation(path: Path) -> bool:
-    """Tell whether a file is a DICOM segmentation."""
+    """Return whether a file is a DICOM segmentation."""
     try:
         with path.open("rb") as file:
             if file.read(132)[128:] != b"DICM":
@@ -58,23 +58,23 @@ def is_segmentation(path: Path) -> bool:
 
 
 class Segmentations(LabelFormat):
-    """DICOM segmentations."""
+    """DICOM segmentation format."""
 
     name = "DICOM SEG"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether there are segmentations."""
+        """Return whether the source contains segmentations."""
         return any(is_segmentation(file) for file in source.files)
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the name of a segmentation."""
+        """Return the format's name if the file is a segmentation."""
         return self.name if self.holds(source) else None
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a DICOM segmentation, or the files in a folder of them.
 
-        Images that a segmentation names as its sources and has no frame of are known to be empty:
-        such frames are left out by most programs.
+        Images that a segmentation names as its sources, but for which it has no frame, are known
+        to be empty, because most programs leave out empty frames.
         """
         for file in source.files:
             where = file.relative_to(source.folder).as_posix()
@@ -130,7 +130,7 @@ def _read_frames(
         zip(frames, iter_pixels(dataset, raw=True), strict=True), start=1
     ):
         of_frame = f"{where}, frame {number}"
-        # Where a frame cannot be placed, any of the sources may be the one that it is of.
+        # A frame that cannot be placed may belong to any of the sources.
         with ledger.record(of_frame, on=() if frame.source_uid else sources):
             slice_ = _slice(frame, ledger.index, series)
             with ledger.record(of_frame, on=[slice_]):
@@ -175,7 +175,7 @@ def _grid(
     orientation: Sequence[float],
     measures: pydicom.Dataset,
 ) -> Grid:
-    """Return the grid of one frame, ``[columns, rows, 1]``, a slice's thickness deep."""
+    """Return the grid of one frame, ``[columns, rows, 1]``, with the depth of one slice."""
     along_row, along_column = np.array(orientation, dtype=np.float64).reshape(2, 3)
     between_rows, between_columns = (float(value) for value in measures.PixelSpacing)
     depth = float(measures.get("SliceThickness") or 1)
@@ -188,7 +188,7 @@ def _grid(
 
 
 def _sources(dataset: pydicom.Dataset, index: SliceIndex) -> tuple[list[Slice], Sequence[Slice]]:
-    """Return the slices that a segmentation names as its sources, and all of their series."""
+    """Return the slices that a segmentation names as its sources, and all slices of its series."""
     sources: list[Slice] = []
     series: list[Slice] = []
     for item in dataset.get("ReferencedSeriesSequence") or ():
@@ -199,7 +199,7 @@ def _sources(dataset: pydicom.Dataset, index: SliceIndex) -> tuple[list[Slice], 
 
 
 def _slice(frame: _Frame, index: SliceIndex, series: Sequence[Slice]) -> Slice:
-    """Return the slice that a frame was drawn on: its source, else the one in its place."""
+    """Return the slice that a frame was drawn on: its source, or else the one at its position."""
     named = index.of_uid(frame.source_uid)
     if frame.source_frame is not None:
         named = [s for s in named if s.source.frame == frame.source_frame]
@@ -237,7 +237,7 @@ def _segments(
 def _on_slice(
     frame: _Frame, segments: NDArray[np.integer[Any]], slice_: Slice
 ) -> NDArray[np.integer[Any]]:
-    """Bring a frame's pixels into the order of a slice's."""
+    """Return a frame's pixels in the order of the slice's pixels."""
     if frame.grid is not None and slice_.geometry.position is not None:
         return frame.grid.place(slice_).take(segments.T[:, :, None])
     if segments.shape != slice_.shape:

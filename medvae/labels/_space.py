@@ -1,7 +1,7 @@
-"""Lays slices into space: which voxel of a mask a pixel is, where a sphere or a box cuts a slice.
+"""Place slices in space: match pixels with voxels of a mask, and cut spheres and boxes by slices.
 
-All positions are LPS millimetres; a pixel's and a voxel's index is that of its centre, so the
-edge coordinate of index ``i`` is ``i + 0.5``.
+All positions are in LPS millimetres. The index of a pixel or voxel refers to its centre, so index
+``i`` is at ``i + 0.5`` in edge coordinates.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from medvae.records import Box, Slice
 
 __all__ = ["Grid", "Placed", "solid_on", "sphere_on"]
 
-# Of a voxel: what rounding in headers leaves. More would shift a mask.
+# In voxels. Allows for rounding in headers; a larger offset would shift a mask.
 _TOLERANCE = 0.1
-# Millimetres. Scanners count from within or near the patient.
+# In millimetres. The origin of scanner coordinates is in or near the patient.
 _FARTHEST = 1e5
 
 Vector = NDArray[np.float64]
@@ -29,7 +29,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Plane:
-    """Where a slice lies: the centre of its first pixel, and steps of a pixel in millimetres."""
+    """Position of a slice: the centre of its first pixel, and the pixel steps in millimetres."""
 
     origin: Vector
     to_next_column: Vector
@@ -59,7 +59,7 @@ class _Plane:
         return unit
 
     def pixel(self, point: Vector) -> tuple[float, float]:
-        """Return the (x, y) pixel edges of a point's projection on the slice."""
+        """Return the projection of a point on the slice, as (x, y) in edge coordinates."""
         offset = point - self.origin
         column = offset @ self.to_next_column / (self.to_next_column @ self.to_next_column)
         row = offset @ self.to_next_row / (self.to_next_row @ self.to_next_row)
@@ -68,12 +68,12 @@ class _Plane:
 
 @dataclass(frozen=True)
 class Placed:
-    """Which voxels of a grid a slice's pixels are.
+    """The voxels of a grid that correspond to the pixels of a slice.
 
     Attributes:
-        axis, index: the plane of the grid.
-        rows, columns: indices along the plane's other axes, in the order of the slice.
-        transposed: the rows run along the later of these axes.
+        axis, index: Plane of the grid in which the slice lies.
+        rows, columns: Indices along the plane's own axes, in the order of the slice.
+        transposed: Whether the row index runs along the later of these axes.
     """
 
     axis: int
@@ -83,7 +83,7 @@ class Placed:
     transposed: bool
 
     def take(self, volume: NDArray[Any]) -> NDArray[Any]:
-        """Return the slice's part of a volume, ``[rows, columns]``."""
+        """Return the slice's part of a volume as ``[rows, columns]``."""
         plane = volume.take(self.index, axis=self.axis)
         part: NDArray[Any] = (plane.T if self.transposed else plane)[
             np.ix_(self.rows, self.columns)
@@ -93,21 +93,21 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The voxels of a mask in space.
+    """Voxel grid of a mask in space.
 
     Attributes:
-        shape: of the three axes.
-        affine: 4x4, from voxel indices to LPS millimetres.
+        shape: Number of voxels along each of the three axes.
+        affine: 4x4 matrix from voxel indices to LPS millimetres.
     """
 
     shape: tuple[int, ...]
     affine: NDArray[np.float64]
 
     def place(self, slice_: Slice) -> Placed:
-        """Find the voxels that are the slice's pixels.
+        """Return the voxels that correspond to the slice's pixels.
 
         Raises:
-            UnusableError: when the pixels are not voxels of the grid.
+            UnusableError: The pixels do not coincide with voxels of the grid.
         """
         plane = _Plane.of(slice_)
         if not np.isfinite(self.affine).all() or not np.linalg.det(self.affine):
@@ -129,7 +129,7 @@ class Grid:
         )
 
     def _check(self, origin: Vector, steps: NDArray[np.float64], shape: tuple[int, int]) -> None:
-        """Refuse a slice whose four corners are not where whole voxels are."""
+        """Raise an `UnusableError` unless the slice's four corners coincide with voxels."""
         rows, columns = shape
         whole = np.rint(steps)
         if (whole.T @ whole).tolist() != [[1.0, 0.0], [0.0, 1.0]]:
@@ -150,7 +150,7 @@ def _check_in_patient(*millimetres: float) -> None:
 
 
 def sphere_on(slice_: Slice, centre: Sequence[float], radius: float) -> Box | None:
-    """Return the box around a sphere's cut with a slice; None where it cuts none of it."""
+    """Return the box around a sphere's cross-section on a slice, or None if there is none."""
     _check_in_patient(*centre, radius)
     plane = _Plane.of(slice_)
     point = np.array(centre, dtype=np.float64)
@@ -165,11 +165,11 @@ def sphere_on(slice_: Slice, centre: Sequence[float], radius: float) -> Box | No
 
 
 def solid_on(slice_: Slice, low: Sequence[float], high: Sequence[float]) -> Box | None:
-    """Return the box around the cut of a box in space with a slice; None where there is none.
+    """Return the box around a 3D box's cross-section on a slice, or None if there is none.
 
     Args:
-        slice_: the slice, of any orientation.
-        low, high: two opposite corners; the sides run along the patient's axes.
+        slice_: Slice of any orientation.
+        low, high: Two opposite corners of the 3D box, whose sides run along the patient's axes.
     """
     _check_in_patient(*low, *high)
     plane = _Plane.of(slice_)
@@ -177,7 +177,7 @@ def solid_on(slice_: Slice, low: Sequence[float], high: Sequence[float]) -> Box 
     heights = (corners - plane.origin) @ plane.normal
     cuts = [corner for corner, height in zip(corners, heights, strict=True) if height == 0]
     for one, other in combinations(range(len(corners)), 2):
-        # The cuts of the diagonals lie within those of the edges: they do no harm.
+        # Cuts of diagonals lie within those of the edges, so they do not change the box.
         if heights[one] * heights[other] < 0:
             part = heights[one] / (heights[one] - heights[other])
             cuts.append(corners[one] + part * (corners[other] - corners[one]))

@@ -1,4 +1,4 @@
-"""Reads boxes and spheres from CSV, in the columns of the public data sets that have them."""
+"""Read boxes and spheres from CSV files with the columns of public data sets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class _Form:
-    """The columns by which a table is known, and how a row of it is read."""
+    """Columns that identify a kind of table, and the function that reads a row of it."""
 
     name: str
     columns: frozenset[str]
@@ -38,7 +38,7 @@ class _Form:
 
 
 def _read_rsna(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
-    """Read a row of RSNA's pneumonia detection; ``Target`` 0 means that there is nothing."""
+    """Read a row of RSNA pneumonia detection; ``Target`` 0 means that there is nothing."""
     slice_ = _slice(where, row, "patientId", folder, ledger)
     with ledger.record(where, on=[slice_]):
         if row["Target"] not in ("0", "1"):
@@ -72,7 +72,7 @@ def _read_luna(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
 
 
 def _read_plain(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
-    """Read a row with a box of a file; a row without numbers means that there is nothing."""
+    """Read a row with a box on a file; a row without numbers means that there is nothing."""
     slice_ = _slice(where, row, "file", folder, ledger)
     ledger.mention(slice_)
     columns = ("x", "y", "w", "h")
@@ -108,31 +108,31 @@ def _form(columns: Iterable[str]) -> _Form | None:
 
 
 class Table(LabelFormat):
-    """CSV files in the forms of RSNA, VinDr and LUNA16, and of plain boxes."""
+    """CSV files with the columns of RSNA, VinDr or LUNA16, or with plain boxes."""
 
     name = "CSV"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether it is called CSV, or its first line is that of a known table."""
+        """Return whether the file is named ``.csv``, or starts with a known table's columns."""
         if source.is_folder or source.is_json:
             return False
         return source.has((".csv",)) or self.resembles(source) is not None
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the name of the form whose columns the first line has."""
+        """Return the name of the kind of table whose columns are in the first line."""
         form = _form(column.strip(' "') for column in source.first_line.split(","))
         return form.name if form else None
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a CSV file.
 
-        In a plain table of boxes, whose columns are ``file,x,y,w,h``, the category is what a row
-        has in ``category``, ``class``, ``class_name`` or ``label``, the first of them that is
-        there, or else ``finding``. A row that names no image, or has too few or too many values,
-        may be of any image, so none is then known to be empty.
+        In a plain table of boxes, with the columns ``file,x,y,w,h``, the category of a row is the
+        first value that it has among ``category``, ``class``, ``class_name`` and ``label``, or
+        else ``finding``. A row that names no image, or has too few or too many values, may belong
+        to any image, so no image is then known to be empty.
 
         Raises:
-            LabelError: when it cannot be read, or its columns are none of the known.
+            LabelError: The file cannot be read, or its columns are not those of a known table.
         """
         path = source.path
         try:
@@ -162,14 +162,14 @@ class Table(LabelFormat):
 
 
 def _checked(row: Mapping[str | None, str | None], form: _Form) -> Row:
-    """Return a row without the blanks around its values."""
+    """Return a row without the whitespace around its values."""
     if None in row or any(row[column] is None for column in form.columns):
         raise UnplacedError("does not have as many values as there are columns: not used")
     return {name: (value or "").strip() for name, value in row.items() if name is not None}
 
 
 def _slice(where: str, row: Row, column: str, folder: Path, ledger: Ledger) -> Slice:
-    """Find the slice of a row, and note its patient."""
+    """Return the slice of a row, and add its patient to the ledger."""
     if not row[column]:
         raise UnplacedError(f"has no `{column}`: not used")
     frame = row.get("frame") or None
@@ -191,7 +191,7 @@ def _add_sized(
     category: Category,
     ledger: Ledger,
 ) -> None:
-    """Note a box given by its first corner and its size."""
+    """Add a box given by its first corner and its size."""
     with ledger.record(where, on=[slice_]):
         x, y, width, height = (_number(row, column) for column in columns)
         ledger.add_box(where, slice_, category, (x, y, x + width, y + height))

@@ -1,4 +1,4 @@
-"""Reads NIfTI masks and lays them on the slices that share their grid in the patient."""
+"""Read NIfTI masks, and assign them to the slices that share their grid in the patient."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["NiftiMasks"]
 _VOLUMES = (".nii", ".nii.gz")
 
 _BYTES_PER_VOXEL = 32
-"""The machine must have so much memory for each voxel of a mask: it is read as a double."""
+"""Memory that the machine must have for each voxel of a mask, which is read as a double."""
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -43,7 +43,7 @@ class _Volume:
     grid: Grid
 
     def values(self) -> NDArray[Any]:
-        """Decode the voxels, ``[x, y, z]``."""
+        """Return the decoded voxels as ``[x, y, z]``."""
         try:
             voxels = self._decoded().reshape(self.grid.shape)
         except Exception as error:  # nibabel and gzip raise many kinds on a broken file
@@ -66,23 +66,24 @@ class _Volume:
 
 
 class NiftiMasks(LabelFormat):
-    """NIfTI masks, laid on the slices that share their grid in the patient."""
+    """NIfTI masks, assigned to the slices that share their grid in the patient."""
 
     name = "NIfTI masks"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether there are NIfTI files."""
+        """Return whether the source contains NIfTI files."""
         return source.has(_VOLUMES)
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the name if a NIfTI file is called a mask."""
+        """Return the format's name if a NIfTI file is named as a mask."""
         return self.name if self.holds(source) and is_mask_name(source.path.name) else None
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a NIfTI mask, or the files in a folder of them.
 
-        The images of ``x_seg``, ``x_gt`` or ``x`` are those named ``x``, or else those whose name
-        begins with ``x_``; a mask with no such image belongs to the one series that has its grid.
+        A mask ``x_seg``, ``x_gt`` or ``x`` belongs to the image named ``x``, or else to those
+        whose names begin with ``x_``. Without such an image, it belongs to the only series that
+        has its grid.
         """
         folder = source.folder
         files = mask_files(source.files, _VOLUMES, ledger.index)
@@ -118,7 +119,7 @@ def _open(where: str, path: Path) -> _Volume:
 
 
 def _named(where: Path, grid: Grid, folder: Path, index: SliceIndex) -> Sequence[Slice]:
-    """Return the slices of the images that a mask's name means; none if it means none."""
+    """Return the slices of the images that a mask's name refers to; empty if there are none."""
     beginning = image_stem(where.name)
     for name in (stem(where.name), beginning):
         path = (where.parent / name).as_posix()
@@ -133,7 +134,7 @@ def _named(where: Path, grid: Grid, folder: Path, index: SliceIndex) -> Sequence
 
 
 def _lay_by_grid(nameless: Sequence[_Volume], index: SliceIndex, ledger: Ledger) -> None:
-    """Lay masks on the one series that has the grid of each, and that no other mask fits."""
+    """Assign each mask to the only series that has its grid and that no other mask fits."""
     fitting = [_with_grid(volume.grid, index) for volume in nameless]
     claims = Counter(owner for owners in fitting for owner in owners)
     for volume, owners in zip(nameless, fitting, strict=True):
@@ -154,20 +155,20 @@ def _lay_by_grid(nameless: Sequence[_Volume], index: SliceIndex, ledger: Ledger)
 
 
 def _with_grid(grid: Grid, index: SliceIndex) -> dict[str, list[Slice]]:
-    """Return the slices of the images whose shape and place are a grid's, image by image."""
+    """Return, for each image whose shape and position match a grid, its slices."""
     images: defaultdict[str, list[Slice]] = defaultdict(list)
     for stack in index.stacks:
         places = _places(grid, stack)
         planes = {(placed.axis, placed.index) for placed in places.values()}
         if len(places) == len(stack) and len(planes) == grid.shape[next(iter(planes))[0]]:
             source = stack[0].source
-            # The time points of one image are one candidate.
+            # The time points of an image count as one image.
             images[source.series_uid or str(source.path)].extend(stack)
     return images
 
 
 def _places(grid: Grid, slices: Sequence[Slice]) -> dict[Slice, Placed]:
-    """Return the places of those slices that fill a plane of a grid."""
+    """Return the positions of those slices that fill a plane of a grid."""
     places = {}
     for slice_ in slices:
         with suppress(UnusableError):
@@ -178,7 +179,7 @@ def _places(grid: Grid, slices: Sequence[Slice]) -> dict[Slice, Placed]:
 
 
 def _lay(volume: _Volume, slices: Sequence[Slice], ledger: Ledger) -> None:
-    """Give each slice the findings in its part of a mask."""
+    """Add to each slice the findings in its part of a mask."""
     if not _places(volume.grid, slices):
         volume.grid.place(slices[0])
         raise UnusableError("its planes are larger than the slices of its image: not used")

@@ -1,4 +1,4 @@
-"""YOLO: a text file of normalised boxes for each picture, to and from findings."""
+"""Read and write findings as YOLO: a text file of normalised boxes for each picture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def _is_box(line: str) -> bool:
-    """Tell whether a line is the number of a class and a normalised box."""
+    """Return whether a line consists of a class number and a normalised box."""
     fields = line.split()
     try:
         return (
@@ -41,23 +41,23 @@ def _is_box(line: str) -> bool:
 
 
 class Yolo(LabelFormat):
-    """YOLO: a text file of normalised boxes for each picture."""
+    """YOLO format: a text file of normalised boxes for each picture."""
 
     name = "YOLO"
     option = "yolo"
     file_per_image = True
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether it is a text file, or a folder with a file of boxes.
+        """Return whether the source is a text file, or a folder with a file of boxes.
 
-        An empty file in a folder says that there is nothing on its picture.
+        An empty file in a folder means that there is nothing on its picture.
         """
         if source.is_folder:
             return any(_may_hold_boxes(file) for file in source.files)
         return source.has((".txt",)) and not is_segmentation(source.path)
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the name if a file names classes, or its first line is a box."""
+        """Return the format's name if a file lists class names, or its first line is a box."""
         if source.path.name in _CLASS_FILES:
             return self.name
         is_boxes = source.has((".txt",)) and _is_box(source.first_line)
@@ -70,9 +70,9 @@ class Yolo(LabelFormat):
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a file of boxes, or a folder of them beside or parallel to the pictures.
 
-        An empty file means that its picture is known to be empty. The names of the classes are
-        taken from ``classes.txt``, ``obj.names`` or the ``names`` of ``data.yaml``, in the folder
-        or in one of the two above it.
+        The picture of an empty file is known to be empty. The class names are taken from
+        ``classes.txt``, ``obj.names`` or the ``names`` of ``data.yaml``, in the folder or in one
+        of the two above it.
         """
         folder = source.folder
         names = _class_names(folder, ledger)
@@ -104,7 +104,7 @@ def _may_hold_boxes(path: Path) -> bool:
 
 
 def _slice(where: str, folder: Path, index: SliceIndex) -> Slice:
-    """Find the picture of a file: beside it, in ``images`` for ``labels``, or named like it."""
+    """Find the picture of a file: beside it, in ``images`` for ``labels``, or of the same name."""
     beside = str((folder / stem(where)).absolute())
     parallel = re.sub(r"(.*)/labels/", r"\1/images/", beside)
     names = (beside, parallel, stem(where))
@@ -146,10 +146,10 @@ def _text(path: Path) -> str:
 
 
 def _class_names(folder: Path, ledger: Ledger) -> dict[int, str] | None:
-    """Return the names of the classes by number; None where no file has them.
+    """Return the class names by number, or None if no file has them.
 
     Raises:
-        LabelError: when the file that should have them cannot be read.
+        LabelError: The file that should contain them cannot be read.
     """
     above = (folder, *folder.absolute().parents[:2])
     for path in (place / name for place in above for name in _CLASS_FILES):
@@ -170,7 +170,7 @@ def _listed(text: str) -> dict[int, str]:
 
 
 def _yaml_names(text: str) -> dict[int, str]:
-    """Return the names of the classes in a data set's YAML file: a list, or by their numbers."""
+    """Return the class names in a data set's YAML file, given as a list or by number."""
     try:
         root = yaml.compose(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -200,13 +200,13 @@ def _class_number(key: yaml.Node) -> int:
 
 
 def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:
-    """Write ``classes.txt``, and for each image a file of boxes under the image's own path.
+    """Write ``classes.txt``, and a file of boxes for each image under the image's own path.
 
-    The file of an image with nothing on it is empty. YOLO knows no supercategories.
+    The file of an image with nothing on it is empty. YOLO has no supercategories.
 
     Raises:
-        WriteError: when two images would share a file, one would lie outside the folder, or the
-            file system refuses.
+        WriteError: Two images would share a file, a file would lie outside the folder, or the
+            file system refuses to write a file.
     """
     names = sorted({_one_line(f.category) for image in images for f in image.labels})
     numbers = {name: number for number, name in enumerate(names)}

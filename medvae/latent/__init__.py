@@ -1,4 +1,4 @@
-"""The latent space: where slices lie in it, how they spread, and new latents drawn near them."""
+"""The latent space: latents of slices, their statistics and neighbours, and samplers."""
 
 from __future__ import annotations
 

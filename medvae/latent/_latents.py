@@ -1,4 +1,4 @@
-"""The posteriors of slices, as vectors, with what is known of each slice."""
+"""Posteriors of slices as vectors, with the key, patient and categories of each slice."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ __all__ = ["Latents"]
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """Posteriors of N slices; N may be 0, and a slice may be there several times.
+    """Posteriors of N slices; N may be 0, and a slice may occur several times.
 
-    A spatial latent counts as the vector of its D values, channel by channel and row by row. Both
-    tensors are float32 on the CPU.
+    A spatial latent is flattened to a vector of its D values, channel by channel and row by row.
+    Both tensors are float32 on the CPU.
 
     Attributes:
-        keys: of the slices.
-        groups: their patients.
-        kinds: names of the categories found on each slice; empty where nothing was found.
-        mu: posterior means `[N, D]`.
-        logvar: logarithms of the posterior variances `[N, D]`.
+        keys: Key of each slice.
+        groups: Patient group of each slice.
+        kinds: Names of the categories found on each slice; empty if nothing was found.
+        mu: Posterior means `[N, D]`.
+        logvar: Logarithms of the posterior variances `[N, D]`.
 
     Raises:
-        ValueError: the parts do not belong together, or a value is not finite.
+        ValueError: The lengths or shapes do not match, a tensor is not float32 on the CPU, or a
+            value is not finite.
     """
 
     keys: tuple[str, ...]
@@ -65,17 +66,17 @@ class Latents:
         mu: Tensor,
         logvar: Tensor,
     ) -> Latents:
-        """Take what a model's encoder gives.
+        """Create latents from the output of a model's encoder.
 
         Args:
-            keys: of the N slices, in the order of the latents.
-            groups: patient group of each.
-            kinds: names of the categories on each.
-            mu: posterior means `[N, *latent_shape]`, of any precision, on any device.
-            logvar: logarithms of the posterior variances, of the same shape.
+            keys: Keys of the N slices, in the order of the latents.
+            groups: Patient group of each slice.
+            kinds: Names of the categories on each slice.
+            mu: Posterior means `[N, *latent_shape]`, of any precision, on any device.
+            logvar: Logarithms of the posterior variances, of the same shape.
 
         Raises:
-            ValueError: the arguments do not belong together, or a latent is not finite.
+            ValueError: The lengths or shapes do not match, or a latent is not finite.
         """
         if mu.dim() < 2:
             raise ValueError(f"mu must be [N, *latent_shape], but is {list(mu.shape)}")
@@ -84,7 +85,7 @@ class Latents:
 
     @classmethod
     def concat(cls, parts: Sequence[Latents]) -> Latents:
-        """Put one or more sets of latents, all of the same D, one after another."""
+        """Concatenate one or more sets of latents, all of the same D."""
         return cls(
             tuple(key for part in parts for key in part.keys),
             tuple(group for part in parts for group in part.groups),
@@ -94,7 +95,7 @@ class Latents:
         )
 
     def take(self, indices: Sequence[int]) -> Latents:
-        """Return the latents at these places, in this order."""
+        """Return the latents at the given indices, in their order."""
         rows = torch.tensor(indices, dtype=torch.long)
         return Latents(
             tuple(self.keys[index] for index in indices),

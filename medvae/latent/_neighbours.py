@@ -1,4 +1,4 @@
-"""Which slices of other patients lie nearest in the latent space."""
+"""Search for the nearest slices of other patients in the latent space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medvae.latent._latents import Latents
 __all__ = ["nearest"]
 
 _AT_A_TIME = 1_000_000
-"""Float64 values that are held at a time: 8 MB, of which there are a few."""
+"""Number of float64 values in an intermediate array: 8 MB; a few arrays exist at a time."""
 
 
 def nearest(
@@ -20,18 +20,18 @@ def nearest(
 ) -> list[NDArray[np.intp]]:
     """Find the latents of other patients whose means are nearest, by Euclidean distance.
 
-    The result depends neither on the order of the pool nor on which queries are asked together:
-    of equal distances, the one whose slice has the lesser key comes first.
+    The result depends neither on the order of the pool nor on which queries are passed together:
+    at equal distances, the slice with the lesser key comes first.
 
     Args:
-        queries: whose neighbours are sought; they may be in the pool themselves.
-        pool: where they are sought.
-        count: how many neighbours a query gets at most.
-        same_kinds: take only slices with the same set of categories as the query's.
+        queries: Latents whose neighbours are searched; they may be in the pool themselves.
+        pool: Latents among which neighbours are searched.
+        count: Maximum number of neighbours per query.
+        same_kinds: Whether to consider only slices with the same set of categories as the query.
 
     Returns:
-        for each query the places of its neighbours in the pool, nearest first: fewer than
-        ``count`` where the pool holds no more of other patients, and none where it holds none.
+        For each query, the indices of its neighbours in the pool, nearest first: fewer than
+        ``count``, or none, if the pool does not hold enough slices of other patients.
 
     Raises:
         ValueError: ``count`` is below 1, or the latents have different numbers of units.
@@ -60,10 +60,10 @@ def nearest(
 
 
 def _rough_squares(queries: Latents, pool: Latents) -> Iterator[tuple[NDArray[np.float64], float]]:
-    """Yield squared distances from a query to the pool `[P]`, and how wrong they are at most.
+    """Yield, for each query, squared distances to the pool `[P]` and their maximum error.
 
     Matrix products are many times as fast as differences, but their rounding depends on which
-    queries are asked together: good enough only to say who may be among the nearest.
+    queries are passed together, so they only select which latents may be among the nearest.
     """
     asked, known = queries.mu.numpy(), pool.mu.numpy()
     units = known.shape[1]
@@ -71,7 +71,7 @@ def _rough_squares(queries: Latents, pool: Latents) -> Iterator[tuple[NDArray[np
     lengths = np.concatenate(
         [np.zeros(0), *(np.square(known[piece], dtype=np.float64).sum(1) for piece in pieces)]
     )
-    # Of two sums of D products, each wrong by less than D + 2 roundings of all that is summed.
+    # Two sums of D products: the error of each is below D + 2 roundings of all that is summed.
     rounding = 8 * (units + 8) * float(np.finfo(np.float64).eps)
     for block in _pieces(len(asked), max(len(known), units)):
         x = asked[block].astype(np.float64)
@@ -87,7 +87,7 @@ def _rough_squares(queries: Latents, pool: Latents) -> Iterator[tuple[NDArray[np
 
 
 def _squares(query: NDArray[np.float32], pool: Latents, rows: NDArray[np.intp]) -> list[float]:
-    """Return squared distances from a query to latents, each a function of the two alone."""
+    """Return squared distances from a query to latents, each independent of the other latents."""
     known = pool.mu.numpy()
     squares: list[float] = []
     for piece in _pieces(len(rows), known.shape[1]):
@@ -97,7 +97,7 @@ def _squares(query: NDArray[np.float32], pool: Latents, rows: NDArray[np.intp]) 
 
 
 def _pieces(length: int, width: int) -> Iterator[slice]:
-    """Yield the parts of `length` rows of `width` values that may be held at a time."""
+    """Yield slices of `length` rows of `width` values, each small enough to process at once."""
     step = max(1, _AT_A_TIME // width) if width else 1
     for start in range(0, length, step):
         yield slice(start, start + step)
@@ -106,7 +106,7 @@ def _pieces(length: int, width: int) -> Iterator[slice]:
 def _codes(
     queries: Sequence[Hashable], pool: Sequence[Hashable]
 ) -> tuple[list[int], NDArray[np.intp]]:
-    """Number the values of both, so that they are compared at the speed of numbers."""
+    """Encode the values of both as integers, which are fast to compare."""
     numbers: dict[Hashable, int] = {}
     coded = [numbers.setdefault(value, len(numbers)) for value in (*queries, *pool)]
     return coded[: len(queries)], np.array(coded[len(queries) :], dtype=np.intp)

@@ -1,4 +1,4 @@
-"""Drawing new latents near those of slices, one way of it a class."""
+"""Samplers, which draw new latents near those of slices; each method is a class."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 Vector = NDArray[np.float64]
 
 _NEIGHBOURS = 8
-"""Of so many one is drawn: as many as are asked for a host, where 30 or all did worse."""
+"""Number of neighbours from which one is drawn, as for a host, where 30 or all did worse."""
 
 
 class Partner(NamedTuple):
@@ -48,12 +48,12 @@ class Partner(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """What a sampler drew.
+    """Latents that a sampler drew.
 
     Attributes:
-        z: new latents `[N, D]`, float32 on the CPU.
-        partners: for each the slice that it was drawn towards. None where the sampler needs none;
-            where it needs one, that there is none, and the latent is the slice's own.
+        z: New latents `[N, D]`, float32 on the CPU.
+        partners: Slice towards which each latent was moved. None if the sampler needs no partner;
+            otherwise None means that no partner exists, and the latent is the slice's own.
     """
 
     z: Tensor
@@ -62,11 +62,11 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class SamplerContext:
-    """What samplers can be built from.
+    """Data from which samplers can be built.
 
     Attributes:
-        statistics: Of the latents of the model's training set.
-        pool: Latents of all slices that are augmented; None if they are not known.
+        statistics: Statistics of the latents of the model's training set.
+        pool: Latents of all slices to augment; None if they are unknown.
         target: Latents of the set to align to; None if there is none.
     """
 
@@ -78,7 +78,7 @@ class SamplerContext:
         """Return the pool.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is no pool.
         """
         if self.pool is None:
             raise ValueError(f"sampler {name} needs the latents of all slices")
@@ -86,17 +86,17 @@ class SamplerContext:
 
 
 class Sampler(ABC):
-    """Draws new latents near those of slices.
+    """Base class of samplers, which draw new latents near those of slices.
 
-    A latent is a function of its slice, its strength and its generator alone: drawn together with
-    others or by itself, it is the same to the last bit. Generators in the same state draw the same
-    numbers for different slices, so that all slices of a study can be moved alike.
+    A latent depends only on its slice, its strength and its generator: drawn alone or together
+    with others, it is bitwise the same. Generators in the same state draw the same numbers for
+    different slices, so that all slices of a study can be moved alike.
 
     Attributes:
-        name: What users call it.
-        strongest: The greatest strength that means something.
-        needs_others: It needs the latents of other slices too.
-        example: What users may write to get it; by default its name.
+        name: Name of the sampler in specifications.
+        strongest: Maximum strength.
+        needs_others: Whether the sampler also needs the latents of other slices.
+        example: Example of a specification; the name is used if it is empty.
     """
 
     name: ClassVar[str]
@@ -106,15 +106,15 @@ class Sampler(ABC):
 
     @classmethod
     def from_spec(cls, argument: str | None, context: SamplerContext) -> Sampler:
-        """Build the sampler that a user asks for.
+        """Build the sampler from the argument of its specification.
 
         Args:
-            argument: What follows the name and a colon, such as ``1,3`` in ``direction:1,3``;
+            argument: Text after the name and a colon, such as ``1,3`` in ``direction:1,3``;
                 None if there is no colon.
-            context: What it can be built from.
+            context: Data from which the sampler can be built.
 
         Raises:
-            UsageProblem: The argument means nothing, or something is missing.
+            UsageProblem: The argument is invalid, or required data are missing.
         """
         if argument is not None:
             raise UsageProblem(
@@ -124,7 +124,7 @@ class Sampler(ABC):
 
     @classmethod
     def _from_context(cls, context: SamplerContext) -> Sampler:
-        """Build a sampler that takes no argument; override this if it needs the context."""
+        """Build a sampler that takes no argument; override this method to use the context."""
         return cls()
 
     def sample(
@@ -136,14 +136,14 @@ class Sampler(ABC):
         """Draw a new latent for each slice.
 
         Args:
-            sources: the slices' own latents.
-            strength: how far to go from each, from 0, which gives exactly its own `mu`, up to
+            sources: Latents of the slices.
+            strength: Strength for each slice, from 0, which returns exactly its own `mu`, to
                 ``strongest``.
-            randoms: a generator for each.
+            randoms: Random generator for each slice.
 
         Raises:
-            UsageProblem: a strength is out of range.
-            ValueError: the arguments do not belong together.
+            UsageProblem: A strength is out of range.
+            ValueError: The arguments differ in length, or the latents in their number of units.
         """
         self._check(sources, strength, randoms)
         z = sources.mu.clone()
@@ -163,10 +163,10 @@ class Sampler(ABC):
     def _offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, Partner | None]]:
-        """Yield for each slice what is added to its latent at strength 1, `[D]`."""
+        """Yield, for each slice, the offset `[D]` added at strength 1, and the partner if any."""
 
     def _own_share(self, strength: float) -> float:
-        """Return how much of the slice's own latent is kept."""
+        """Return the factor by which the slice's own latent is multiplied."""
         return 1.0
 
     def _check(
@@ -187,12 +187,12 @@ class Sampler(ABC):
 
 
 class PriorSampler(Sampler):
-    r"""Draws from the prior N(0, I): at strength 1, the published generation of new slices.
+    r"""Sampler from the prior N(0, I); at strength 1, the published generation of new slices.
 
-    At strength t the latent is `sqrt(1 - t^2) * mu + t * draw`, a path along the great circle. Of
-    latents that are spread as the prior, it makes latents that are spread as the prior at every
-    strength; half-way on the straight line, all would be nearer to 0 than any that the decoder was
-    trained with. Beyond the draw there is nothing.
+    At strength t the latent is `sqrt(1 - t^2) * mu + t * draw`, a path along the great circle.
+    Latents that are distributed like the prior remain so at every strength; halfway along a
+    straight line, all would be nearer to 0 than any latent that the decoder was trained with. The
+    path ends at the draw, at strength 1.
     """
 
     name = "prior"
@@ -209,7 +209,7 @@ class PriorSampler(Sampler):
 
 
 class PosteriorSampler(Sampler):
-    """Draws from the slice's posterior, `mu + t * sigma * draw`: what the encoder left open."""
+    """Sampler from the slice's posterior, the encoder's uncertainty: `mu + t * sigma * draw`."""
 
     name = "posterior"
 
@@ -222,7 +222,7 @@ class PosteriorSampler(Sampler):
 
 
 class GaussianSampler(Sampler):
-    """Draws around the slice as the training set is spread: `mu + t * factor @ draw`."""
+    """Sampler around the slice with the training set's covariance: `mu + t * factor @ draw`."""
 
     name = "gaussian"
 
@@ -238,16 +238,16 @@ class GaussianSampler(Sampler):
     ) -> Iterator[tuple[Vector, None]]:
         for random in randoms:
             draw = random.standard_normal(self._factor.shape[1])
-            # Unlike a product by BLAS, rounded in the same way on any number of threads.
+            # Unlike BLAS products, this rounds in the same way for any number of threads.
             yield np.einsum("ur,r->u", self._factor, draw), None
 
 
 class InterpolateSampler(Sampler):
-    """Moves towards a latent neighbour: at strength 1 the latent is the neighbour's.
+    """Sampler that moves towards a neighbour; at strength 1 the latent is the neighbour's.
 
     The neighbour is drawn from the 8 nearest slices of other patients that have the same set of
-    categories; a slice that has no such neighbour keeps its latent. The path is a straight line:
-    between neighbours it is nowhere far from real slices, as it would be beyond the neighbour.
+    categories; a slice without such a neighbour keeps its latent. The path is a straight line:
+    between neighbours it stays near real slices, but beyond the neighbour it would not.
     """
 
     name = "interpolate"
@@ -278,15 +278,15 @@ class InterpolateSampler(Sampler):
 
 
 class DirectionSampler(Sampler):
-    """Moves along chosen principal directions of the training set, and in no other.
+    """Sampler that moves only along chosen principal directions of the training set.
 
     Args:
-        statistics: of the training set.
-        amounts: standard deviations to move by at strength 1, for each number of a direction;
-            direction 1 is the widest. None: drawn from N(0, 1).
+        statistics: Statistics of the training set.
+        amounts: Standard deviations to move by at strength 1, by the number of the direction;
+            direction 1 is the widest. None draws the amount from N(0, 1).
 
     Raises:
-        UsageProblem: there is no such direction.
+        UsageProblem: A direction does not exist.
     """
 
     name = "direction"
@@ -306,7 +306,7 @@ class DirectionSampler(Sampler):
 
     @classmethod
     def from_spec(cls, argument: str | None, context: SamplerContext) -> DirectionSampler:
-        """Build it from directions: ``1,3``, or with their amounts: ``1=-2,3``."""
+        """Build the sampler from directions, with or without amounts: ``1,3`` or ``1=-2,3``."""
         return cls(context.statistics, _amounts(argument or ""))
 
     def _offsets(
@@ -320,14 +320,14 @@ class DirectionSampler(Sampler):
 
 
 class AlignSampler(Sampler):
-    """Shifts latents by the difference of two sets' means: at strength 1 the means agree.
+    """Sampler that shifts latents by the difference of two sets' means, equal at strength 1.
 
-    The published correction of synthetic slices towards real ones, or of one scanner's towards
-    another's. Nothing is drawn.
+    This is the published correction of synthetic slices towards real ones, or of one scanner's
+    slices towards another's. It uses no random numbers.
 
     Args:
-        own: the set that the slices belong to.
-        target: the set that they shall be like.
+        own: Latents of the set to which the slices belong.
+        target: Latents of the set to align to.
     """
 
     name = "align"
@@ -364,7 +364,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
         AlignSampler,
     )
 }
-"""The samplers by the names that users give."""
+"""Sampler classes by name."""
 
 
 def make_sampler(
@@ -373,18 +373,18 @@ def make_sampler(
     pool: Latents | None = None,
     target: Latents | None = None,
 ) -> Sampler:
-    """Return the sampler that a user asks for.
+    """Return the sampler for a specification.
 
     Args:
-        spec: One of ``SAMPLERS``. ``direction`` says along which: ``direction:1,3`` by random
-            amounts, ``direction:1=-2`` by so many standard deviations.
-        statistics: Of the latents of the model's training set.
-        pool: Latents of all slices that are augmented, for ``interpolate`` and ``align``.
+        spec: Name from ``SAMPLERS``. ``direction`` takes directions: ``direction:1,3`` moves by
+            random amounts, ``direction:1=-2`` by that many standard deviations.
+        statistics: Statistics of the latents of the model's training set.
+        pool: Latents of all slices to augment, for ``interpolate`` and ``align``.
         target: Latents of the set to align to, for ``align``.
 
     Raises:
-        UsageProblem: There is no such sampler or direction, or nothing to align to.
-        ValueError: The pool is missing where it is needed.
+        UsageProblem: The sampler or direction does not exist, or there is nothing to align to.
+        ValueError: The sampler needs a pool, and none is given.
     """
     name, colon, argument = spec.partition(":")
     if name not in SAMPLERS:
@@ -394,7 +394,7 @@ def make_sampler(
 
 
 def _amounts(text: str) -> dict[int, float | None]:
-    """Read `1,3=-2` as what :class:`DirectionSampler` takes."""
+    """Parse text such as `1,3=-2` into amounts for :class:`DirectionSampler`."""
     amounts: dict[int, float | None] = {}
     for part in text.split(","):
         number, equals, amount = part.partition("=")
@@ -416,7 +416,7 @@ def _amounts(text: str) -> dict[int, float | None]:
 
 
 def _mean(latents: Latents) -> Vector:
-    """Return the mean of `mu` `[D]`, which the order of the slices does not change."""
+    """Return the mean of `mu`, `[D]`, independent of the order of the slices."""
     if not len(latents):
         raise ValueError("there must be latents to take the mean of, but there are none")
     mu = latents.mu.numpy()

@@ -1,4 +1,4 @@
-"""Statistics of the latents of a training set, and their two files in a run."""
+"""Statistics of the latents of a training set, and the two files that store them."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _NAME_FILE = "latents.json"
 
 @dataclass(frozen=True, eq=False)
 class LatentStatistics:
-    """Where the N slices of a training set lie in the latent space, and how they spread there.
+    """Positions of the N slices of a training set in the latent space, and their spread.
 
-    A spatial latent counts as the vector of its D values, channel by channel and row by row. All
-    tensors are float32 on the CPU.
+    A spatial latent is flattened to a vector of its D values, channel by channel and row by row.
+    All tensors are float32 on the CPU.
 
     Attributes:
-        keys: of the slices.
-        groups: their patients, so that a sampler can leave out a patient's own slices.
-        mu: posterior means `[N, D]`.
-        posterior_scale: root of each unit's mean posterior variance `[D]`.
-        mean: of `mu` over the slices `[D]`.
-        factor: of the covariance, `[D, r]` with r < N and r <= D: `factor @ factor.T` is the
-            sample covariance of `mu`, so that `mean + factor @ normal` is spread as the slices are.
+        keys: Key of each slice.
+        groups: Patient group of each slice, so that a sampler can leave out a patient's own slices.
+        mu: Posterior means `[N, D]`.
+        posterior_scale: Square root of each unit's mean posterior variance `[D]`.
+        mean: Mean of `mu` over the slices `[D]`.
+        factor: Factor of the covariance, `[D, r]` with r < N and r <= D: `factor @ factor.T` is
+            the sample covariance of `mu`, so that `mean + factor @ normal` has the slices' spread.
 
     Raises:
-        ValueError: the parts do not belong together, or a value is not finite.
+        ValueError: The lengths, shapes or types do not match, or a value is not finite.
     """
 
     keys: tuple[str, ...]
@@ -72,16 +72,16 @@ class LatentStatistics:
     def of(
         cls, keys: Iterable[str], groups: Iterable[str], mu: Tensor, logvar: Tensor
     ) -> LatentStatistics:
-        """Take the statistics of the posteriors of slices.
+        """Compute the statistics of the posteriors of slices.
 
         Args:
-            keys: of the N slices, in the order of the latents.
-            groups: patient group of each.
-            mu: posterior means `[N, *latent_shape]`.
-            logvar: logarithms of the posterior variances, of the same shape.
+            keys: Keys of the N slices, in the order of the latents.
+            groups: Patient group of each slice.
+            mu: Posterior means `[N, *latent_shape]`.
+            logvar: Logarithms of the posterior variances, of the same shape.
 
         Raises:
-            ValueError: the arguments do not belong together, or a latent is not finite.
+            ValueError: The lengths or shapes do not match, or a latent is not finite.
         """
         _require(
             mu.shape == logvar.shape and mu.dim() > 1,
@@ -100,7 +100,7 @@ class LatentStatistics:
         """Write `latents.safetensors` and `latents.json`; the same statistics give the same bytes.
 
         Raises:
-            WriteError: a file cannot be written.
+            WriteError: A file cannot be written.
         """
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
         data = safetensors.torch.save(tensors)
@@ -115,10 +115,10 @@ class LatentStatistics:
 
     @classmethod
     def load(cls, folder: Path) -> LatentStatistics:
-        """Read what :meth:`save` wrote, and nothing else: no code in the files is run.
+        """Read the files that :meth:`save` wrote, without running code from them.
 
         Raises:
-            ReadError: a file is missing or damaged, or the two do not belong together.
+            ReadError: A file is missing or damaged, or the two do not belong together.
         """
         said = _read_names(folder)
         path = folder / _TENSOR_FILE
@@ -130,8 +130,8 @@ class LatentStatistics:
             ) from error
         except OSError as error:
             raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-        # Not against forgery: a run that was killed between the two files, or one of them copied
-        # alone, would give every latent the name of another slice.
+        # The hash does not protect against forgery: if a run was killed between the two files, or
+        # only one of them was copied, every latent would get the name of another slice.
         if hashlib.sha256(data).hexdigest() != said.text("sha256"):
             raise ReadError(f"{path}: is damaged, or was not written together with {_NAME_FILE}")
         try:
@@ -143,7 +143,7 @@ class LatentStatistics:
 
 
 def _read_names(folder: Path) -> Fields:
-    """Return what `latents.json` says."""
+    """Return the fields of `latents.json`."""
     absent = f"{folder}: no latent statistics here, {_NAME_FILE} is missing"
     said = read_object(folder / _NAME_FILE, absent)
     if said.content.get("format") != _FORMAT:
@@ -154,26 +154,26 @@ def _read_names(folder: Path) -> Fields:
 
 
 def _as_vectors(latents: Tensor) -> Tensor:
-    """Return latents `[N, *latent_shape]` as `[N, D]`, with storage of their own."""
+    """Return a copy of latents `[N, *latent_shape]` as vectors `[N, D]`."""
     return latents.detach().flatten(1).to("cpu", torch.float32, copy=True)
 
 
 def _covariance_factor(centred: Tensor) -> Tensor:
-    """Return `factor`, `[D, r]`, for latents `[N, D]` of mean 0, widest direction first."""
+    """Return `factor`, `[D, r]`, for latents `[N, D]` with mean 0, widest direction first."""
     count, units = centred.shape
-    # Both products have the same eigenvalues; the smaller one has them many times as fast as a
-    # singular value decomposition of the latents has their roots.
+    # Both products have the same nonzero eigenvalues; decomposing the smaller one is many times as
+    # fast as a singular value decomposition of the latents, which gives their square roots.
     if units <= count:
         values, directions = torch.linalg.eigh(centred.T @ centred)
         factor: Tensor = directions * values.clamp(min=0).sqrt()
     else:
         values, mixtures = torch.linalg.eigh(centred @ centred.T)
         factor = centred.T @ mixtures
-    # Beyond the rank there is nothing but rounding, and its directions are arbitrary.
+    # Directions beyond the rank are rounding errors, and arbitrary.
     smallest = values.max() * max(count, units) * torch.finfo(values.dtype).eps
     rank = min(int((values > smallest).sum()), count - 1)
     factor = factor.flip(1)[:, :rank]
-    # A direction and its opposite are equally right: fixed, so that equal latents give equal files.
+    # The sign of a direction is arbitrary; it is fixed so that equal latents give equal files.
     largest = factor.abs().argmax(0, keepdim=True)
     return factor * factor.gather(0, largest).sign() / math.sqrt(max(count - 1, 1))
 

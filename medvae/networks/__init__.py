@@ -1,4 +1,4 @@
-"""Variational autoencoders of slices: their parts, losses, storage and fast inference."""
+"""Variational autoencoders for slices: their parts, losses, storage and fast inference."""
 
 from __future__ import annotations
 

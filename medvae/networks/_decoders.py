@@ -1,4 +1,4 @@
-"""Decoders: convolutional mirrors of the encoders."""
+"""Convolutional decoders that mirror the encoders."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from medvae.networks._parts import Decoder, DecoderPart
 
 @dataclass(frozen=True)
 class ConvDecoder(DecoderPart):
-    """Doublings of the sides, each followed by two 3x3 convolutions.
+    """Decoder that doubles the sides repeatedly, with two 3x3 convolutions after each doubling.
 
-    The last doubling is the output convolution's own, which makes the four pixels of each 2x2
-    square at once: the mirror of an encoder whose first convolution has stride 2. Layers at the
-    full size would take half of the time that a whole training step takes.
+    The output convolution performs the last doubling by computing the four pixels of each 2x2
+    square at once, which mirrors an encoder whose first convolution has stride 2. Layers at full
+    resolution would take half of the time of a whole training step.
 
     Args:
-        channels: where the decoder starts and after each doubling but the last.
+        channels: Channels at the start and after each doubling but the last.
     """
 
     channels: tuple[int, ...] = (256, 192, 128, 64, 48)
@@ -37,7 +37,7 @@ class ConvDecoder(DecoderPart):
             layers += _convolution(inputs, outputs, kernel_size=3)
             layers += _convolution(outputs, outputs, kernel_size=3)
         out = nn.Conv2d(self.channels[-1], 4 * out_channels, 3, padding=1)
-        # Alike at first, so that no pattern of 2x2 pixels has to be unlearnt.
+        # The four pixels start with equal weights, so that no 2x2 pattern has to be unlearnt.
         for parameter in out.parameters():
             parameter.data = parameter.data[::4].repeat_interleave(4, dim=0)
         return Decoder(nn.Sequential(*layers), out, (self.channels[0], side, side), shuffle=2)
@@ -45,12 +45,12 @@ class ConvDecoder(DecoderPart):
 
 @dataclass(frozen=True)
 class ResidualDecoder(DecoderPart):
-    """Mirror of `ResidualEncoder`: residual blocks, doublings, and a 7x7 convolution.
+    """Mirror of `ResidualEncoder`: residual blocks, doublings and a 7x7 convolution.
 
     Args:
-        channels: of the blocks, and after each doubling behind them.
-        blocks: residual blocks.
-        doublings: doublings before the blocks, of unchanged width.
+        channels: Channels of the blocks, and after each doubling that follows them.
+        blocks: Number of residual blocks.
+        doublings: Number of doublings before the blocks, of unchanged width.
     """
 
     channels: tuple[int, ...] = (128, 64, 32)
@@ -74,7 +74,7 @@ class ResidualDecoder(DecoderPart):
 
 
 def _start(image_size: int, doublings: int) -> int:
-    """Return the side that becomes `image_size` after so many doublings."""
+    """Return the side that becomes `image_size` after the given number of doublings."""
     growth = 1 << doublings
     if image_size % growth:
         raise UsageProblem(
@@ -85,13 +85,13 @@ def _start(image_size: int, doublings: int) -> int:
 
 
 def _doubling(inputs: int, outputs: int) -> list[nn.Module]:
-    """Return a doubling of the sides and a 5x5 convolution behind it."""
+    """Return layers that double the sides and then apply a 5x5 convolution."""
     upsample = nn.Upsample(scale_factor=2, mode="nearest")
     return [upsample, *_convolution(inputs, outputs, kernel_size=5)]
 
 
 def _convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
-    """Return a convolution that keeps the sides, batch norm and activation."""
+    """Return a convolution that keeps the sides, followed by batch norm and activation."""
     padding = kernel_size // 2
     convolution = nn.Conv2d(inputs, outputs, kernel_size, padding=padding, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]

@@ -1,4 +1,4 @@
-"""EfficientNet encoders, made of MONAI's blocks and named as the ImageNet weights are."""
+"""EfficientNet encoders built from MONAI's blocks, with the names of the ImageNet weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medvae.networks._pretrained import load_pretrained
 
 _MODELS = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7")
 _LEVELS = {32: 1, 16: 2, 8: 3}
-"""Feature maps that are merged, by stride."""
+"""Number of feature maps to merge, by stride."""
 _MERGED_CHANNELS = 128
 
 
@@ -25,13 +25,13 @@ class EfficientNet(EncoderPart):
     """EfficientNet features.
 
     Args:
-        model: `b0` to `b7`.
-        stride: pixels from one feature to the next. With 32 the features are the network's last
-            ones; with 8 or 16, for a spatial latent, deeper features are added to shallower ones
+        model: Name of the variant, `b0` to `b7`.
+        stride: Stride of the features in pixels. With 32, the network's last features are used;
+            with 8 or 16, for a spatial latent, deeper features are added to shallower ones
             (128 channels).
-        drop_connect: share of the last block's outputs that training drops; earlier blocks
+        drop_connect: Fraction of the last block's outputs dropped in training; earlier blocks
             drop less.
-        pretrained: true for ImageNet weights, or the path of a weight file in MONAI's layout
+        pretrained: True for ImageNet weights, or the path of a weight file in MONAI's layout
             or that of the ImageNet weights.
     """
 
@@ -55,14 +55,14 @@ class EfficientNet(EncoderPart):
 
 
 class _Backbone(nn.Module):
-    """The convolutional stages of MONAI's EfficientNet, without what only classification uses.
+    """Convolutional stages of MONAI's EfficientNet, without the classification layers.
 
     Attributes start with an underscore because the ImageNet weights have these names.
 
     Args:
         name: MONAI's name of the network.
-        levels: feature maps to return, counted from the deepest.
-        drop_connect: share of the last block's outputs that training drops.
+        levels: Number of feature maps to return, counted from the deepest.
+        drop_connect: Fraction of the last block's outputs dropped in training.
     """
 
     def __init__(self, name: str, levels: int, drop_connect: float) -> None:
@@ -71,7 +71,7 @@ class _Backbone(nn.Module):
         self._conv_stem_padding = net._conv_stem_padding
         self._conv_stem = net._conv_stem
         self._bn0 = net._bn0
-        # Torch's own SiLU is as frugal as MONAI's memory-efficient swish, and can be exported.
+        # Torch's SiLU uses as little memory as MONAI's memory-efficient swish and can be exported.
         self._swish = nn.SiLU()
         stages: list[list[Any]] = [list(stage.children()) for stage in net._blocks]
         blocks = [block for stage in stages for block in stage]
@@ -82,15 +82,15 @@ class _Backbone(nn.Module):
         merge_padding(self)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                # MONAI's 0.01 is for weeks on ImageNet: in a training of some thousand steps the
-                # running statistics lag so far behind that held-out slices come out much worse.
+                # MONAI's 0.01 suits weeks on ImageNet: in a training of a few thousand steps, the
+                # running statistics lag so far behind that held-out slices are much worse.
                 module.momentum = 0.1
         ends = net.extract_stacks[-levels:]
         self.level_ends = [sum(len(stage) for stage in stages[:end]) - 1 for end in ends]
         self.level_channels: list[int] = [blocks[end].out_channels for end in self.level_ends]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the feature maps, the shallowest first."""
+        """Return the feature maps, shallowest first."""
         x = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(x))))
         levels: list[Tensor] = []
         for index, block in enumerate(self._blocks):
@@ -101,10 +101,10 @@ class _Backbone(nn.Module):
 
 
 class _TopDown(nn.Module):
-    """Adds deeper feature maps, enlarged, to shallower ones: `[N, 128, h, w]` of the shallowest.
+    """Sum of the feature maps, enlarged to the shallowest map's size: `[N, 128, h, w]`.
 
     Args:
-        channels: of the maps, shallowest first, each half the size of the one before.
+        channels: Channels of the maps, shallowest first; each is half the size of the one before.
     """
 
     def __init__(self, channels: list[int]) -> None:
@@ -126,7 +126,7 @@ class _TopDown(nn.Module):
 
 
 class _EfficientNetFeatures(Features):
-    """EfficientNet's last features, or those of several levels merged."""
+    """EfficientNet's last features, or the merged features of several levels."""
 
     def __init__(self, name: str, stride: int, drop_connect: float) -> None:
         backbone = _Backbone(name, _LEVELS[stride], drop_connect)

@@ -1,4 +1,4 @@
-"""Encoders other than EfficientNet: ResNet-152, VGG-11-BN, residual and plain ones."""
+"""Encoders other than EfficientNet: ResNet-152, VGG-11-BN, a residual and a plain encoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _VGG11BN_WEIGHTS = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
 
 
 class _ResNetFeatures(Features):
-    """MONAI's ResNet-152 in two dimensions, its last feature map only."""
+    """MONAI's ResNet-152 in two dimensions, returning only the last feature map."""
 
     def __init__(self) -> None:
         super().__init__(out_channels=2048, stride=32)
@@ -28,7 +28,7 @@ class _ResNetFeatures(Features):
 
 
 class _SequentialFeatures(Features):
-    """Layers one after the other."""
+    """Features computed by a sequence of layers."""
 
     def __init__(self, features: nn.Sequential, out_channels: int, stride: int) -> None:
         super().__init__(out_channels, stride)
@@ -40,7 +40,7 @@ class _SequentialFeatures(Features):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, `[N, channels, H, W]` to the same."""
+    """Two 3x3 convolutions with a shortcut; maps `[N, channels, H, W]` to the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -59,10 +59,10 @@ class ResidualBlock(nn.Module):
 
 @dataclass(frozen=True)
 class ResNet152(EncoderPart):
-    """ResNet-152 features: 2048 channels, one for 32x32 pixels.
+    """ResNet-152 features: 2048 channels at stride 32.
 
     Args:
-        pretrained: true for ImageNet weights, or the path of a weight file in torchvision's layout.
+        pretrained: True for ImageNet weights, or the path of a weight file in torchvision's layout.
     """
 
     pretrained: bool | str = False
@@ -75,10 +75,10 @@ class ResNet152(EncoderPart):
 
 @dataclass(frozen=True)
 class VGG11BN(EncoderPart):
-    """VGG-11 features with batch norm: 512 channels, one for 32x32 pixels.
+    """Features of VGG-11 with batch norm: 512 channels at stride 32.
 
     Args:
-        pretrained: true for ImageNet weights, or the path of a weight file in torchvision's layout.
+        pretrained: True for ImageNet weights, or the path of a weight file in torchvision's layout.
     """
 
     pretrained: bool | str = False
@@ -99,16 +99,16 @@ class VGG11BN(EncoderPart):
 
 @dataclass(frozen=True)
 class ResidualEncoder(EncoderPart):
-    """The encoder of the UNIT kind: 7x7, then 4x4 of stride 2, then residual blocks.
+    """Encoder as in UNIT: a 7x7 convolution, 4x4 convolutions of stride 2, residual blocks.
 
-    With a `SpatialLatent` of 16, 32 or 64 channels a picture of 256x256 has the published hidden
-    sizes of 4096, 8192 and 16384. Batch norm takes the place of UNIT's instance norm, which
-    would take the brightness of a slice out of its latent.
+    With a `SpatialLatent` of 16, 32 or 64 channels, an image of 256x256 pixels has the published
+    hidden sizes of 4096, 8192 and 16384. Batch norm replaces UNIT's instance norm, which would
+    remove the brightness of a slice from its latent.
 
     Args:
-        channels: of the 7x7 convolution and of each 4x4 one of stride 2 behind it.
-        blocks: residual blocks behind them.
-        halvings: further 4x4 convolutions of stride 2 behind the blocks, of unchanged width.
+        channels: Channels of the 7x7 convolution and of each 4x4 convolution that follows it.
+        blocks: Number of residual blocks after these convolutions.
+        halvings: Number of 4x4 convolutions of stride 2 after the blocks, of unchanged width.
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
@@ -132,10 +132,10 @@ class ResidualEncoder(EncoderPart):
 
 @dataclass(frozen=True)
 class PlainEncoder(EncoderPart):
-    """A small encoder of 3x3 convolutions of stride 2, for pictures such as 28x28.
+    """Small encoder of 3x3 convolutions with stride 2, for images of, e.g., 28x28 pixels.
 
     Args:
-        channels: of each convolution.
+        channels: Channels of each convolution.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -152,7 +152,7 @@ class PlainEncoder(EncoderPart):
 
 
 def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int) -> list[nn.Module]:
-    """Return a convolution that keeps or halves the sides, batch norm and activation."""
+    """Return a convolution that keeps or halves the sides, then batch norm and activation."""
     padding = (kernel_size - 1) // 2
     convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False)
     return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]

@@ -1,4 +1,4 @@
-"""Rewrites of convolutions that leave the network's function as it is and save work."""
+"""Rewrites of layers that preserve the network's function and reduce its computation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class WholePicturePool(nn.Module):
-    """Mean over each channel, `[N, C, H, W]` to `[N, C, 1, 1]`.
+    """Mean of each channel; maps `[N, C, H, W]` to `[N, C, 1, 1]`.
 
-    Several times as fast in bfloat16 as an adaptive pool, which copies its input to float32.
+    In bfloat16 it is several times as fast as adaptive pooling, which copies its input to float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ class WholePicturePool(nn.Module):
 
 
 def merge_padding(root: nn.Module) -> None:
-    """Let convolutions pad by themselves where a padding before them is the same on all sides."""
+    """Merge padding layers that are equal on all sides into the convolutions after them."""
     for parent, name, convolution, padding in _padded_convolutions(root):
         left, right, top, bottom = padding.padding
         if left == right == top == bottom:
@@ -29,10 +29,10 @@ def merge_padding(root: nn.Module) -> None:
 
 
 def widen_kernels(root: nn.Module) -> None:
-    """Let convolutions pad by themselves where one side has one pixel more than the other.
+    """Merge padding layers with one more pixel at the right and bottom into convolutions.
 
-    A kernel with a leading row and column of zeros does with equal padding what it did with
-    one pixel less before it. It no longer fits weights that were saved.
+    With equal padding, a kernel extended by a leading row and column of zeros computes what it
+    did with one pixel less at the left and top. Saved weights no longer fit it.
     """
     for parent, name, convolution, padding in _padded_convolutions(root):
         left, right, top, bottom = padding.padding
@@ -58,7 +58,7 @@ def fold_batch_norms(root: nn.Module) -> None:
 
 
 def pool_whole_pictures(root: nn.Module) -> None:
-    """Take the faster mean where a module pools adaptively to one value."""
+    """Replace adaptive pooling to one value by the faster mean."""
     for parent in list(root.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
@@ -68,7 +68,7 @@ def pool_whole_pictures(root: nn.Module) -> None:
 def _padded_convolutions(
     root: nn.Module,
 ) -> Iterator[tuple[nn.Module, str, nn.Conv2d, nn.ConstantPad2d]]:
-    """Yield each padding that MONAI names after its convolution: parent, its name, the two."""
+    """Yield each padding named after a convolution: parent, its name, convolution, padding."""
     for parent in list(root.modules()):
         for name, padding in list(parent.named_children()):
             convolution = getattr(parent, name.removesuffix("_padding"), None)

@@ -1,4 +1,4 @@
-"""The network as fast as it goes where nothing is trained."""
+"""Fast copies of networks for inference, and the choice of device and precision."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from medvae.networks._vae import SliceVAE
 
 
 def inference_copy(model: SliceVAE, dtype: torch.dtype = torch.float32) -> SliceVAE:
-    """Return a copy of the network that encodes and decodes the same, only faster.
+    """Return a copy of the network that encodes and decodes in the same way, but faster.
 
-    Batch norm is folded into the convolutions, padding is done by them, and weights lie channels
-    last. Its weights cannot be saved or trained further. Batches of 4 to 16 slices are fastest:
+    The convolutions include batch norm and padding, and their weights are stored channels last.
+    The copy cannot be saved or trained further. Batches of 4 to 16 slices are fastest, because
     their feature maps stay in the cache.
 
     Args:
-        model: network to copy; it stays as it is.
-        dtype: what the convolutions compute in. With `torch.bfloat16` latents differ by about
-            one percent, and remain float32 themselves.
+        model: Network to copy; it is not changed.
+        dtype: Data type of the convolutions. With `torch.bfloat16`, latents differ by about one
+            percent; the latents themselves remain float32.
     """
     fast = copy.deepcopy(model).eval().requires_grad_(False)
     fold_batch_norms(fast)
@@ -41,20 +41,20 @@ def inference_copy(model: SliceVAE, dtype: torch.dtype = torch.float32) -> Slice
 
 
 def device_named(name: str | torch.device | None) -> torch.device:
-    """Return a device that this machine can compute on.
+    """Return a device after checking that this machine can compute on it.
 
     Args:
-        name: The device, such as ``cpu`` or ``cuda:0``; None for a GPU where there is one.
+        name: Device, such as ``cpu`` or ``cuda:0``; None selects a GPU if there is one.
 
     Raises:
-        UsageProblem: There is no such device.
+        UsageProblem: The device does not exist.
     """
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).cpu()  # a device can have a name and still not be there
-    # Each backend that is not there raises an error of its own kind, warnings among them.
+        torch.zeros(1, device=device).cpu()  # a device name can be valid without the device
+    # Each missing backend raises its own kind of error, including warnings.
     except Exception as error:
         found = "cpu or cuda" if torch.cuda.is_available() else "cpu"
         raise UsageProblem(
@@ -64,10 +64,10 @@ def device_named(name: str | torch.device | None) -> torch.device:
 
 
 def fastest_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 where the device itself computes in it, else float32.
+    """Return bfloat16 if the device supports it in hardware, otherwise float32.
 
-    Elsewhere bfloat16 is emulated: a processor with AVX2 alone trains ten times as slowly in it,
-    one with AVX-512 but without its bfloat16 instructions three times.
+    Other devices emulate bfloat16: a CPU with only AVX2 trains ten times as slowly in it, and one
+    with AVX-512 but without its bfloat16 instructions three times.
     """
     if device.type == "cpu":
         able = _processor_computes_in_bfloat16()
@@ -77,6 +77,6 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
 
 
 def _processor_computes_in_bfloat16() -> bool:
-    if platform.machine() in {"x86_64", "AMD64"}:  # where oneDNN also counts emulation as support
+    if platform.machine() in {"x86_64", "AMD64"}:  # here oneDNN counts emulation as support
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

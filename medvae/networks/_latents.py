@@ -1,4 +1,4 @@
-"""Latents: a vector, a vector behind fully connected layers, or a spatial map."""
+"""Latents: a vector, a vector between fully connected layers, or a spatial map."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from medvae.networks._parts import LatentHead, LatentPart, Shape
 
 @dataclass(frozen=True)
 class VectorLatent(LatentPart):
-    """A vector, one linear map away from the features on both sides.
+    """Vector latent with one linear layer on either side.
 
     Args:
-        size: values in the vector.
-        squeeze: channels that a 1x1 convolution leaves of the features before they are flattened.
-        unit_variance: the posterior has variance 1 instead of one of its own.
+        size: Number of values in the vector.
+        squeeze: Channels to which a 1x1 convolution reduces the features before flattening.
+        unit_variance: Whether the posterior has variance 1 instead of a learned variance.
     """
 
     size: int = 512
@@ -40,13 +40,14 @@ class VectorLatent(LatentPart):
 
 @dataclass(frozen=True)
 class FullyConnectedLatent(LatentPart):
-    """The published fully connected VAE on features: 4096-2048-2x512-2048-4096.
+    """Published fully connected VAE on features: 4096-2048-2x512-2048-4096.
 
     Args:
-        size: values in the vector.
-        hidden: units of the layers before the vector; behind it they come in reverse.
-        pool: take each channel's mean instead of all of its values, as ResNet's classifier does.
-        unit_variance: the posterior has variance 1 instead of one of its own.
+        size: Number of values in the vector.
+        hidden: Units of the layers before the vector; the layers after it have the reverse order.
+        pool: Whether to use each channel's mean instead of all its values, as in ResNet's
+            classifier.
+        unit_variance: Whether the posterior has variance 1 instead of a learned variance.
     """
 
     size: int = 512
@@ -76,11 +77,11 @@ class FullyConnectedLatent(LatentPart):
 
 @dataclass(frozen=True)
 class SpatialLatent(LatentPart):
-    """A map as large as the encoder's features: it keeps where things are.
+    """Latent map as large as the encoder's feature map, which preserves positions.
 
     Args:
-        channels: of the map.
-        unit_variance: the posterior has variance 1 instead of one of its own.
+        channels: Channels of the map.
+        unit_variance: Whether the posterior has variance 1 instead of a learned variance.
     """
 
     channels: int = 16
@@ -100,7 +101,7 @@ class SpatialLatent(LatentPart):
 
 
 class _ToMap(nn.Module):
-    """Vectors `[N, channels * rows * columns]` as maps; TorchScript has no `nn.Unflatten`."""
+    """Reshaping of `[N, channels * rows * columns]` to maps; TorchScript has no `nn.Unflatten`."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -111,12 +112,12 @@ class _ToMap(nn.Module):
 
 
 def _outputs(size: int, unit_variance: bool) -> int:
-    """Return how many values a head puts out for `size` latent ones."""
+    """Return the number of values that a head outputs for `size` latent values."""
     return size if unit_variance else 2 * size
 
 
 def _activated(*units: int) -> list[nn.Module]:
-    """Return linear layers between these numbers of units, each followed by an activation."""
+    """Return linear layers between the given numbers of units, each followed by an activation."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(units):
         layers += [nn.Linear(inputs, outputs), nn.SiLU()]

@@ -1,4 +1,4 @@
-"""Losses of the variational autoencoder, each with the figures worth logging."""
+"""Losses of the variational autoencoder, with the terms worth logging."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from medvae.networks._vae import Reconstruction
 
 _ACTIVE_VARIANCE = 0.01
-"""Variance of its mean over slices above which a latent unit says something (Burda, 2016)."""
+"""Variance of a latent unit's mean over slices above which it is active (Burda, 2016)."""
 
 
 class LossTerms(NamedTuple):
-    """A loss and what it is made of, scalars: nats a slice, and a count of latent units."""
+    """A loss and its terms, as scalars: nats per slice, and the number of active latent units."""
 
     loss: Tensor
     reconstruction: Tensor
@@ -25,10 +25,10 @@ class LossTerms(NamedTuple):
 
 
 class _WarmedLoss(nn.Module, ABC):
-    """A loss whose KL weight grows linearly over the first steps in training mode.
+    """Loss whose KL weight grows linearly over the first steps in training mode.
 
-    Called, it returns the loss as one scalar, as a trainer of MONAI wants it, and counts the
-    step. The count is part of its `state_dict`, so that training resumes where it was.
+    A call returns the loss as a scalar, as MONAI's trainers require, and in training mode counts
+    the step. The count is part of the `state_dict`, so that training can resume.
     """
 
     step: Tensor
@@ -55,11 +55,11 @@ class _WarmedLoss(nn.Module, ABC):
 
 
 class PublishedLoss(_WarmedLoss):
-    """The mean over slices of D * MSE + KL, with D the number of pixels.
+    """Mean over slices of D * MSE + KL, where D is the number of pixels.
 
     Args:
-        kl_weight: weight of the KL divergence after the warm-up.
-        warm_up_steps: training steps in which the weight grows from 0.
+        kl_weight: Weight of the KL divergence after the warm-up.
+        warm_up_steps: Number of training steps in which the weight grows from 0.
     """
 
     def __init__(self, kl_weight: float = 1.0, warm_up_steps: int = 0) -> None:
@@ -73,12 +73,12 @@ class PublishedLoss(_WarmedLoss):
 
 
 class CalibratedLoss(_WarmedLoss):
-    """D/2 * log MSE + KL: a Gaussian likelihood with the variance that fits the batch best.
+    """D/2 * log MSE + KL, a Gaussian likelihood with the variance that best fits the batch.
 
     Args:
-        kl_weight: weight of the KL divergence after the warm-up.
-        warm_up_steps: training steps in which the weight grows from 0.
-        free_bits: bits that each latent unit may carry before they cost anything.
+        kl_weight: Weight of the KL divergence after the warm-up.
+        warm_up_steps: Number of training steps in which the weight grows from 0.
+        free_bits: KL divergence of each latent unit, in bits, below which it is not penalised.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class CalibratedLoss(_WarmedLoss):
 
     def terms(self, prediction: Reconstruction, target: Tensor) -> LossTerms:
         mse = (prediction.image.float() - target.float()).square().mean()
-        # A perfect reconstruction, 80 dB or better, must not outweigh everything else.
+        # A reconstruction of 80 dB or better must not outweigh everything else.
         error = 0.5 * target[0].numel() * mse.clamp(min=1e-8).log()
         units = kl_of_units(prediction.mu, prediction.logvar)
         charged = units.clamp(min=self.free_bits * math.log(2.0)).sum()
@@ -98,20 +98,20 @@ class CalibratedLoss(_WarmedLoss):
 
 
 def kl_of_units(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return each latent unit's KL divergence from the standard normal, mean over the batch.
+    """Return each latent unit's KL divergence from the standard normal, averaged over the batch.
 
     Args:
-        mu: means `[N, ...]`.
-        logvar: logarithms of the variances, of the same shape.
+        mu: Means `[N, ...]`.
+        logvar: Logarithms of the variances, of the same shape.
 
     Returns:
-        Nats, `[units]`.
+        KL divergences in nats, `[units]`.
     """
     divergence = 0.5 * (mu.square() + logvar.exp() - 1.0 - logvar)
     return divergence.flatten(1).mean(0)
 
 
 def active_units(mu: Tensor) -> Tensor:
-    """Return how many latent units differ between slices, for their means `[N, ...]`."""
+    """Return the number of latent units whose means `[N, ...]` vary between slices."""
     variances = mu.detach().flatten(1).var(0, correction=0)
     return (variances > _ACTIVE_VARIANCE).sum()

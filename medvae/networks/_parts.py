@@ -1,8 +1,8 @@
-"""What a network is made of, as a config names it: kinds and arguments, no weights yet.
+"""Parts of a network as a config describes them: names and arguments, without weights.
 
-A part is a frozen dataclass, so that a MONAI config can name it by ``_target_``, two of them can
-be compared, and :meth:`Part.describe` writes it as plain JSON from which it is made again without
-running code from a file.
+A part is a frozen dataclass, so that a MONAI config can name it by ``_target_``, two parts can be
+compared, and :meth:`Part.describe` returns it as plain JSON, from which it can be recreated
+without running code from a file.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from medvae.errors import UsageProblem
 
 Shape = tuple[int, int, int]
-"""(channels, rows, columns) of a feature map."""
+"""Shape of a feature map: (channels, rows, columns)."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a network: what it is called and with which arguments."""
+    """One part of a network: its name and its arguments."""
 
     def describe(self) -> dict[str, Any]:
         """Return the part as plain JSON: its name under ``part`` and its arguments.
 
-        Where weights were first taken from is left out: it is no property of the network.
+        The origin of pretrained weights is left out, as it is not a property of the network.
         """
         arguments = {
             name: list(value) if isinstance(value, tuple) else value
@@ -37,7 +37,7 @@ class Part:
 
 
 class Features(nn.Module):
-    """Module that maps pictures `[N, 3, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
+    """Module that maps images `[N, 3, H, W]` to `[N, out_channels, H / stride, W / stride]`."""
 
     def __init__(self, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -46,13 +46,13 @@ class Features(nn.Module):
 
 
 class LatentHead(nn.Module):
-    """Module between feature maps and latents: the posterior one way, the expansion the other.
+    """Module that maps feature maps to posteriors, and latents to feature maps.
 
     Args:
-        inward: maps features to `mu`, or to `mu` and `logvar` side by side along dimension 1.
-        outward: maps latents to what the decoder takes.
-        shape: shape of one latent, `(size,)` or `(channels, rows, columns)`.
-        unit_variance: the posterior's variance is 1 and only `mu` comes from `inward`.
+        inward: Layers that map features to `mu`, or to `mu` and `logvar` along dimension 1.
+        outward: Layers that map latents to the input of the decoder.
+        shape: Shape of one latent, `(size,)` or `(channels, rows, columns)`.
+        unit_variance: Whether the posterior's variance is 1 and `inward` returns only `mu`.
     """
 
     def __init__(
@@ -70,28 +70,28 @@ class LatentHead(nn.Module):
 
     def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return `mu` and `logvar`, both `[N, *shape]` in float32, for feature maps."""
-        # Float32 whatever the encoder ran in: neighbours are told apart by small distances.
+        # Always float32, whatever the encoder ran in: distances between neighbours are small.
         values = self.inward(features.float()).float()
         if self.unit_variance:
             return values, values.new_zeros(values.shape)
         mu, logvar = values.chunk(2, dim=1)
-        # A variance far above the prior's means nothing, and its exponential would overflow.
+        # A variance far above the prior's has no meaning, and the exponential would overflow.
         return mu, logvar.clamp(-10.0, 4.0)
 
     def expand(self, z: Tensor) -> Tensor:
-        """Return the feature maps that the decoder takes for latents `[N, *shape]`."""
+        """Return the decoder's input feature maps for latents `[N, *shape]`."""
         expanded: Tensor = self.outward(z)
         return expanded
 
 
 class Decoder(nn.Module):
-    """Module that maps `[N, *in_shape]` to pictures `[N, out_channels, H, W]` in 0 to 1.
+    """Module that maps `[N, *in_shape]` to images `[N, out_channels, H, W]` in 0 to 1.
 
     Args:
-        body: all but the last convolution.
-        out: the last convolution.
-        in_shape: what the body takes.
-        shuffle: how many pixels along each side a place of the last convolution becomes.
+        body: All layers but the last convolution.
+        out: The last convolution.
+        in_shape: Shape of the body's input.
+        shuffle: Pixels along each side that each output position of `out` becomes.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Decoder(nn.Module):
 
 
 class EncoderPart(Part, ABC):
-    """Part that makes features of pictures."""
+    """Part that computes features from images."""
 
     @abstractmethod
     def build(self) -> Features:
@@ -117,29 +117,29 @@ class EncoderPart(Part, ABC):
 
 
 class LatentPart(Part, ABC):
-    """Part that makes latents of features, and takes them back to feature maps."""
+    """Part that computes latents from features, and feature maps from latents."""
 
     @abstractmethod
     def build(self, features: Shape, decoder: Shape) -> LatentHead:
-        """Return the module for the encoder's feature maps and for what the decoder takes."""
+        """Return the module for the shapes of the encoder's features and the decoder's input."""
 
 
 class DecoderPart(Part, ABC):
-    """Part that makes pictures of feature maps."""
+    """Part that computes images from feature maps."""
 
     @abstractmethod
     def build(self, image_size: int, out_channels: int) -> Decoder:
-        """Return the module that ends at `[N, out_channels, image_size, image_size]`."""
+        """Return a module whose output is `[N, out_channels, image_size, image_size]`."""
 
 
 @dataclass(frozen=True)
 class GrayToColor(Part):
     """The stem: one convolution from 1 channel to the 3 that an ImageNet encoder expects.
 
-    It starts as the normalisation of a grey picture in 0 to 1 by ImageNet's mean and deviation.
+    Initially it normalises a grey image in 0 to 1 by ImageNet's mean and standard deviation.
 
     Args:
-        kernel_size: odd size of the convolution.
+        kernel_size: Kernel size of the convolution, odd.
     """
 
     kernel_size: int = 1
@@ -149,7 +149,7 @@ class GrayToColor(Part):
             raise UsageProblem(f"kernel_size of GrayToColor must be odd, but is {self.kernel_size}")
 
     def build(self) -> nn.Conv2d:
-        """Return the convolution, `[N, 1, H, W]` to `[N, 3, H, W]`."""
+        """Return the convolution, which maps `[N, 1, H, W]` to `[N, 3, H, W]`."""
         stem = nn.Conv2d(1, 3, self.kernel_size, padding=self.kernel_size // 2)
         middle = self.kernel_size // 2
         nn.init.zeros_(stem.weight)

@@ -1,4 +1,4 @@
-"""Weights that an encoder starts from: ImageNet's, or a file of one's own."""
+"""Pretrained weights for encoders, from ImageNet or from the user's own file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _HASH = re.compile(r"-([0-9a-f]{8,})\.")
 
 
 def load_pretrained(module: nn.Module, pretrained: bool | str, url: str) -> None:
-    """Fill an encoder with pretrained weights, if any are asked for.
+    """Load pretrained weights into an encoder, if requested.
 
     Args:
-        module: encoder whose parameters have the names of the ImageNet weights.
-        pretrained: false for none, true for ImageNet's, or the path of a weight file:
-            safetensors, or a state dict that `torch.save` wrote.
-        url: where the ImageNet weights are. They are kept in torch's hub folder.
+        module: Encoder whose parameters have the names of the ImageNet weights.
+        pretrained: False for none, True for ImageNet weights, or the path of a weight file:
+            safetensors, or a state dict written by `torch.save`.
+        url: URL of the ImageNet weights, which are cached in the torch hub directory.
 
     Raises:
-        ReadError: the weights cannot be fetched or read, or do not fit.
+        ReadError: The weights cannot be fetched or read, or do not fit.
     """
     if pretrained is False:
         return
@@ -46,7 +46,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a weight file by name, without running code from it.
 
     Raises:
-        ReadError: the file is not there, or is no weight file.
+        ReadError: The file does not exist, or is not a weight file.
     """
     try:
         if path.suffix == ".safetensors":
@@ -64,21 +64,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remedy: str) -> None:
-    """Put weights into a module, which must have the same names and shapes.
+    """Load weights into a module, which must have the same names and shapes.
 
-    The module may be on the meta device: it takes the tensors themselves.
+    The module may be on the meta device, as its tensors are replaced.
 
     Args:
-        module: what they are put into.
-        weights: tensors by name.
-        path: the file that they are from.
-        remedy: what to do where they do not fit.
+        module: Module to load the weights into.
+        weights: Tensors by name.
+        path: File from which the weights were read, for error messages.
+        remedy: Advice for error messages if the weights do not fit.
 
     Raises:
-        ReadError: the weights do not fit, or are not finite.
+        ReadError: The weights do not fit, or are not finite.
     """
     wanted = module.state_dict()
-    # Old ImageNet files were written before batch norm counted its batches.
+    # Old ImageNet files date from before batch norm counted its batches.
     counters = {n: torch.tensor(0) for n in wanted if n.endswith("num_batches_tracked")}
     weights = counters | weights
     for name, value in wanted.items():
@@ -95,13 +95,13 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remed
                 f"{path}: {name} holds values that are NaN or infinite, so the network can compute "
                 "nothing: take the weights of another training"
             )
-    # Copies, because a file's tensors lie at any address, and sums are rounded by alignment.
+    # Copied, because a file's tensors can have any alignment, which affects the rounding of sums.
     typed = {n: weights[n].to(value.dtype, copy=True) for n, value in wanted.items()}
     module.load_state_dict(typed, assign=True)
 
 
 def _imagenet_file(url: str) -> Path:
-    """Return the ImageNet weights' file, fetched if it is not there yet."""
+    """Return the path of the ImageNet weights, after downloading them if necessary."""
     name = Path(urlparse(url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.exists():

@@ -1,4 +1,4 @@
-"""Networks from plain JSON, and models in a folder: `model.json` beside `model.safetensors`."""
+"""Networks built from plain JSON, and models stored as `model.json` and `model.safetensors`."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ _FORMAT = 1
 _MOST = {"image_size": 4096, "blocks": 128, "doublings": 16, "halvings": 16, "kernel_size": 63}
 _MOST_OF_OTHERS = 2**20
 _LONGEST_LIST = 32
-"""What a part of a network may be asked for by a file. The largest that ships are far below."""
+"""Limits on the arguments of a network read from a file, far above those of shipped networks."""
 
 
 def build(description: Mapping[str, Any]) -> SliceVAE:
     """Return the network that :meth:`SliceVAE.describe` described, with random weights.
 
     Args:
-        description: plain JSON. Names in it stand for the parts of this package only.
+        description: Plain JSON. Names in it refer only to the parts of this package.
 
     Raises:
-        UsageProblem: the description is none of a network.
+        UsageProblem: The description is not that of a valid network.
     """
     try:
         return SliceVAE(
@@ -76,12 +76,12 @@ def build(description: Mapping[str, Any]) -> SliceVAE:
 
 
 def save_model(model: SliceVAE, folder: Path) -> None:
-    """Write a model as `model.json` and `model.safetensors`, which hold no code.
+    """Write a model as `model.json` and `model.safetensors`, which contain no code.
 
-    They appear once both are whole: a failure leaves an older model as it was.
+    Both are put in place once they are complete: if writing fails, an older model is kept.
 
     Raises:
-        WriteError: a file cannot be written.
+        WriteError: A file cannot be written.
     """
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     description = {"format": _FORMAT, "network": model.describe()}
@@ -98,7 +98,7 @@ def load_model(folder: Path) -> SliceVAE:
     """Return the model that :func:`save_model` wrote, in eval mode, on the CPU.
 
     Raises:
-        ReadError: a file is missing or damaged, or the weights do not fit the network.
+        ReadError: A file is missing or damaged, or the weights do not fit the network.
     """
     path = folder / "model.json"
     saved = read_object(path, f"{folder}: no model here, model.json is missing")
@@ -107,7 +107,7 @@ def load_model(folder: Path) -> SliceVAE:
     network = saved.object("network").content
     try:
         _check_sizes(network)
-        # Nothing is allocated before the weights are there and fit.
+        # Nothing is allocated until the weights have been read and fit.
         with torch.device("meta"), NothingDrawn():
             model = build(network)
     except UsageProblem as error:
@@ -119,10 +119,10 @@ def load_model(folder: Path) -> SliceVAE:
 
 
 def _check_sizes(network: Mapping[str, Any]) -> None:
-    """Refuse a network of which a part is larger than any that is in use, before it is built.
+    """Refuse a network with a part larger than any in use, before it is built.
 
     Raises:
-        UsageProblem: it has such a part.
+        UsageProblem: The network has such a part.
     """
     parts = {name: part for name, part in network.items() if isinstance(part, Mapping)}
     for where, arguments in ({"": network} | parts).items():
@@ -141,7 +141,7 @@ def _check_sizes(network: Mapping[str, Any]) -> None:
 
 
 class NothingDrawn(TorchFunctionMode):
-    """Leaves out normal first weights: on "meta", torch loads its compiler to draw nothing."""
+    """Mode that skips normal initialisation, for which torch loads its compiler on "meta"."""
 
     def __torch_function__(
         self,
@@ -154,18 +154,18 @@ class NothingDrawn(TorchFunctionMode):
 
 
 def _part(description: object, choices: Mapping[str, Callable[..., _PartT]]) -> _PartT:
-    """Return the part, one of `choices` by name, that :meth:`Part.describe` described."""
+    """Return the part, named in `choices`, that :meth:`Part.describe` described."""
     arguments = dict(description) if isinstance(description, Mapping) else {}
     name = arguments.pop("part", None)
     if name not in choices:
         raise UsageProblem(f"part must be one of {', '.join(choices)}, but is {name!r}")
-    # A description that came with a file must not make the loader fetch or read others.
+    # A description read from a file must not make the loader fetch or read other files.
     arguments.pop("pretrained", None)
     return choices[name](**arguments)
 
 
 def _write(writers: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Let each function fill a file beside its path, and put all in place once they are whole."""
+    """Write each file under a temporary name, and put all in place once they are complete."""
     unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in writers}
     path = Path()
     try:

@@ -1,4 +1,4 @@
-"""The variational autoencoder of slices, made of parts."""
+"""The variational autoencoder for slices, composed of parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medvae.networks._parts import DecoderPart, EncoderPart, GrayToColor, Latent
 
 
 class Reconstruction(NamedTuple):
-    """What the loss needs: pictures `[N, C, H, W]`, and their posterior `[N, *latent_shape]`."""
+    """Images `[N, C, H, W]` and their posterior `[N, *latent_shape]`, as a loss takes them."""
 
     image: Tensor
     mu: Tensor
@@ -20,24 +20,24 @@ class Reconstruction(NamedTuple):
 
 
 class SliceVAE(nn.Module):
-    """Variational autoencoder of square slices `[N, 1, H, W]` in 0 to 1.
+    """Variational autoencoder for square slices `[N, 1, H, W]` with values in 0 to 1.
 
-    Called, it returns one tensor, the reconstruction `[N, out_channels, H, W]`. In eval mode the
+    A call returns one tensor, the reconstruction `[N, out_channels, H, W]`. In eval mode the
     latent is the posterior's mean, so that the same slice always gives the same reconstruction.
 
     Args:
-        stem: makes three channels of one.
-        encoder: makes features of these.
-        latent: makes the posterior of the features.
-        decoder: makes pictures of latents.
-        image_size: side of the pictures.
-        out_channels: channels of the reconstruction, 1 or 3.
+        stem: Part that converts one channel to three.
+        encoder: Part that computes features from these channels.
+        latent: Part that computes the posterior from the features.
+        decoder: Part that computes images from latents.
+        image_size: Side length of the images in pixels.
+        out_channels: Number of channels of the reconstruction, 1 or 3.
 
     Attributes:
-        latent_shape: shape of one latent, `(size,)` or `(channels, rows, columns)`.
+        latent_shape: Shape of one latent, `(size,)` or `(channels, rows, columns)`.
 
     Raises:
-        UsageProblem: the parts do not fit together.
+        UsageProblem: The parts do not fit together.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class SliceVAE(nn.Module):
         self.latent_shape = self.latent.shape
 
     def describe(self) -> dict[str, Any]:
-        """Return the network as plain JSON, from which `build` makes it again."""
+        """Return the network as plain JSON, from which `build` can recreate it."""
         parts = {role: part.describe() for role, part in self._parts.items()}
         return {"image_size": self.image_size, "out_channels": self.out_channels, **parts}
 
@@ -78,13 +78,13 @@ class SliceVAE(nn.Module):
         return self.latent.posterior(self.encoder(self.stem(x.to(self.stem.weight.dtype))))
 
     def sample(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """Return latents `[N, *latent_shape]`: drawn in training, `mu` itself in eval mode."""
+        """Return latents `[N, *latent_shape]`: sampled in training mode, `mu` in eval mode."""
         if self.training:
             return mu + torch.randn_like(mu) * (0.5 * logvar).exp()
         return mu
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return pictures `[N, out_channels, H, W]` in 0 to 1 for latents `[N, *latent_shape]`."""
+        """Return images `[N, out_channels, H, W]` in 0 to 1 for latents `[N, *latent_shape]`."""
         pictures: Tensor = self.decoder(self.latent.expand(z))
         return pictures
 

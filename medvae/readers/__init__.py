@@ -1,4 +1,4 @@
-"""Reading studies: every file is accounted for, and what is read can be trusted."""
+"""Readers for studies: every file is accounted for, and unreliable files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Putting headers together: copies are dropped, slices sorted into series, series into studies."""
+"""Assembly of headers into studies: drop copies, and sort slices into series and studies."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from medvae.records import Geometry, Layout, Series, Slice, Source, Study, pseud
 __all__ = ["Assembly"]
 
 Order = tuple[str, str, tuple[int, int]]
-"""Where a series stands in its study: its name, its type of image, orientation and time."""
+"""Sort key of a series in its study: its name, type of image, orientation and time."""
 
 _SAME_DIRECTION = 0.01
-"""Direction cosines that differ by less than this (half a degree) are the same direction."""
+"""Direction cosines that differ by less than this (half a degree) count as equal."""
 
 _SHARED_NAME = "its SOPInstanceUID is that of an image in another series, too"
 
@@ -32,10 +32,10 @@ class Assembly:
     """The studies in a set of headers, and what became of each file.
 
     Args:
-        headers: files and their headers, in a fixed order.
-        pool: decodes the few slices that may be copies of each other.
-        loader: what the slices are given to decode their pixels.
-        modality: taken where a file does not say.
+        headers: Files and their headers, in a fixed order.
+        pool: Workers that decode the few slices that may be copies of each other.
+        loader: Loader with which the slices decode their pixels.
+        modality: Modality of files that do not state one.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Assembly:
             self._add_series(members)
 
     def studies(self) -> tuple[Study, ...]:
-        """Return the studies, in an order that does not depend on where the files were."""
+        """Return the studies, in an order that does not depend on the paths of the files."""
         studies = [
             Study(key, group, origin, tuple(s for _, s in sorted(series, key=lambda s: s[0])))
             for (key, group, origin), series in self._series.items()
@@ -68,7 +68,7 @@ class Assembly:
         return tuple(sorted(studies, key=lambda study: study.key))
 
     def reports(self) -> list[FileReport]:
-        """Return what became of each file: read where at least one of its slices is used."""
+        """Return a report on each file, which is read if at least one of its slices is used."""
         return [
             FileReport(
                 path,
@@ -79,7 +79,7 @@ class Assembly:
         ]
 
     def _number_repeats(self, headers: Sequence[tuple[Found, FileHeader]]) -> dict[Path, int]:
-        """Number the files that have the same content and no name of their own in it."""
+        """Number the files that have the same content and no SOPInstanceUID."""
         first: dict[str, Path] = {}
         count: Counter[str] = Counter()
         repeats = {}
@@ -104,7 +104,7 @@ class Assembly:
         return series
 
     def _add_series(self, members: Sequence[Member]) -> None:
-        """Add what has the same series, shape and type of image; other directions are apart."""
+        """Add slices that share series, shape and type of image, separated by orientation."""
         name = self._series_name(members)
         try:
             once, twins = self._drop_twins(members)
@@ -129,7 +129,7 @@ class Assembly:
     def _drop_twins(
         self, members: Sequence[Member]
     ) -> tuple[list[Member], list[tuple[Member, Member]]]:
-        """Leave out copies of one and the same image, by its name; refuse what only claims it."""
+        """Leave out copies with the same SOPInstanceUID; refuse different images that share it."""
         named = defaultdict(list)
         for member in members:
             name = member.file.uid if member.file.named else str(member.path)
@@ -143,7 +143,7 @@ class Assembly:
         return once, copies
 
     def _check_twins(self, one: Member, other: Member) -> None:
-        """Refuse two images that carry the same name without being the same."""
+        """Refuse two images with the same SOPInstanceUID that are not the same image."""
         differ = "places" if one.frame.position != other.frame.position else ""
         if not differ and self._digest(one) != self._digest(other):
             differ = "pixels"
@@ -180,7 +180,7 @@ class Assembly:
         self._kept.update(member.path for member in stack.members)
 
     def _series_name(self, members: Sequence[Member]) -> str:
-        """Return what no other series has; a multi-frame file shares its UID with others."""
+        """Return a unique name of the series; a multi-frame file shares its UID with others."""
         first = members[0].file
         if first.series_uid and len(first.frames) == 1:
             return " ".join((first.patient, first.study_uid, first.series_uid))
@@ -217,21 +217,21 @@ class Assembly:
 
 
 def _series_id(path: Path, header: FileHeader, frame: FrameHeader) -> tuple[str, ...]:
-    """Return what the slices of one series have in common."""
+    """Return the identifier that the slices of one series have in common."""
     if header.format == "picture":
         return (header.format, str(path.parent), frame.stack)
     if header.format != "dicom":
         return (header.format, str(path))
     series = header.series_uid or f"in {path.parent}"
-    # A multi-frame file is a whole series in itself, whatever others share its number.
+    # A multi-frame file is a whole series, even if others share its SeriesInstanceUID.
     own = header.uid if len(header.frames) > 1 else ""
     return (header.format, header.patient, header.study_uid, series, own, frame.stack)
 
 
 def _claimed_twice(headers: Iterable[tuple[Found, FileHeader]]) -> set[tuple[str, int]]:
-    """Return the names, with the frame, that slices of several series claim, and flag their files.
+    """Return each UID and frame that slices of several series claim, and flag their files.
 
-    A SOPInstanceUID belongs to one image alone: the keys of such slices would be equal.
+    A SOPInstanceUID belongs to one image only; the keys of such slices would be equal.
     """
     claims: dict[tuple[str, int], dict[tuple[str, ...], list[FileHeader]]] = {}
     for found, header in headers:
@@ -245,10 +245,10 @@ def _claimed_twice(headers: Iterable[tuple[Found, FileHeader]]) -> set[tuple[str
 
 
 def _by_direction(members: Sequence[Member]) -> list[list[Member]]:
-    """Part slices of different orientations, such as those of a localizer.
+    """Separate slices of different orientations, such as those of a localizer.
 
-    Slices belong together when a chain of like directions leads from one to the other, so that
-    neither noise in the angles nor the order of the files decides.
+    Slices belong together if a chain of similar orientations connects them, so that the result
+    depends neither on noise in the angles nor on the order of the files.
     """
     axes = [(*(m.frame.along_row or ()), *(m.frame.along_column or ())) for m in members]
     distinct = sorted(set(axes))
@@ -266,7 +266,7 @@ def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _share_patients(headers: Iterable[FileHeader]) -> None:
-    """Give files that name no patient the one whom all others of their study name."""
+    """Assign the one patient that a study names to its files that name no patient."""
     headers = list(headers)
     patients = defaultdict(set)
     for header in headers:
@@ -279,7 +279,7 @@ def _share_patients(headers: Iterable[FileHeader]) -> None:
 
 
 def _patient(found: Found, header: FileHeader) -> tuple[str, str]:
-    """Return the pseudonym of the patient and what it was taken from."""
+    """Return the pseudonym of the patient and the source of that pseudonym."""
     if header.patient:
         return pseudonym("patient", header.patient), "PatientID"
     if header.study_uid:
@@ -312,7 +312,7 @@ def _source(member: Member) -> Source:
 
 
 def _layout(fields: dict[str, Any]) -> Layout:
-    """Make a layout of what JSON has left of one."""
+    """Create a layout from its fields as decoded from JSON."""
     tuples: dict[str, Any] = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
     return Layout(**{**fields, **tuples})
 

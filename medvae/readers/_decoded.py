@@ -1,4 +1,4 @@
-"""One slice as a decoder gives it, before it leaves the worker process."""
+"""One slice as returned by a decoder, before it leaves the worker process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Decoded"]
 
 @dataclass
 class Decoded:
-    """Stored values ``[rows, columns]`` and how real values come from them.
+    """Stored values ``[rows, columns]`` and their conversion to real values.
 
     Attributes:
-        padding: first and last stored value that mark padding; for NaN both are NaN.
-        values: real values where they are not ``slope * stored + intercept``.
+        padding: First and last stored value that mark padding; for NaN both are NaN.
+        values: Real values, if they are not ``slope * stored + intercept``.
     """
 
     stored: NDArray[Any]

@@ -1,4 +1,4 @@
-"""DICOM: the header and the pixels of one file."""
+"""The header and the pixels of one DICOM file."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _HOUNSFIELD = {
 }
 
 _PLAIN = {uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian}
-"""Transfer syntaxes whose pixels stand in the file as they are in memory."""
+"""Transfer syntaxes that store pixels in the file as they are in memory."""
 
 _COPIES_OF_INFLATED = 4
-"""How often pydicom holds an inflated file in memory, and a frame of it."""
+"""Number of copies of an inflated file, and of a frame of it, that pydicom holds in memory."""
 
 _TAGS = [
     Tag(keyword)
@@ -84,7 +84,7 @@ _TAGS = [
 
 
 def describe(path: Path, head: bytes) -> FileHeader:
-    """Read the header and check that pixels follow it, without reading them."""
+    """Read the header and check that pixel data follows it, without decoding the pixels."""
     with path.open("rb") as file:
         _check_inflated(file)
         file.seek(0)
@@ -117,7 +117,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
 
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
-    """Open the file for decoding, a frame at a time."""
+    """Open the file, and return a function that decodes one frame at a time."""
     with path.open("rb") as file:
         bare = file.read(132)[128:] != b"DICM"
         file.seek(0)
@@ -143,7 +143,7 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
 
 
 def _check_codestream(dataset: Dataset, frame: int, frames: int) -> None:
-    """Refuse a compressed frame that claims another size than the header, before it is decoded."""
+    """Refuse a compressed frame whose size differs from the header, before it is decoded."""
     offsets = None
     if "ExtendedOffsetTable" in dataset:
         offsets = dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths
@@ -157,7 +157,7 @@ def _check_codestream(dataset: Dataset, frame: int, frames: int) -> None:
 
 
 def _check_inflated(file: BinaryIO) -> None:
-    """Refuse a deflated file that would inflate beyond the limit; pydicom inflates it whole."""
+    """Refuse a deflated file that exceeds the limit when pydicom inflates it as a whole."""
     if not _is_deflated(file):
         return
     allowed = memory_per_file() // _COPIES_OF_INFLATED
@@ -174,7 +174,7 @@ def _check_inflated(file: BinaryIO) -> None:
 
 
 def _is_deflated(file: BinaryIO) -> bool:
-    """Tell whether what follows the file's own header is deflated, and go there."""
+    """Return whether the data after the file meta information is deflated, and seek to it."""
     if file.read(132)[128:] != b"DICM":
         return False
     deflated = False
@@ -190,15 +190,15 @@ def _is_deflated(file: BinaryIO) -> bool:
 
 
 def _attributes(dataset: Dataset) -> dict[str, Any]:
-    """Return the values by keyword, with class and name taken from the file's own header too."""
+    """Return values by keyword; class and UID may come from the file meta information."""
     found = {}
     for tag in dataset.keys():  # iterating a dataset converts its values
         try:
             element = dataset[tag]
             found[element.keyword] = element.value
         except Exception:
-            # pydicom raises many kinds for a value that it cannot convert. What needs this one
-            # finds it missing; a window or a thickness can be done without.
+            # pydicom raises many kinds of errors for a value that it cannot convert. A required
+            # value is then reported as missing; a window or a thickness is optional.
             continue
     meta = getattr(dataset, "file_meta", {})
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
@@ -219,7 +219,7 @@ def _check_class(header: dict[str, Any], bare: bool) -> None:
 
 
 def _check_picture(header: dict[str, Any]) -> tuple[int, int, int]:
-    """Return rows, columns and frames of a grayscale picture; refuse any other."""
+    """Return the rows, columns and frames of a grayscale image; refuse any other image."""
     try:
         rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
         frames = int(header.get("NumberOfFrames") or 1)
@@ -236,7 +236,7 @@ def _check_picture(header: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def _check_numbers(header: dict[str, Any], frames: int) -> None:
-    """Refuse a header without what decoding needs, or whose real values would not be numbers."""
+    """Refuse a header that lacks values needed for decoding, or has an unusable rescale."""
     for keyword in ("BitsAllocated", "BitsStored", "PixelRepresentation"):
         if not isinstance(header.get(keyword), int):
             raise Refused(f"its header has no usable {keyword}")
@@ -259,7 +259,7 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
 
 
 def _doubts(header: dict[str, Any], frames: int) -> list[str]:
-    """Say what is doubtful about the values of a file."""
+    """Return flags for doubtful values of a file."""
     if header["SOPClassUID"] not in _HOUNSFIELD or "ModalityLUTSequence" in header:
         return []
     for frame in range(frames if "PerFrameFunctionalGroupsSequence" in header else 1):
@@ -270,7 +270,7 @@ def _doubts(header: dict[str, Any], frames: int) -> list[str]:
 
 
 def _transfer_syntax(dataset: Dataset) -> uids.UID:
-    """Return the transfer syntax, guessed where the file does not say; refuse one not decoded."""
+    """Return the transfer syntax, guessed if not stated; refuse one without a decoder."""
     syntax = getattr(dataset, "file_meta", {}).get("TransferSyntaxUID")
     if not syntax:
         implicit, little = dataset.original_encoding
@@ -289,7 +289,7 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
 
 
 def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> dict[str, Any] | None:
-    """Describe pixels that can be taken from the file as they are; None where they cannot."""
+    """Return the layout of pixels that need no decoder, or None if they need one."""
     bits = header["BitsAllocated"]
     if (
         bits not in (8, 16, 32)
@@ -329,7 +329,7 @@ def _header(
         modality=str(header.get("Modality") or "") or None,
         series_uid=str(header.get("SeriesInstanceUID") or ""),
         study_uid=str(header.get("StudyInstanceUID") or ""),
-        # Not its issuer too: it stands in some files of a patient and not in others.
+        # The issuer is left out, since only some files of a patient may state it.
         patient=str(header.get("PatientID") or "").strip(),
         burned_in=str(header.get("BurnedInAnnotation") or "").strip().upper() == "YES",
         inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
@@ -340,7 +340,7 @@ def _header(
 
 
 def _decoded(dataset: Dataset, stored: NDArray[Any], frame: int) -> Decoded:
-    """Add the real values of a frame to its stored ones."""
+    """Return the stored values of a frame with their conversion to real values."""
     padding = _padding(dataset, stored.dtype)
     if "ModalityLUTSequence" in dataset:
         values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
@@ -367,7 +367,7 @@ def _padding(dataset: Attributes, dtype: np.dtype[Any]) -> tuple[float, float] |
 
 
 def _as_stored(value: Any, dtype: np.dtype[Any]) -> int:
-    """Read a value whose sign a wrong VR may have lost, as the pixels' own type."""
+    """Convert a value, whose sign a wrong VR may have lost, to the data type of the pixels."""
     bits = 8 * dtype.itemsize
     raw = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
     number: int = raw % 2**bits

@@ -1,4 +1,4 @@
-"""Where each frame of a DICOM file lies, from the plain attributes or the functional groups."""
+"""Headers of the frames of a DICOM file, from plain attributes or functional groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medvae.readers._limits import check_geometry, plausible_thickness, plausibl
 __all__ = ["FRAME_TAGS", "Attributes", "describe_frames", "functional_group"]
 
 Attributes = dict[str, Any] | Dataset
-"""Values by DICOM keyword; looking one up is much faster in a dictionary than in a dataset."""
+"""Values by DICOM keyword; access is much faster in a dictionary than in a dataset."""
 
 _WHEN = {
     "TemporalPositionIdentifier": "",
@@ -30,7 +30,7 @@ _WHEN = {
     "AcquisitionDateTime": "",
     "AcquisitionTime": "",
 }
-"""Attributes that tell apart slices at one position, and the functional group each may be in."""
+"""Attributes that distinguish slices at one position, and the functional group of each."""
 
 FRAME_TAGS = [
     "ImageType",
@@ -50,13 +50,13 @@ FRAME_TAGS = [
 def describe_frames(
     dataset: dict[str, Any], rows: int, columns: int, count: int
 ) -> list[FrameHeader]:
-    """Describe all frames of a file, one where it is not multi-frame."""
+    """Describe all frames of a file; a file that is not multi-frame has one."""
     try:
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if groups is not None and len(groups) < count:
             raise Refused(f"it describes {len(groups)} of its {count} frames")
         if groups is None and count > 1:
-            # One place for many frames is the place of none.
+            # A single position for many frames is not the position of any.
             dataset = {**dataset, "ImagePositionPatient": None}
         return [_describe_frame(dataset, rows, columns, frame) for frame in range(count)]
     except (TypeError, ValueError, AttributeError) as error:
@@ -64,7 +64,7 @@ def describe_frames(
 
 
 def functional_group(dataset: Attributes, frame: int, name: str) -> Attributes | None:
-    """Return a functional group of a frame: its own one, else the shared one, else None."""
+    """Return a functional group of a frame: its own group, else the shared group, else None."""
     own = dataset.get("PerFrameFunctionalGroupsSequence") or ()
     shared = dataset.get("SharedFunctionalGroupsSequence") or ()
     for group in (*own[frame : frame + 1], *shared[:1]):
@@ -105,7 +105,7 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
 
 
 def _kind(dataset: Attributes, frame: int) -> str:
-    """Return the type of image, which sets a localizer or a map apart from the slices."""
+    """Return the type of image, which distinguishes a localizer or a map from the slices."""
     kind = dataset.get("ImageType")
     for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
         group = functional_group(dataset, frame, name)
@@ -148,7 +148,7 @@ def _first(value: Any) -> Any:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...]:
-    """Return so many finite numbers, or none at all where the value is anything else."""
+    """Return ``count`` finite numbers, or an empty tuple if the value is anything else."""
     try:
         numbers = tuple(float(part) for part in _several(value) if part is not None)
     except (TypeError, ValueError):
@@ -162,5 +162,5 @@ def _vector(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
 
 def _unit(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
     length = math.hypot(*numbers)
-    # A direction far from unit length is not one: the slice then has no known place.
+    # A vector far from unit length is not a direction: the slice then has no position.
     return _vector(tuple(n / length for n in numbers)) if abs(length - 1) < 0.01 else None

@@ -1,4 +1,4 @@
-"""Whether the pixel data that a DICOM header announces is all there, without reading it."""
+"""Checks that the pixel data a DICOM header announces is complete, without decoding it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def check_pixel_data(
     """Refuse a file whose pixel data is missing, cut short, or more than its header describes.
 
     Args:
-        file: stands where the pixel data element should begin.
-        size: length of the file in bytes.
-        need: bytes of pixel data when they are not compressed.
-        frames: how many frames the header announces.
-        syntax: the transfer syntax.
+        file: Open file, positioned where the pixel data element should begin.
+        size: Length of the file in bytes.
+        need: Number of bytes of pixel data when it is not compressed.
+        frames: Number of frames that the header announces.
+        syntax: Transfer syntax.
 
     Returns:
-        What is doubtful about the length.
+        Flags for a doubtful length.
     """
     order = "<" if syntax.is_little_endian else ">"
     tag = _read(file, order + "HH")
@@ -47,10 +47,10 @@ def check_pixel_data(
 
 
 def check_length(have: int, need: int, frames: int) -> list[str]:
-    """Refuse too little pixel data that is not compressed, and a whole frame too much or more.
+    """Refuse uncompressed pixel data that is too short, or too long by a whole frame or more.
 
     Returns:
-        What is doubtful about the length.
+        Flags for a doubtful length.
     """
     if have < need:
         raise Refused(f"it is truncated: {have} of {need} bytes of pixel data are there")
@@ -66,7 +66,7 @@ def check_length(have: int, need: int, frames: int) -> list[str]:
 
 
 def _element_length(file: BinaryIO, order: str) -> int:
-    """Read the length of the element, of whichever kind its representation is."""
+    """Read the length of the element, whether its VR is explicit or implicit."""
     start = file.tell()
     if file.read(2) in (b"OB", b"OW", b"UN"):
         return (_read(file, order + "2xL") or (0,))[0]
@@ -76,8 +76,8 @@ def _element_length(file: BinaryIO, order: str) -> int:
 
 
 def _check_fragments(file: BinaryIO, size: int, frames: int) -> None:
-    """Walk over the fragments: each must be whole, one at least for each frame, and an end."""
-    fragments = -1  # the first item is the table of offsets
+    """Check that all fragments are whole, at least one per frame, and followed by an end."""
+    fragments = -1  # the first item is the offset table
     while (item := _read(file, "<HHL")) is not None and item[:2] == _ITEM:
         end = file.tell() + item[2]
         if end > size:
@@ -91,7 +91,7 @@ def _check_fragments(file: BinaryIO, size: int, frames: int) -> None:
 
 
 def _read(file: BinaryIO, layout: str) -> tuple[int, ...] | None:
-    """Unpack what comes next; None at the end of the file."""
+    """Unpack the next values, or return None at the end of the file."""
     length = struct.calcsize(layout)
     data = file.read(length)
     return struct.unpack(layout, data) if len(data) == length else None

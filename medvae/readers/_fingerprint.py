@@ -1,4 +1,4 @@
-"""What files and slices are by their content: a name, and whether they have changed."""
+"""Fingerprints of files and slices by their content, and a check for changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PIECE = 2**16
 
 
 def fingerprint(path: Path) -> str:
-    """Hash the file: the whole of a small one, its length and 64 even pieces of a large one.
+    """Hash a small file as a whole, and a large one by its length and 64 evenly spaced pieces.
 
     The last piece is the file's end, where compressed formats keep their checksum.
     """
@@ -38,9 +38,9 @@ def fingerprint(path: Path) -> str:
 
 
 def pixel_fingerprint(native: Slice, pixels: Pixels) -> str:
-    """Hash what is read of a slice: its pixels in real units, its padding, and where it lies.
+    """Hash the content of a slice: its pixels in real units, its padding and its geometry.
 
-    A copy of the file has the same fingerprint, whatever its name and its times are.
+    A copy of the file has the same fingerprint, regardless of its name and timestamps.
     """
     header = [native.shape, native.modality, native.inverted, asdict(native.geometry)]
     digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=16)
@@ -52,16 +52,16 @@ def pixel_fingerprint(native: Slice, pixels: Pixels) -> str:
 def check_unchanged(
     before: Mapping[str, str], now: Mapping[str, str], files: Mapping[str, Path], where: Path
 ) -> None:
-    """Refuse slices that are not what they were when a run began.
+    """Check that the slices are the same as when a run began.
 
     Args:
-        before: The fingerprints of slices when it began, by any key.
-        now: Those of the slices that there are.
-        files: The files of these, by the same key.
-        where: The folder of the run, for the message.
+        before: Fingerprints of the slices when the run began, by any key.
+        now: Fingerprints of the current slices, by the same key.
+        files: Files of the current slices, by the same key.
+        where: Folder of the run, for the error message.
 
     Raises:
-        UsageProblem: A slice has changed, is new, or is gone.
+        UsageProblem: If a slice has changed, is new, or is missing.
     """
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if not changed:

@@ -1,4 +1,4 @@
-"""What is unusual about the places of the slices of a series, in words."""
+"""Flags for unusual positions of the slices of a series."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from medvae.records import Slice
 __all__ = ["geometry_flags", "without_geometry_flags"]
 
 _EVEN = 0.01
-"""Gaps that differ by less than this, in millimetres, are even."""
+"""Gaps that differ by less than this, in millimetres, count as even."""
 
 _MOST_MISSING = 20
-"""When more slices than this would be missing for each that is there, the gaps are just uneven."""
+"""Gaps count as uneven if more slices than this would be missing per gap."""
 
 _KINDS = ("tilt:", "gaps:", "uneven:")
 
 
 def geometry_flags(slices: Sequence[Slice]) -> list[str]:
-    """Say what is unusual about the places of slices, given in order."""
+    """Return flags for unusual positions of slices, which are given in order."""
     places = [item.geometry.position for item in slices if item.geometry.position is not None]
     normals = [item.geometry.normal for item in slices if item.geometry.normal is not None]
     if len(places) < len(slices) or len(normals) < len(slices) or len(slices) < 3:
@@ -34,7 +34,7 @@ def geometry_flags(slices: Sequence[Slice]) -> list[str]:
 
 
 def without_geometry_flags(flags: Sequence[str]) -> list[str]:
-    """Return the flags that say nothing of places."""
+    """Return the flags that do not concern positions."""
     return [flag for flag in flags if not flag.startswith(_KINDS)]
 
 

@@ -1,4 +1,4 @@
-"""What a reader says of a file after its header alone; it crosses the border of processes."""
+"""Headers of files and slices, as readers return them and worker processes send them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 __all__ = ["BURNED_IN", "FileHeader", "FrameHeader", "Refused", "Skipped"]
 
 BURNED_IN = "text is burned into its pixels (BurnedInAnnotation YES)"
-"""The flag of files that say so."""
+"""Flag of files whose header states this."""
 
 
 class Skipped(Exception):
-    """The file is not one of the images that are read here."""
+    """Raised for a file that is not an image that medvae reads."""
 
 
 class Refused(Exception):
-    """The file should be such an image, but cannot be trusted."""
+    """Raised for a file that should be such an image, but cannot be trusted."""
 
 
 @dataclass
 class FrameHeader:
-    """One slice of a file. Vectors are in LPS millimetres; None where the file does not say.
+    """The header of one slice. Vectors are in LPS millimetres, or None if the file has none.
 
     Attributes:
-        frame, axis, time: where it is in the file, as in ``records.Source``.
-        stack: what slices must share, beside orientation, to lie in one series.
-        when: attributes that tell apart slices at the same position, such as an echo time.
+        frame, axis, time: Location of the slice in the file, as in ``records.Source``.
+        stack: Text that slices must share, besides orientation, to belong to one series.
+        when: Attributes that distinguish slices at the same position, such as an echo time.
     """
 
     frame: int = 0
@@ -44,15 +44,15 @@ class FrameHeader:
 
 @dataclass
 class FileHeader:
-    """One file that can be read, and the slices in it.
+    """The header of one readable file, and of the slices in it.
 
     Attributes:
-        uid: SOPInstanceUID, or a fingerprint of the content where there is none.
-        named: whether ``uid`` is a name that no other image may have, as a SOPInstanceUID is.
+        uid: SOPInstanceUID, or a fingerprint of the content if there is none.
+        named: Whether ``uid`` may belong to one image only, as a SOPInstanceUID does.
         instance: InstanceNumber.
-        flags: what is unusual about the file.
-        beside: name of a file beside it that holds its voxels.
-        layout: fields of a ``records.Layout``, where its pixels need no decoder.
+        flags: Descriptions of what is unusual about the file.
+        beside: Name of the file in the same folder that holds the voxels, if any.
+        layout: Fields of a ``records.Layout``, if the pixels need no decoder.
     """
 
     format: str
@@ -73,12 +73,12 @@ class FileHeader:
     layout: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
+        """Return the header as plain JSON values."""
         return {**vars(self), "frames": [vars(frame) for frame in self.frames]}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> FileHeader:
-        """Make it again from what ``to_json`` gave."""
+        """Create a header from the values returned by ``to_json``."""
         frames: list[dict[str, Any]] = data.pop("frames")
         for frame in frames:  # JSON has no tuples
             frame.update({k: tuple(v) for k, v in frame.items() if isinstance(v, list)})

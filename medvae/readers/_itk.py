@@ -1,4 +1,4 @@
-"""NRRD and MetaImage through SimpleITK: the header and the voxels of one file."""
+"""The header and the voxels of one NRRD or MetaImage file, read through SimpleITK."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _END_OF_META = b"ElementDataFile"
 
 @dataclass
 class _Layout:
-    """Where the voxels are, by the text of the header.
+    """Location of the voxels, according to the text of the header.
 
     Attributes:
-        header: how many bytes the header takes.
-        target: the file that holds the voxels; empty where the header's own does.
-        start: how many bytes in that file come before them, at least.
-        packed: how many bytes they take, at least, where they are not stored as they are.
-        stream: the kind of compressed stream that they are, if any.
-        lines: how many lines come before a compressed stream, after ``start``.
-        skipped: how many bytes of what a stream inflates to come before the voxels.
+        header: Number of bytes that the header takes.
+        target: Name of the file that holds the voxels; empty if it is the file of the header.
+        start: Minimum number of bytes in that file before the voxels.
+        packed: Minimum number of bytes that the voxels take; None if they are stored as they are.
+        stream: Kind of compressed stream that holds the voxels, if any.
+        lines: Number of lines before a compressed stream, after ``start``.
+        skipped: Number of inflated bytes before the voxels.
     """
 
     header: int
@@ -85,7 +85,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
 
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
-    """Read the file, for decoding a slice at a time."""
+    """Read the file, and return a function that decodes one slice at a time."""
     with path.open("rb") as file:
         head = file.read(4)
     layout = _layout(path, head)
@@ -119,7 +119,7 @@ def _reader(path: Path, head: bytes) -> sitk.ImageFileReader:
 
 
 def _layout(path: Path, head: bytes) -> _Layout:
-    """Search the whole of the header, however long its comments are."""
+    """Read the layout from the whole header, however long its comments are."""
     with path.open("rb") as file:
         data = file.read(_LONGEST_HEADER + 1)
     layout = _layout_of_nrrd(data) if head.startswith(b"NRRD") else _layout_of_meta(data)
@@ -129,7 +129,7 @@ def _layout(path: Path, head: bytes) -> _Layout:
 
 
 def _layout_of_nrrd(data: bytes) -> _Layout:
-    """Read lines of ``field: value`` as far as the blank one; ``key:=value`` has no meaning."""
+    """Read lines of ``field: value`` up to the blank line; ``key:=value`` lines are ignored."""
     end = _END_OF_NRRD.search(data)
     size = end.end() if end else len(data)
     fields: dict[str, str] = {}
@@ -150,12 +150,12 @@ def _layout_of_nrrd(data: bytes) -> _Layout:
 
 
 def _layout_of_meta(data: bytes) -> _Layout:
-    """Read lines of ``field = value``, of which the one that names the voxels is the last."""
+    """Read lines of ``field = value``, the last of which names the file of the voxels."""
     found = data.find(_END_OF_META)
     if found < 0:
         return _Layout(len(data), "", 0, 0)
     size = data.find(b"\n", found) + 1 or len(data)
-    # The library takes a colon for the sign of equality.
+    # The library treats a colon like an equals sign.
     text = data[:size].removesuffix(b"\n")
     lines = [re.split(rb"[=:]", line, maxsplit=1) for line in text.split(b"\n")]
     fields = {_text(line[0]): _text(line[-1]) for line in lines}
@@ -179,7 +179,7 @@ def _text(data: bytes) -> str:
 
 
 def _count(text: str | None) -> int:
-    """Return a number of bytes; 0 where the header gives none, or has them counted from the end."""
+    """Return a count as an integer, or 0 if the header gives none or counts from the end."""
     return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
@@ -188,9 +188,9 @@ def _is_true(text: str) -> bool:
 
 
 def _beside(path: Path, target: str) -> str:
-    """Return the name of the file beside it that holds the voxels; empty where it does itself.
+    """Return the name of the separate file that holds the voxels; empty if there is none.
 
-    A header can name any file there is: only one in its own folder is followed.
+    A header can name any file; only a file in the folder of the header is accepted.
     """
     if not target:
         return ""
@@ -202,7 +202,7 @@ def _beside(path: Path, target: str) -> str:
 
 
 def _check_whole(path: Path, layout: _Layout, size: int) -> None:
-    """Refuse a file that ends before its voxels do, as far as the header tells."""
+    """Refuse a file that ends before its voxels do, as far as the header shows."""
     voxels = _file_of_voxels(path, layout)
     need = layout.start + (size if layout.packed is None else layout.packed)
     have = voxels.stat().st_size
@@ -215,7 +215,7 @@ def _check_whole(path: Path, layout: _Layout, size: int) -> None:
 
 
 def _check_inflates(path: Path, layout: _Layout, size: int) -> None:
-    """Refuse damaged voxels: SimpleITK gives zeros or other numbers for them, without a word."""
+    """Refuse damaged voxels, for which SimpleITK silently returns zeros or other numbers."""
     if not layout.stream:
         return
     need = layout.skipped + size
@@ -233,7 +233,7 @@ def _check_inflates(path: Path, layout: _Layout, size: int) -> None:
 
 
 def _go_to_stream(file: BinaryIO, layout: _Layout) -> int:
-    """Go to where a compressed stream begins, and return the place."""
+    """Seek to the start of a compressed stream, and return its offset."""
     file.seek(layout.start)
     for _ in range(layout.lines):
         if not file.readline():
@@ -242,7 +242,7 @@ def _go_to_stream(file: BinaryIO, layout: _Layout) -> int:
 
 
 def _inflated(file: BinaryIO, packed: int, enough: int) -> tuple[int, bool]:
-    """Return how many bytes a zlib stream inflates to, and whether it ends as it should."""
+    """Return the number of bytes that a zlib stream inflates to, and whether it is complete."""
     stream, inflated = zlib.decompressobj(zlib.MAX_WBITS | 32), 0  # zlib or gzip
     while inflated <= enough and (piece := file.read(min(packed, 2**16))):
         packed -= len(piece)
@@ -255,7 +255,7 @@ def _file_of_voxels(path: Path, layout: _Layout) -> Path:
 
 
 def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-    """Return the shape, with three dimensions at least, and the affine to LPS."""
+    """Return the shape, with at least three dimensions, and the affine to LPS."""
     shape, count = tuple(reader.GetSize()), reader.GetDimension()
     directions = np.array(reader.GetDirection()).reshape(count, count)
     n = min(count, 3)
@@ -270,6 +270,6 @@ def _bytes_per_voxel(pixel_id: int) -> int:
 
 
 def _why(error: RuntimeError, otherwise: str) -> str:
-    """Return the line in which a library says what is wrong, or ``otherwise`` where none does."""
+    """Return the line in which the library states the error, or ``otherwise`` if none does."""
     line = str(error).strip().splitlines()[-1][:200]
     return otherwise if line == "Reason: Success" else line

@@ -1,4 +1,4 @@
-"""What a file may cost: the limits that keep a hostile or broken one from harming the rest."""
+"""Limits on the memory, time and values of a file, against hostile or broken files."""
 
 from __future__ import annotations
 
@@ -25,48 +25,48 @@ __all__ = [
 ]
 
 _MAX_PIXELS = 2**26
-"""Pixels of one slice: 8192 x 8192, twice the largest X-ray detectors."""
+"""Most pixels of one slice: 8192 x 8192, twice the size of the largest X-ray detectors."""
 
 _BYTES_PER_PIXEL = 16
-"""What decoding one pixel of a slice may take, copies of all kinds included."""
+"""Memory that decoding one pixel of a slice may take, including all copies."""
 
 _MAX_WORKERS = 8
 
 _SMALLEST_SHARE = 5 * 2**28
-"""Memory of one worker, in bytes, below which fewer are started: a volume of 1 GB can be read."""
+"""Least memory per worker, in bytes: room for a 1 GB volume. With less, fewer are started."""
 
 _LARGEST_SCALE = 1e12
-"""No scanner needs a slope or an intercept like that, and float32 could not hold the result."""
+"""No scanner needs such a large slope or intercept, and float32 could not hold the result."""
 
 _WIDEST_WINDOW = 1e6
-"""No image that is read here spans more, in its own units."""
+"""Widest plausible window; no supported image spans more, in its own units."""
 
 LIBRARIES = 3 * 2**28
-"""Address space that Python and the decoders take before they read anything."""
+"""Address space that Python and the decoders take before they read any file, in bytes."""
 
 SECONDS_PER_ANSWER = 20.0
-"""Processor time that a worker may take over the header of a file, or over one of its slices."""
+"""Processor time that a worker may take to read a header or to decode one slice."""
 
 _SECONDS_PER_GIB = 60.0
-"""Processor time that is added for each GiB of a volume that has to be read as a whole."""
+"""Processor time added for each GiB of a volume that has to be read as a whole."""
 
 
 def default_workers() -> int:
-    """Return how many workers are started where nobody says: one for each processor, at most."""
+    """Return the default number of workers: at most one per processor, fewer if memory is short."""
     fitting = _for_workers() // _SMALLEST_SHARE
     return max(1, min(os.cpu_count() or 1, _MAX_WORKERS, fitting))
 
 
 def memory_per_worker(count: int) -> int:
-    """Return the bytes that what one of so many workers reads may take.
+    """Return how many bytes of memory a file may take in each of ``count`` workers.
 
-    Half of the machine's memory is for the workers, which share it evenly.
+    The workers share half of the machine's memory evenly.
     """
     return _for_workers() // count
 
 
 def memory_per_file() -> int:
-    """Return the bytes that one file may take in this process."""
+    """Return how many bytes of memory one file may take in this process."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return _for_workers() if limit == resource.RLIM_INFINITY else max(limit - LIBRARIES, 0)
 
@@ -76,7 +76,7 @@ def _for_workers() -> int:
 
 
 def check_frame(rows: int, columns: int) -> None:
-    """Refuse slices without pixels, and with more than any scanner makes or memory can hold."""
+    """Refuse slices without pixels, or with more than any scanner makes or memory can hold."""
     if rows < 1 or columns < 1:
         raise Refused(f"its size is {rows}x{columns}: there is no picture in it")
     allowed = min(_MAX_PIXELS, memory_per_file() // _BYTES_PER_PIXEL)
@@ -87,7 +87,7 @@ def check_frame(rows: int, columns: int) -> None:
 
 
 def check_geometry(position: Iterable[float], sizes: Iterable[float]) -> None:
-    """Refuse a position (mm) beyond any room, and pixels (mm) that no scanner makes."""
+    """Refuse an implausible position (mm), and pixel sizes (mm) that no scanner produces."""
     if any(abs(coordinate) > 1e6 for coordinate in position):
         raise Refused("its position lies more than a kilometre away: its header is broken")
     if any(not 1e-4 < size < 1e4 for size in sizes):
@@ -95,25 +95,25 @@ def check_geometry(position: Iterable[float], sizes: Iterable[float]) -> None:
 
 
 def plausible_scale(value: float) -> bool:
-    """Say whether a slope or an intercept can be meant as it stands; NaN cannot."""
+    """Return whether a slope or an intercept is plausible; NaN is not."""
     return abs(value) < _LARGEST_SCALE
 
 
 def plausible_window(center: float, width: float) -> bool:
-    """Say whether a window for display can be meant as it stands."""
+    """Return whether a display window is plausible."""
     return abs(center) <= _WIDEST_WINDOW and 0 < width <= _WIDEST_WINDOW
 
 
 def plausible_thickness(thickness: float) -> bool:
-    """Say whether a slice can be so many millimetres thick."""
+    """Return whether a slice thickness, in millimetres, is plausible."""
     return 1e-3 <= thickness <= 1e3
 
 
 def check_volume(size: int) -> None:
-    """Refuse what would not fit in a worker's memory; grant the time that the rest takes.
+    """Refuse a volume that does not fit in a worker's memory; extend the time limit otherwise.
 
     Args:
-        size: How many bytes have to be in memory at once.
+        size: Number of bytes that have to be in memory at once.
     """
     allowed = memory_per_file()
     if size > allowed:

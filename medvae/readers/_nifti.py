@@ -1,4 +1,4 @@
-"""NIfTI: the header and the voxels of one file."""
+"""The header and the voxels of one NIfTI file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAGICS_OF_SECOND = (b"n+2\0", b"ni2\0")
 
 
 def describe(path: Path, head: bytes) -> FileHeader:
-    """Read the header and check that the voxels are all there."""
+    """Read the header and check that all voxels are present."""
     image, _ = _open(path)
     header = image.header
     _check_kind(header)
@@ -40,7 +40,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
         raise Refused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
     size = math.prod(shape) * header.get_data_dtype().itemsize
     check_volume(size)
-    # nibabel sets the offset in the header itself back to 0.
+    # nibabel resets the offset in the header itself to 0.
     _check_whole(path, head, int(image.dataobj.offset) + size)
     affine = _TO_LPS @ image.affine
     axis = slice_axis(shape, affine, header.get_dim_info()[2])
@@ -56,7 +56,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
 
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
-    """Open the file for decoding, a slice at a time."""
+    """Open the file, and return a function that decodes one slice at a time."""
     image, stream = _open(path)
     proxy = image.dataobj
     check_volume(math.prod(image.shape) * image.header.get_data_dtype().itemsize)
@@ -81,8 +81,8 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
 
 
 def _open(path: Path) -> tuple[Any, WholeGzip | None]:
-    """Return the image, and the stream that it is read from where it is compressed."""
-    # nibabel goes by the name of a file; its content says better what it is.
+    """Return the image, and the stream that it is read from if it is compressed."""
+    # nibabel relies on the name of a file; its content is more reliable.
     try:
         file = path.open("rb")
         compressed = file.read(2) == GZIP
@@ -102,10 +102,10 @@ def _open(path: Path) -> tuple[Any, WholeGzip | None]:
 
 
 def _check_scale(header: Any) -> None:
-    """Refuse a scale with which values would not be numbers, which nibabel does not apply."""
+    """Refuse a scale that would not give usable numbers; nibabel does not apply it."""
     for name in ("scl_slope", "scl_inter"):
         value = float(header[name])
-        # NaN is what nibabel itself writes where there is no scale.
+        # nibabel itself writes NaN if there is no scale.
         if not math.isnan(value) and not plausible_scale(value):
             raise Refused(f"its {name} is {value:g}, which is no usable number")
 
@@ -128,7 +128,7 @@ def _check_whole(path: Path, head: bytes, need: int) -> None:
 
 
 def _geometry_flags(image: Any) -> list[str]:
-    """Say what is doubtful about the orientation."""
+    """Return flags for a doubtful orientation."""
     header, flags = image.header, []
     qform, sform = int(header["qform_code"]), int(header["sform_code"])
     if not qform and not sform:

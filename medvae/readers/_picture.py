@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF pictures: the header and the pixels of one file."""
+"""The header and the pixels of one PNG, JPEG or TIFF picture."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from medvae.readers._limits import check_frame
 
 __all__ = ["describe", "open_frames"]
 
-# The sizes are checked here before anything is decoded, by a limit of our own.
+# Sizes are checked in this module, against its own limit, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _GRAY = {"1", "L", "I", "F", "I;16", "I;16B", "I;16L"}
 _ORIENTATION = 0x0112
 
-# Tags of TIFF.
+# TIFF tags.
 _BITS, _COMPRESSION, _PHOTOMETRIC = 258, 259, 262
 _STRIPS, _TILES = (273, 279), (324, 325)
 _UNCOMPRESSED = 1
 _WHITE_IS_ZERO = 0
 _PRIVATE = 32768
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
-"""Bytes that a number takes, by the code of its type."""
+"""Bytes per number, by TIFF type code."""
 
 
 def describe(path: Path, head: bytes) -> FileHeader:
-    """Read the header; a picture in colour is decoded to see whether it is gray all the same."""
+    """Read the header; a colour picture is decoded to check whether it is in fact gray."""
     _check_whole(path, head)
     with _open(path) as picture:
         columns, rows = picture.size
@@ -66,7 +66,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
 
 
 def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
-    """Open the file for decoding, a page at a time."""
+    """Open the file, and return a function that decodes one page at a time."""
     picture = _open(path)
 
     def decode(frame: int, axis: int, time: int) -> Decoded:
@@ -86,7 +86,7 @@ def _open(path: Path) -> ImageFile.ImageFile:
 
 
 def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
-    """Decode a page, ``[rows, columns]``; a picture in colour must be gray in fact."""
+    """Decode a page, ``[rows, columns]``; a colour picture must in fact be gray."""
     bits = _bits(picture)
     if picture.mode not in _GRAY and bits > 8:
         raise Refused(
@@ -96,9 +96,9 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
         if picture.mode in _GRAY:
             stored = np.array(picture)
             if bits <= 8 and _is_inverted(picture):
-                stored = ~stored  # Pillow inverts these, and no others
+                stored = ~stored  # Pillow inverts only these
             if picture.mode == "L" and bits < 8:
-                stored //= 255 // (2**bits - 1)  # Pillow spreads them over 0 to 255
+                stored //= 255 // (2**bits - 1)  # Pillow scales them to 0 to 255
             return stored.astype(np.uint8 if stored.dtype == bool else stored.dtype, copy=False)
         colours = np.array(picture.convert("RGBA"))
     except (OSError, SyntaxError, ValueError) as error:
@@ -110,14 +110,14 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
 
 
 def _is_inverted(picture: ImageFile.ImageFile) -> bool:
-    """Say whether low numbers are shown bright, as in MONOCHROME1."""
+    """Return whether low values are displayed bright, as in MONOCHROME1."""
     return isinstance(picture, TiffImageFile) and (
         picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     )
 
 
 def _bits(picture: ImageFile.ImageFile) -> int:
-    """Return how many bits a number of the page takes in the file: its mode may hide it."""
+    """Return the number of bits per value in the file, which the mode of the page may hide."""
     if isinstance(picture, TiffImageFile):
         return int(max(picture.tag_v2.get(_BITS, (1,))))
     if picture.format != "PNG":
@@ -130,7 +130,7 @@ def _bits(picture: ImageFile.ImageFile) -> int:
 
 
 def _check_whole(path: Path, head: bytes) -> None:
-    """Refuse a file that ends too early; of one damaged otherwise Pillow will say so."""
+    """Refuse a file that ends too early; Pillow detects other damage."""
     ends = _png_ends if head[:1] == b"\x89" else _jpeg_ends if head[:1] == b"\xff" else _tiff_ends
     with (
         path.open("rb") as file,
@@ -141,7 +141,7 @@ def _check_whole(path: Path, head: bytes) -> None:
 
 
 def _png_ends(data: mmap.mmap) -> bool:
-    """Say whether the chunks lead to the last one."""
+    """Return whether the chunks lead to the last one."""
     at = 8
     while (end := at + 12 + int.from_bytes(data[at : at + 4])) <= len(data):
         kind = data[at + 4 : at + 8]
@@ -152,17 +152,17 @@ def _png_ends(data: mmap.mmap) -> bool:
 
 
 def _jpeg_ends(data: mmap.mmap) -> bool:
-    """Say whether the end is marked: not in a thumbnail, but after the image has begun."""
+    """Return whether an end marker follows the start of the image, not only in a thumbnail."""
     at = 2
     while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
-        # A marker can have 0xFF before it, to fill up.
+        # Fill bytes of 0xFF may precede a marker.
         filled = data[at + 1 : at + 2] == b"\xff"
         at += 1 if filled else 2 + int.from_bytes(data[at + 2 : at + 4])
     return at < len(data) and data.rfind(b"\xff\xd9", at) >= 0
 
 
 def _tiff_ends(data: mmap.mmap) -> bool:
-    """Say whether the directories of all pages are there, with what their tags point to."""
+    """Return whether the directories of all pages, and the values of their tags, are present."""
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     big = int.from_bytes(data[2:4], order) == 43
     count, entry, offset = (8, 20, 8) if big else (2, 12, 4)
@@ -172,7 +172,7 @@ def _tiff_ends(data: mmap.mmap) -> bool:
 
     def end_of_value(tag: int) -> int:
         size = _BYTES.get(number(tag + 2, 2), 0) * number(tag + 4, offset)
-        # A private tag may point to where there was something once.
+        # A private tag may point to data that is no longer there.
         if size <= offset or number(tag, 2) >= _PRIVATE:
             return tag + entry
         return number(tag + 4 + offset, offset) + size
@@ -193,10 +193,10 @@ def _tiff_ends(data: mmap.mmap) -> bool:
 
 
 def _is_there(picture: ImageFile.ImageFile, size: int) -> bool:
-    """Say whether the pixels of a page surely lie within the file, of this size.
+    """Return whether the pixels of a page certainly lie within a file of the given size.
 
-    Where that is doubtful they have to be decoded: the last strip of an uncompressed TIFF may be
-    announced longer than it is.
+    If that is doubtful, they have to be decoded: the last strip of an uncompressed TIFF may be
+    shorter than announced.
     """
     if not isinstance(picture, TiffImageFile):
         return True

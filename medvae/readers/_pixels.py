@@ -1,4 +1,4 @@
-"""Pixels of slices: asked of the worker processes, given real values and a padding mask."""
+"""Pixels of slices, decoded by worker processes, with real values and a padding mask."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SLICES_AT_ONCE = 8
 
 
 class PixelLoader:
-    """Decodes the slice of a source; what ``Slice.load`` is for slices that were read.
+    """A callable that decodes the slice of a source; the ``Slice.load`` of slices read from files.
 
     Args:
-        nan_as_padding: take NaN for padding instead of refusing the slice.
+        nan_as_padding: Whether to treat NaN as padding instead of refusing the slice.
     """
 
     def __init__(self, nan_as_padding: bool = False) -> None:
@@ -33,18 +33,18 @@ class PixelLoader:
         return self.using(shared_workers(), source)
 
     def using(self, workers: Workers, source: Source) -> Pixels:
-        """Have these workers decode a slice.
+        """Decode a slice with the given workers.
 
         Raises:
-            DecodeError: they could not, or the slice holds NaN.
+            DecodeError: If the slice cannot be decoded or contains NaN.
         """
         return self.pixels(source, workers.ask(request_for(source)))
 
     def pixels(self, source: Source, reply: Reply) -> Pixels:
-        """Turn what a worker answered into pixels.
+        """Convert the reply of a worker to pixels.
 
         Raises:
-            DecodeError: it could not decode them, or the slice holds NaN.
+            DecodeError: If the worker failed to decode the slice, or the slice contains NaN.
         """
         if reply.failed:
             raise DecodeError(str(reply.data["reason"]), where=source.path)
@@ -71,14 +71,14 @@ class PixelLoader:
 def read_pixels(
     slices: Iterable[Slice], workers: int | None = None
 ) -> Iterator[tuple[Slice, Pixels | DecodeError]]:
-    """Decode slices in parallel and give them in order, a few held in memory at a time.
+    """Decode slices in parallel and yield them in order, keeping only a few in memory at a time.
 
     Args:
-        slices: as they come from ``open_studies``.
-        workers: how many processes decode; those already running by default.
+        slices: Slices, as returned by ``open_studies``.
+        workers: Number of processes that decode; by default, those already running are used.
 
     Yields:
-        Each slice with its pixels, or with the error that decoding it gave.
+        Each slice with its pixels, or with the error raised while decoding it.
     """
     with workers_for(workers) as pool:
 
@@ -92,7 +92,7 @@ def read_pixels(
 
 
 def _batches(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
-    """Group slices so that a worker always has one to go on with, and few are in memory."""
+    """Group slices into batches that keep a worker busy but hold few slices in memory."""
     batch: list[Slice] = []
     size = 0
     for item in slices:
@@ -106,7 +106,7 @@ def _batches(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
 
 
 def _decoded(item: Slice, replies: Iterator[Reply]) -> Pixels | DecodeError:
-    """Give the pixels of a slice from the next reply, or from its own loader."""
+    """Return the pixels of a slice from the next reply, or from its own loader."""
     try:
         if isinstance(item.load, PixelLoader):
             return item.load.pixels(item.source, next(replies))
@@ -118,7 +118,7 @@ def _decoded(item: Slice, replies: Iterator[Reply]) -> Pixels | DecodeError:
 def _rescale(
     stored: NDArray[Any], slope: float, intercept: float, **_: object
 ) -> NDArray[np.float32]:
-    """Turn stored values into real ones, rounded once."""
+    """Convert stored values to real values, rounding only once."""
     small = stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
     if slope == 1 and small and float(intercept).is_integer() and abs(intercept) < 2**23:
         values: NDArray[np.float32] = stored.astype(np.float32)  # sums below 2**24 are exact
@@ -130,7 +130,7 @@ def _rescale(
 
 
 def request_for(source: Source) -> dict[str, Any]:
-    """Return what to ask a worker for the pixels of a source."""
+    """Return the request that asks a worker for the pixels of a source."""
     return {
         "task": "pixels",
         "path": str(source.path),

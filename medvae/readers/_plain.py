@@ -1,4 +1,4 @@
-"""Pixels that need no decoder: they are taken from the file as they stand in it."""
+"""Pixels that need no decoder, read as they are stored in the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["read_plain"]
 
 
 def read_plain(path: Path, layout: dict[str, Any], frame: int) -> Decoded:
-    """Read a frame by the fields of a ``records.Layout``."""
+    """Read a frame according to the fields of a ``records.Layout``."""
     rows, columns = layout["shape"]
     dtype, count = np.dtype(layout["dtype"]), rows * columns
     offset = layout["offset"] + frame * count * dtype.itemsize
@@ -22,7 +22,7 @@ def read_plain(path: Path, layout: dict[str, Any], frame: int) -> Decoded:
     if stored.size < count:
         raise Refused("it is truncated: it has become shorter since it was scanned")
     if layout["unused"]:
-        # There and back again: the bits are lost, and signed numbers get their sign.
+        # Shifting left and right clears the unused bits and restores the sign.
         np.left_shift(stored, layout["unused"], out=stored)
         np.right_shift(stored, layout["unused"], out=stored)
     return Decoded(

@@ -1,4 +1,4 @@
-"""Which format a file is in, from its first bytes: names and suffixes do not count."""
+"""Detection of the format of a file from its first bytes, regardless of its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medvae.readers._headers import Skipped
 __all__ = ["HEAD", "sniff"]
 
 HEAD = 8192
-"""How many bytes are looked at."""
+"""Number of bytes that are inspected."""
 
 _PICTURES = (
     b"\x89PNG\r\n\x1a\n",
@@ -31,7 +31,7 @@ def sniff(head: bytes) -> str:
     """Return the name of the format of a file that begins with ``head``.
 
     Raises:
-        Skipped: it is none of those that are read.
+        Skipped: If the format is not one that medvae reads.
     """
     if not head:
         raise Skipped("it is empty")
@@ -69,9 +69,9 @@ def _is_meta_image(head: bytes) -> bool:
 
 
 def _is_bare_dicom(head: bytes) -> bool:
-    """Tell DICOM without a preamble: it begins with an element of group 2 or 8.
+    """Return whether the file is DICOM without a preamble, starting in group 2 or 8.
 
-    That is a tag, then two capitals (explicit) or a small 32-bit length (implicit).
+    The first element is a tag, then two capitals (explicit) or a small 32-bit length (implicit).
     """
     length = int.from_bytes(head[4:8], "little")
     explicit = head[4:6].isalpha() and head[4:6].isupper()

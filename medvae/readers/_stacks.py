@@ -1,4 +1,4 @@
-"""Sorting the slices of a series: into stacks of one orientation, time points, and by place."""
+"""Sorting of the slices of a series into stacks, by time point and position."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from medvae.readers._headers import FileHeader, FrameHeader
 __all__ = ["Member", "Stack", "StackRefused", "sort_stack"]
 
 _SAME_PLACE = 0.01
-"""Slices nearer to each other than this, in millimetres, lie at the same place."""
+"""Slices closer to each other than this, in millimetres, lie at the same position."""
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One slice that is to find its place, and the group of its patient."""
+    """One slice to be sorted, and the group of its patient."""
 
     path: Path
     file: FileHeader
@@ -32,10 +32,10 @@ class Member:
 
 @dataclass
 class Stack:
-    """Slices in order, each at a place of its own where places are known.
+    """Slices in order, each at a position of its own if positions are known.
 
     Attributes:
-        copies: slices that were left out, each with the one it is a copy of.
+        copies: Slices that were left out, each with the slice that it is a copy of.
     """
 
     members: list[Member]
@@ -45,7 +45,7 @@ class Stack:
 
 
 class StackRefused(Exception):
-    """The slices contradict each other."""
+    """Raised for slices that contradict each other."""
 
 
 Digest = Callable[[Member], str]
@@ -55,16 +55,16 @@ def sort_stack(members: Sequence[Member], digest: Digest) -> list[Stack]:
     """Sort slices that share series, shape and orientation.
 
     Args:
-        members: the slices, in any order.
-        digest: decodes a slice and hashes its stored pixels; asked only about slices that lie at
-            the same place.
+        members: Slices, in any order.
+        digest: Function that decodes a slice and hashes its stored pixels; called only for slices
+            that lie at the same position.
 
     Returns:
-        One stack, or several where the slices lie at the same places at different times. Slices
-        without a position stand in the order of their InstanceNumber and their names.
+        One stack, or several if the slices lie at the same positions at different times. Slices
+        without a position are in the order of their InstanceNumber and their names.
 
     Raises:
-        StackRefused: different slices lie at the same place and nothing tells them apart.
+        StackRefused: If different slices lie at the same position and nothing distinguishes them.
     """
     if members[0].frame.position is None:
         flags = ["no position: in order of InstanceNumber and names"]
@@ -82,7 +82,7 @@ def sort_stack(members: Sequence[Member], digest: Digest) -> list[Stack]:
 def _settled(
     name: str, members: Sequence[Member], places: dict[int, int], digest: Digest
 ) -> list[Stack]:
-    """Settle what lies at the same place within a time point: repeats, or copies to be dropped."""
+    """Resolve slices at the same position within a time point: repeats, or copies to drop."""
     at: dict[int, list[Member]] = defaultdict(list)
     for member in members:
         at[places[id(member)]].append(member)
@@ -91,7 +91,7 @@ def _settled(
     digests = {id(m): digest(m) for found in at.values() if len(found) > 1 for m in found}
     differ = any(len({digests[id(m)] for m in found}) > 1 for found in at.values() if found[1:])
     repeats = _repeats(name, at) if differ else None
-    # Empty slices at the end of a head are equal at all times: they are no copies then.
+    # Empty slices at the end of a head are equal at all times, but are not copies then.
     return repeats or [_without_copies(name, at, digests)]
 
 
@@ -101,7 +101,7 @@ def _by_number(member: Member) -> tuple[int, list[tuple[int, str]], int]:
 
 
 def _places(members: Sequence[Member]) -> dict[int, int]:
-    """Number the places along the common normal: equal numbers lie at the same place."""
+    """Number the positions along the common normal; equal positions get equal numbers."""
     normal = np.mean([_normal(member) for member in members], axis=0)
     along = np.array([member.frame.position for member in members]) @ normal
     place, last, numbers = -1, -math.inf, {}
@@ -124,10 +124,10 @@ def _normal(member: Member) -> tuple[float, float, float]:
 def _time_points(
     members: Sequence[Member], places: dict[int, int]
 ) -> list[tuple[str, list[Member]]] | None:
-    """Split slices at repeated places by the attributes that tell them apart; None if none do.
+    """Split slices at repeated positions by attributes that distinguish them, or return None.
 
-    An attribute takes part when most of its values occur at half of the places or more: an echo
-    number does, the time at which each single slice was taken does not.
+    An attribute is used if most of its values occur at half of the positions or more: an echo
+    number is, the time at which each single slice was acquired is not.
     """
     count = len(set(places.values()))
     if count == len(members):
@@ -158,7 +158,7 @@ def _number_first(text: str) -> tuple[float, str]:
 
 
 def _without_copies(name: str, at: dict[int, list[Member]], digests: dict[int, str]) -> Stack:
-    """Leave out slices that lie at the place of another and have the same pixels."""
+    """Leave out slices that have the same position and pixels as another slice."""
     stack = Stack([], name)
     for found in at.values():
         first: dict[str, Member] = {}
@@ -178,7 +178,7 @@ def _without_copies(name: str, at: dict[int, list[Member]], digests: dict[int, s
 
 
 def _repeats(name: str, at: dict[int, list[Member]]) -> list[Stack] | None:
-    """Split what is repeated as often at every place, in order of InstanceNumber; None if not."""
+    """Split slices repeated equally often at every position by InstanceNumber, or return None."""
     members = [member for found in at.values() for member in found]
     counts = {len(found) for found in at.values()}
     numbers = {(m.file.instance, m.frame.frame) for m in members}

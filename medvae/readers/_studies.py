@@ -1,4 +1,4 @@
-"""From files to studies: scan the headers, sort the slices, account for every file."""
+"""Scan headers, sort slices into studies, and account for every file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from medvae.records import Slice, Study
 __all__ = ["Scan", "open_studies", "refuse_burned_in", "verify_pixels"]
 
 Progress = Callable[[int, int], None]
-"""Called with how many files are done and how many there are."""
+"""Called with ``(done, total)``."""
 
 _AT_ONCE = 16
-"""Headers that a worker is asked for in one go."""
+"""Number of headers requested from a worker at once."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What was found: the studies, and a report on every single file."""
+    """The result of a scan: the studies found, and a report on every file."""
 
     studies: tuple[Study, ...]
     files: tuple[FileReport, ...]
@@ -49,14 +49,14 @@ def open_studies(
     """Find the studies in files and folders, by their headers alone.
 
     Args:
-        paths: files and folders, in any mixture of formats and patients.
-        modality: taken for files that do not say, such as NIfTI and pictures.
-        nan_as_padding: read volumes that hold NaN and take it for padding.
-        workers: how many processes read; those already running by default.
-        progress: is told how the scan goes on.
+        paths: Files and folders, in any mixture of formats and patients.
+        modality: Modality of files that do not state one, such as NIfTI files and pictures.
+        nan_as_padding: Whether to treat NaN as padding instead of refusing slices that contain it.
+        workers: Number of processes that read; by default, those already running are used.
+        progress: Called with (done, total) files as the scan proceeds.
 
     Raises:
-        ReadError: a path that was given is not there.
+        ReadError: If a given path does not exist.
     """
     found, reports = find_files(Path(path) for path in paths)
     with workers_for(workers) as pool:
@@ -72,9 +72,9 @@ def verify_pixels(
     """Decode every slice once, and refuse the files in which one cannot be decoded.
 
     Args:
-        scan: from ``open_studies``.
-        workers: how many processes decode; those already running by default.
-        progress: is told how many of the slices are done.
+        scan: Result of ``open_studies``.
+        workers: Number of processes that decode; by default, those already running are used.
+        progress: Called with (done, total) slices as decoding proceeds.
     """
     broken: dict[Path, str] = {}
     slices = list(scan.slices)
@@ -88,12 +88,12 @@ def verify_pixels(
 
 
 def refuse_burned_in(scan: Scan) -> Scan:
-    """Refuse the files that say that text is burned into their pixels.
+    """Refuse the files whose headers state that text is burned into their pixels.
 
-    What is made of such pixels may name the patient, whatever its header says.
+    Images made from such pixels may name the patient, whatever their header says.
 
     Args:
-        scan: From ``open_studies``.
+        scan: Result of ``open_studies``.
     """
     marked = {
         item.source.path: f"{BURNED_IN} and may name the patient"
@@ -104,7 +104,7 @@ def refuse_burned_in(scan: Scan) -> Scan:
 
 
 def _refused(scan: Scan, broken: dict[Path, str]) -> Scan:
-    """Refuse files that were read, each for its reason."""
+    """Refuse files that were read, each for the reason given in ``broken``."""
     files = (
         FileReport(report.path, "refused", broken[report.path])
         if report.path in broken and report.outcome == "read"
@@ -129,7 +129,7 @@ def _without(studies: Iterable[Study], broken: dict[Path, str]) -> Iterator[Stud
 def _scan(
     found: Sequence[Found], pool: Workers, progress: Progress | None
 ) -> tuple[list[tuple[Found, FileHeader]], list[FileReport]]:
-    """Read all headers; return those that were read, and reports on the files that were not."""
+    """Read all headers; return those that were read, and reports on all other files."""
     headers: list[tuple[Found, FileHeader]] = []
     reports: list[FileReport] = []
 

@@ -1,4 +1,4 @@
-"""Volumes: how slices are cut from voxels, for every format that has an affine."""
+"""Slices cut from the voxels of a volume, for every format that has an affine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Affine = NDArray[np.float64]
 
 
 def slice_axis(shape: tuple[int, ...], affine: Affine, stated: int | None = None) -> int:
-    """Choose the voxel axis that runs through the slices.
+    """Return the voxel axis that runs through the slices.
 
-    It is the one the header states, else the one with clearly the largest voxels, else the one
-    nearest to the patient's long axis; never one along which there is a single voxel alone,
-    unless that is how a single slice is kept.
+    It is an axis with a single voxel, if there is one, since the volume then holds a single slice;
+    else the axis that the header states, else the axis with clearly the largest voxels, else the
+    axis nearest to the patient's long axis.
     """
     if 1 in shape[:3]:
         return shape.index(1)
@@ -34,10 +34,10 @@ def slice_axis(shape: tuple[int, ...], affine: Affine, stated: int | None = None
 
 
 def in_plane_axes(affine: Affine, axis: int) -> tuple[int, int]:
-    """Return the voxel axes that run along the columns and along the rows of a slice.
+    """Return the voxel axes of the column index and of the row index of a slice.
 
-    The rows index runs along the axis that is less left-to-right (for sagittal slices: less
-    front-to-back), so that slices stand as they are usually shown, if maybe flipped.
+    The row index runs along the axis that is less left-to-right (for sagittal slices, less
+    front-to-back), so that slices are oriented as usually displayed, though possibly flipped.
     """
     first, second = (i for i in range(3) if i != axis)
     directions = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
@@ -47,12 +47,12 @@ def in_plane_axes(affine: Affine, axis: int) -> tuple[int, int]:
 
 
 def slice_frames(shape: tuple[int, ...], affine: Affine, axis: int) -> list[FrameHeader]:
-    """Describe the slices of a volume of three dimensions, or four with time.
+    """Describe the slices of a volume with three dimensions, or four including time.
 
     Args:
-        shape: voxels along x, y, z and perhaps time.
-        affine: ``[4, 4]``, from voxel indices to LPS millimetres.
-        axis: the one that runs through the slices.
+        shape: Number of voxels along x, y, z and, optionally, time.
+        affine: Matrix ``[4, 4]`` from voxel indices to LPS millimetres.
+        axis: Voxel axis that runs through the slices.
     """
     across, down = in_plane_axes(affine, axis)
     check_frame(shape[down], shape[across])

@@ -1,8 +1,8 @@
-"""The worker process: reads headers and decodes slices of files that nobody has vouched for.
+"""The worker process, which reads headers and decodes slices of untrusted files.
 
-It is asked in lines of JSON on standard input. Each answer on standard output is the length of a
-line of JSON, the line, and the bytes of the arrays that it announces. It answers each request
-once, and ends when standard input does.
+Requests are lines of JSON on standard input. Each answer on standard output is the length of a
+line of JSON, the line, and the bytes of the arrays that it announces. The worker answers each
+request once, and ends when standard input does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Decode = Callable[[int, int, int], Decoded]
 
 
 class Reader:
-    """Answers requests; keeps the last file open, since its slices are asked for one by one."""
+    """A reader that answers requests; the last file stays open for its remaining slices."""
 
     def __init__(self) -> None:
         self._opened: tuple[object, Decode] | None = None
@@ -66,13 +66,13 @@ class Reader:
         status = path.stat()
         key = (path, status.st_mtime_ns, status.st_size)
         if self._opened is None or self._opened[0] != key:
-            self._opened = None  # let go of the last file before this one takes memory
+            self._opened = None  # release the last file before this one takes memory
             self._opened = (key, _format(format_name).open_frames(path))
         return self._opened[1]
 
 
 def answer(reader: Reader, request: dict[str, Any]) -> Answer:
-    """Answer one request; whatever goes wrong with the file becomes an answer too."""
+    """Answer one request; any failure to read the file becomes an answer, too."""
     try:
         return getattr(reader, request["task"])(request)  # type: ignore[no-any-return]
     except Skipped as skipped:
@@ -85,7 +85,7 @@ def answer(reader: Reader, request: dict[str, Any]) -> Answer:
         return _not_read("refused", error.strerror or error)
     except (KeyboardInterrupt, SystemExit):
         raise
-    # Decoders raise whatever they like; pyo3 ones even what is no Exception.
+    # Decoders may raise anything; those built with pyo3 raise more than Exception.
     except BaseException as error:
         return _not_read("refused", f"it cannot be decoded: {error or type(error).__name__}")
 
@@ -98,7 +98,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, seconds: float) -> None:
     """Answer requests until there are no more.
 
     Args:
-        requests, answers: What is read and written.
+        requests, answers: Streams to read from and to write to.
         seconds: Processor time for each answer; the system ends a process that takes more.
     """
     reader = Reader()
@@ -118,7 +118,7 @@ def _format(name: str) -> Any:
 
 
 def _limit_memory(size: int) -> None:
-    """Let files take so many bytes, on top of what the libraries take."""
+    """Limit the memory that files may take to ``size`` bytes, in addition to the libraries."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     size += LIBRARIES
     if hard != resource.RLIM_INFINITY:
@@ -130,7 +130,7 @@ def main() -> None:
     """Run the worker on standard input and output."""
     _limit_memory(int(sys.argv[1]))
     warnings.simplefilter("ignore")
-    # Libraries print what they think of a file; that must not get between the answers.
+    # Libraries print messages about a file, which must not be mixed with the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=2**16)
     os.dup2(2, 1)
     serve(sys.stdin.buffer, answers, float(sys.argv[2]))

@@ -1,4 +1,4 @@
-"""The pool of worker processes, in which a crash, a hang or a memory blow-up costs one file."""
+"""A pool of worker processes; a file that crashes, hangs or exhausts one is refused."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from medvae.readers._limits import SECONDS_PER_ANSWER, default_workers, memory_p
 __all__ = ["Reply", "Workers", "shared_workers", "workers_for"]
 
 Request = dict[str, Any]
-"""A task, the path of a file, and what else the task needs; see ``_worker``."""
+"""A task, the path of a file, and the other parameters of the task; see ``_worker``."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _PATIENCE = 3
-"""A worker may sit still for so many times the processor time that an answer may take."""
+"""How long a worker may be inactive, as a multiple of the processor time for an answer."""
 
 _PIPE_BYTES = 2**20
-"""Room for a slice in a pipe, so that a worker need not wait while one is taken out."""
+"""Size of a pipe: room for a slice, so that a worker need not wait while one is read."""
 
 
 @dataclass
 class Reply:
-    """What came of one request: ``outcome`` and ``reason`` are set where it failed."""
+    """The result of one request; ``data`` has ``outcome`` and ``reason`` if it failed."""
 
     data: dict[str, Any]
     arrays: list[NDArray[Any]] = field(default_factory=list)
@@ -57,14 +57,14 @@ _STOPPED = Reply({"outcome": "refused", "reason": "reading was stopped before it
 
 
 class Workers:
-    """Worker processes that read headers and decode slices.
+    """A pool of worker processes that read headers and decode slices.
 
     Args:
-        count: How many; by default one for each processor, eight at most, and fewer where memory
+        count: Number of workers; by default one per processor, at most eight, and fewer if memory
             is short.
         seconds: Processor time that one answer may take; large volumes are given more.
-        memory: Bytes that a file may take in each; by default an even share of half of the
-            machine's memory.
+        memory: Bytes of memory that a file may take in each worker; by default an even share of
+            half of the machine's memory.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Workers:
     ) -> None:
         self.count = count or default_workers()
         share = memory_per_worker(self.count) if memory is None else memory
-        # Last in, first out: slices asked for one by one find their file still open.
+        # Last in, first out: slices requested one by one find their file still open.
         self._idle: LifoQueue[_Worker] = LifoQueue()
         self._workers = [_Worker(share, seconds) for _ in range(self.count)]
         for worker in self._workers:
@@ -85,11 +85,11 @@ class Workers:
         self._closed = False
 
     def ask(self, request: Request) -> Reply:
-        """Have one request answered by the first worker that is free."""
+        """Send one request to the first free worker, and return the reply."""
         return self.ask_many([request])[0]
 
     def ask_many(self, requests: Sequence[Request]) -> list[Reply]:
-        """Have requests answered by one worker, which is never left waiting for the next."""
+        """Send requests to one worker, which never waits for the next, and return the replies."""
         replies: list[Reply] = []
         worker = self._idle.get()
         try:
@@ -109,25 +109,25 @@ class Workers:
         return replies
 
     def _again(self, worker: _Worker, request: Request, lost: _Lost) -> Reply:
-        """Ask once more what a worker was lost over, unless it took too long."""
+        """Repeat the request over which a worker was lost, unless it took too long."""
         if self._closed:
             return _STOPPED
         if isinstance(lost, _Crashed):
-            # The worker may have been ended from outside: only a second crash is the file's doing.
+            # The worker may have been killed from outside; only a second crash is due to the file.
             try:
                 (reply,) = worker.ask([request])
                 return reply
             except _Lost as twice:
                 lost = twice
-        # A file that has cost workers is not given to others, unless it has changed since.
+        # A file that has ended workers is not given to others, unless it has changed since.
         reply = Reply({"outcome": "refused", "reason": str(lost)})
         self._broken[_identity(request["path"])] = reply
         return reply
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Call a function that asks, in as many threads as there are workers.
+        """Call a function that sends requests, in as many threads as there are workers.
 
-        Results come in order, and only a few are held at a time.
+        Results are yielded in order, and only a few are held at a time.
         """
         waiting: deque[Future[R]] = deque()
         try:
@@ -138,7 +138,7 @@ class Workers:
             while waiting:
                 yield waiting.popleft().result()
         except KeyboardInterrupt:
-            self.close()  # nobody waits any more for what a worker may be busy with
+            self.close()  # no one waits for the replies any more
             raise
         finally:
             for future in waiting:
@@ -153,7 +153,7 @@ class Workers:
             worker.kill()
         self._threads.shutdown(cancel_futures=True)
         for _ in self._workers:
-            self._idle.get().end()  # once whoever used it has seen that it is gone
+            self._idle.get().end()  # after its user has noticed that it was killed
 
     def __enter__(self) -> Workers:
         return self
@@ -167,10 +167,10 @@ _shared_lock = threading.Lock()
 
 
 def shared_workers() -> Workers:
-    """Return the workers of this process, started when first needed."""
+    """Return the workers of this process, which are started on first use."""
     global _shared
     with _shared_lock:
-        # A forked child must not talk to its parent's workers, nor anyone to ended ones.
+        # A forked child must not use its parent's workers, and closed ones cannot be used.
         if _shared is None or _shared[0] != os.getpid() or _shared[1]._closed:
             _shared = (os.getpid(), Workers())
             atexit.register(_shared[1].close)
@@ -179,7 +179,7 @@ def shared_workers() -> Workers:
 
 @contextmanager
 def workers_for(count: int | None) -> Iterator[Workers]:
-    """Give so many workers for a while, or those of this process where no number is asked for."""
+    """Provide ``count`` workers for a context, or those of this process if ``count`` is None."""
     if count is None:
         yield shared_workers()
         return
@@ -188,15 +188,15 @@ def workers_for(count: int | None) -> Iterator[Workers]:
 
 
 class _Lost(Exception):
-    """The worker was lost over a file; the message says how."""
+    """Raised when a worker is lost over a file; the message states how."""
 
 
 class _Crashed(_Lost):
-    """The process ended before it answered."""
+    """Raised when the process ends before it answers."""
 
 
 class _Worker:
-    """One process, started when it is first asked and again after it was lost."""
+    """One process, started on the first request and again after it was lost."""
 
     def __init__(self, memory: int, seconds: float) -> None:
         self._memory = memory
@@ -204,7 +204,7 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Reply]:
-        """Send all requests at once, and give the answers as they come."""
+        """Send all requests at once, and yield the replies as they arrive."""
         process = self._process or self._start()
         patience = _PATIENCE * self._seconds
         try:
@@ -220,7 +220,7 @@ class _Worker:
                 raise _Lost("reading it takes more processor time than its size allows") from None
             raise _Crashed(f"it crashed the process that read it (exit code {code})") from None
         except BaseException:
-            self.end()  # an answer left half read would be taken for the next one
+            self.end()  # a partly read answer would be mistaken for the next one
             raise
 
     def _answer(self, watch: _Watch) -> Reply:
@@ -234,7 +234,7 @@ class _Worker:
         return Reply(data, arrays)
 
     def kill(self) -> None:
-        """Kill the process, maybe while another thread waits for its answer."""
+        """Kill the process, possibly while another thread waits for its answer."""
         if self._process is not None:
             self._process.kill()
 
@@ -254,7 +254,7 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
-            # -P: nothing may be imported from the folder that the user happens to stand in.
+            # -P: nothing may be imported from the user's current folder.
             [sys.executable, "-P", "-m", "medvae.readers._worker", *self._limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -299,14 +299,14 @@ class _Worker:
 
 
 class _Watch:
-    """Tells a process that hangs from one that works, or that waits for a processor.
+    """A watch that distinguishes a hanging process from one that works or waits for a processor.
 
     Args:
-        process: Its id.
-        seconds: How long it may sit still.
+        process: Process ID.
+        seconds: Number of seconds for which the process may be inactive.
 
     Attributes:
-        step: Seconds after which to look again.
+        step: Interval between checks, in seconds.
     """
 
     def __init__(self, process: int, seconds: float) -> None:
@@ -317,10 +317,10 @@ class _Watch:
         self._used = ""
 
     def look(self) -> None:
-        """Look whether anything has happened since the last time.
+        """Check whether the process has been active since the last check.
 
         Raises:
-            TimeoutError: It has slept for too long, and used no processor.
+            TimeoutError: If the process has slept for too long and used no processor time.
         """
         state, used = self._activity()
         if state not in "SD" or used != self._used:
@@ -332,13 +332,13 @@ class _Watch:
         """Return the state of the process and the processor time it has used so far."""
         try:
             fields = self._status.read_text().rpartition(")")[2].split()
-        except OSError:  # some systems do not tell
+        except OSError:  # not available on some systems
             return "S", ""
         return fields[0], " ".join(fields[11:13])
 
 
 def _import_paths() -> list[str]:
-    """Return where a worker finds what is imported here, but for the current folder."""
+    """Return the import paths of this process, without the current folder, for a worker."""
     here = Path.cwd()
     package = str(Path(__file__).resolve().parents[2])
     return [
@@ -348,7 +348,7 @@ def _import_paths() -> list[str]:
 
 
 def _identity(path: str) -> tuple[object, ...]:
-    """Return what changes when a file is replaced by another."""
+    """Return a key that changes when a file is replaced by another."""
     try:
         status = Path(path).stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Renders: new native slices, with the labels that are right for them."""
+"""Renders: methods that make new native slices with matching labels."""
 
 from __future__ import annotations
 

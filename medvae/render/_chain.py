@@ -1,4 +1,4 @@
-"""Renders by name, and several of them one after the other."""
+"""Renders by name, and chains of renders."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from medvae.render._warp import Warp
 __all__ = ["RENDERS", "make_render"]
 
 RENDERS: dict[str, type[Render]] = {render.name: render for render in (Decode, Residual, Warp)}
-"""The renders that are led by two decoded pictures, by the name that a user gives."""
+"""Renders that are guided by two decoded images, by the name that a user gives."""
 
 
 def make_render(spec: str) -> Render:
     """Return the render that a user asks for.
 
     Args:
-        spec: a name of ``RENDERS``, or several in the order in which they are to work, as in
-            ``warp+residual``. ``transplant`` is none of them, as it takes a donor: whoever reads
-            ``transplant+warp`` splits it off, and renders the slice that it made by the rest.
+        spec: Name in ``RENDERS``, or several in the order in which they are applied, as in
+            ``warp+residual``. ``transplant`` is not among them, as it takes a donor: a caller
+            that reads ``transplant+warp`` splits it off and renders its result with the rest.
 
     Raises:
-        UsageProblem: a name is unknown, missing, or there twice.
+        UsageProblem: If a name is unknown, missing or repeated.
     """
     names = spec.split("+")
     unknown = [name for name in names if name not in RENDERS]
@@ -43,10 +43,10 @@ def make_render(spec: str) -> Render:
 
 
 class _Chain(Render):
-    """Renders what another render has made, led by what that left of the change.
+    """A chain of renders, each applied to the previous result and guided by the remaining change.
 
-    After `warp`, `residual` adds the whole difference that the warp could not explain, fine as it
-    may be, but for the broad part of it that the warp kept from air and background.
+    After `warp`, `residual` adds the whole difference that the warp could not explain, fine detail
+    included, except for the broad part of it that the warp kept out of air and background.
     """
 
     def __init__(self, steps: Sequence[Render]) -> None:

@@ -1,4 +1,4 @@
-"""What every render takes and gives: one native slice with its labels, before and after."""
+"""The interface of all renders: a native slice with its labels, before and after."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Render", "Rendered", "Scene", "is_absolute"]
 
 
 def is_absolute(native: Slice) -> bool:
-    """Say whether the units of a slice are absolute."""
+    """Return whether the units of a slice are absolute."""
     return native.modality == "CT"
 
 
@@ -26,13 +26,14 @@ class Scene:
     """A native slice as a render sees it.
 
     Attributes:
-        values: ``[rows, columns]`` in real units, such as HU.
-        padding: true where the file says that there is no image; None where it says nothing.
-        labels: what is on it.
-        spacing: millimetres between rows and between columns; None where unknown.
-        canvas: where the slice lies on the model's canvas.
-        intensity: how its values become the model's.
-        absolute: its units are absolute, as in CT: levels are matched by adding, not by scaling.
+        values: Values ``[rows, columns]`` in real units, such as HU.
+        padding: True where the file says that there is no image; None if it does not say.
+        labels: Findings on the slice.
+        spacing: Millimetres between rows and between columns; None if unknown.
+        canvas: Placement of the slice on the model's canvas.
+        intensity: Map from the values of the slice to those of the model.
+        absolute: Whether the units are absolute, as in CT: levels are matched by adding, not by
+            scaling.
     """
 
     values: NDArray[np.float32]
@@ -45,13 +46,13 @@ class Scene:
 
     @classmethod
     def of(cls, native: Slice, pixels: Pixels, size: int, spec: str | None) -> Scene:
-        """Show a slice as the model's canvas has it.
+        """Create the scene of a slice on the model's canvas.
 
         Args:
-            native: the slice.
-            pixels: of it.
-            size: of the canvas.
-            spec: the model's intensity map; None for that of the modality.
+            native: Slice to show.
+            pixels: Pixels of the slice.
+            size: Size of the canvas.
+            spec: Intensity map of the model; None for that of the modality.
         """
         return cls(
             values=pixels.values,
@@ -64,22 +65,22 @@ class Scene:
         )
 
     def picture(self, values: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Show the slice, or other values of it, as the model sees them, ``[size, size]``."""
+        """Return the slice, or other values of it, as the model sees them, ``[size, size]``."""
         values = self.values if values is None else values
         return self.canvas.image(self.intensity.to_model(values, self.padding))
 
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """What a render made of a slice.
+    """A rendered slice.
 
     Attributes:
-        values: ``[rows, columns]`` in real units.
-        labels: as they lie on the new values.
-        numbers: what was done, for the manifest and the gates.
-        decoded: makes what became of the decoded picture of the source by the same change,
-            ``[1, size, size]``, for a render that goes on from here; None where that is the
-            picture of the new latent.
+        values: New values ``[rows, columns]`` in real units.
+        labels: Findings as they lie on the new values.
+        numbers: Numbers that describe the change, for the manifest and the gates.
+        decoded: Returns the decoded image of the source after the same change,
+            ``[1, size, size]``, for the next render of a chain; None where that is the decoded
+            image of the new latent.
     """
 
     values: NDArray[np.float32]
@@ -89,15 +90,15 @@ class Rendered:
 
 
 class Render(ABC):
-    """Makes new slices of native ones, led by what the model makes of two latents.
+    """A method that makes new slices from native ones, guided by the decoded images of two latents.
 
-    Where both latents decode to the same picture, the result is exactly the source; only `decode`,
-    which shows that picture instead of the slice, differs. What becomes of a slice does not depend
-    on those that are rendered together with it.
+    Where both latents decode to the same image, the result is exactly the source; only `decode`,
+    which shows that image instead of the slice, differs. The result for a slice does not depend on
+    the slices that are rendered together with it.
 
     Attributes:
-        name: as users give it.
-        preserves_locations: whether what lies at a place stays there.
+        name: Name that users give.
+        preserves_locations: Whether structures stay where they are.
     """
 
     name: str
@@ -108,7 +109,7 @@ class Render(ABC):
         """Render slices.
 
         Args:
-            scenes: N slices.
-            before: what the model makes of their own latents, ``[N, 1, size, size]``.
-            after: what it makes of the new ones, of the same shape.
+            scenes: Slices to render, N in number.
+            before: Decoded images of their own latents, ``[N, 1, size, size]``.
+            after: Decoded images of the new latents, of the same shape.
         """

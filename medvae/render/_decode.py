@@ -1,4 +1,4 @@
-"""The render `decode`: what the model makes of the new latent, and nothing else."""
+"""The render `decode`: the decoded image of the new latent, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["Decode"]
 
 
 class Decode(Render):
-    """Shows ``D(z')`` at native size and units: the published method.
+    """A render that shows ``D(z')`` at native size and units: the published method.
 
-    Of the slice nothing is left but its padding and its labels, which are taken to hold for the
-    decoded picture too. The reconstruction of a slice is not the slice: even an unchanged latent
-    gives another picture here.
+    Nothing of the slice is kept except its padding and its labels, which are assumed to hold for
+    the decoded image too. The reconstruction of a slice is not the slice: here, even an unchanged
+    latent gives a different image.
     """
 
     name = "decode"
     preserves_locations = True
 
     def render(self, scenes: Sequence[Scene], before: Tensor, after: Tensor) -> list[Rendered]:
-        """Render slices as the contract says, but for what it says of unchanged latents."""
+        """Render slices as the base class specifies, except where a latent is unchanged."""
         rendered = []
         for scene, on_canvas in zip(scenes, after.float().cpu().numpy()[:, 0], strict=True):
             values = scene.intensity.from_model(scene.canvas.back(on_canvas))

@@ -1,13 +1,13 @@
 """Displacement fields on a grid of pixels.
 
-There is one convention. A field ``u``, ``[N, 2, rows, columns]``, says for each pixel of the result
-how far from there its value lies in the source: ``result(p) = source(p + u(p))``. Channel 0 runs
+There is one convention. A field ``u``, ``[N, 2, rows, columns]``, gives for each pixel of the
+result how far away its value lies in the source: ``result(p) = source(p + u(p))``. Channel 0 runs
 along the columns (x), channel 1 down the rows (y), both in pixels. A velocity field ``v`` has the
-same form; following it for one unit of time leads to ``u = exponential(v)``, and following ``-v``
-leads back.
+same form; integrating it over one unit of time gives ``u = exponential(v)``, and integrating ``-v``
+gives the inverse.
 
-Sums are written out one by one where a library call would choose their order by the size of the
-batch or the number of threads: what becomes of one item must not depend on the others, to the bit.
+Sums are written out term by term where a library call would choose their order by the size of the
+batch or the number of threads: the result for an item must not depend on the others, to the bit.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def pull(
     mode: Literal["bilinear", "bicubic"] = "bilinear",
     corner: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Return ``source(p + field(p))``, ``[N, C, h, w]``; beyond its border the source goes on.
+    """Return ``source(p + field(p))``, ``[N, C, h, w]``; border values continue outside the source.
 
     Args:
-        source: ``[N, C, rows, columns]``.
-        field: ``[N, 2, h, w]``, of the whole result or of a window of it.
-        mode: how values between pixels are found.
-        corner: row and column at which the window begins.
+        source: Values ``[N, C, rows, columns]``.
+        field: Field ``[N, 2, h, w]`` of the whole result or of a window of it.
+        mode: Interpolation between pixels.
+        corner: Row and column at which the window begins.
     """
     device = field.device
     down = torch.arange(corner[0], corner[0] + field.shape[-2], device=device)
@@ -50,10 +50,10 @@ def pull(
 
 
 def exponential(velocity: Tensor, squarings: int = _SQUARINGS) -> Tensor:
-    """Follow a velocity field ``[N, 2, rows, columns]`` for one unit of time.
+    """Integrate a velocity field ``[N, 2, rows, columns]`` over one unit of time.
 
-    A step of ``2 ** -squarings`` is doubled as many times. Of a smooth velocity the result is
-    smooth and can be undone.
+    A step of ``2 ** -squarings`` is doubled ``squarings`` times. For a smooth velocity, the result
+    is smooth and invertible.
     """
     field = velocity * 0.5**squarings
     for _ in range(squarings):
@@ -62,13 +62,13 @@ def exponential(velocity: Tensor, squarings: int = _SQUARINGS) -> Tensor:
 
 
 def smooth(values: Tensor, sigma: float) -> Tensor:
-    """Convolve ``[N, C, rows, columns]`` with a Gaussian; beyond their border the values go on."""
+    """Convolve ``[N, C, rows, columns]`` with a Gaussian; border values continue outside."""
     weights = _gaussian(sigma)
     return _convolve(_convolve(values, weights, -1), weights, -2)
 
 
 def _gaussian(sigma: float) -> list[float]:
-    """Return the weights from the centre outwards."""
+    """Return the weights of a Gaussian from its centre outwards."""
     half = [math.exp(-0.5 * (step / sigma) ** 2) for step in range(math.ceil(3 * sigma) + 1)]
     total = half[0] + 2 * sum(half[1:])
     return [weight / total for weight in half]
@@ -86,7 +86,7 @@ def _convolve(values: Tensor, weights: list[float], axis: int) -> Tensor:
 
 
 def gradient(values: Tensor) -> Tensor:
-    """Return the central differences of ``[N, 1, rows, columns]``, ``[N, 2, rows, columns]``."""
+    """Return the central differences of ``[N, 1, rows, columns]`` as ``[N, 2, rows, columns]``."""
     padded = functional.pad(values, [1, 1, 1, 1], mode="replicate")
     along = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -96,14 +96,15 @@ def gradient(values: Tensor) -> Tensor:
 def jacobian(field: Tensor) -> Tensor:
     """Return the determinants of ``p -> p + field(p)`` at the corners of every cell.
 
-    Between four neighbouring pixels the field is bilinear, and its determinant lies between those
-    at the four corners: where all are above 0, the map folds nowhere, between the pixels neither.
+    Between four neighbouring pixels, the field is bilinear, and its determinant lies between those
+    at the four corners: where all are above 0, the map folds nowhere, not even between pixels.
 
     Args:
-        field: ``[2, rows, columns]``.
+        field: Field ``[2, rows, columns]``.
 
     Returns:
-        ``[4, rows, columns]``; the last row and column of cells reach beyond the border.
+        Determinants ``[4, rows, columns]``; the last row and column of cells reach beyond the
+        border.
     """
     going_on = functional.pad(field[None], [0, 1, 0, 1], mode="replicate")[0]
     along, down = going_on.diff(dim=2), going_on.diff(dim=1)

@@ -1,4 +1,4 @@
-"""A slice made ready for lesions to be taken from it or set into it: where its tissue is."""
+"""A slice and its tissue, prepared for taking lesions from it or inserting lesions into it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from medvae.render._frame import Frame
 __all__ = ["GRAIN", "Ground", "Levels", "Window", "block_means", "region"]
 
 GRAIN = 1 / 128
-"""Of the width of a canvas: the smallest thing that matters to the level of its surroundings."""
+"""Smallest length, in canvas widths, that matters to the level of the surroundings."""
 
 Window = tuple[slice, slice]
-"""The rows and the columns of a part of a slice."""
+"""Rows and columns of a part of a slice."""
 
 _TISSUE = 0.12
-"""Tissue is brighter than so much of the window, or of what the slice has of it."""
+"""Tissue is brighter than this fraction of the window, or of the part that the slice uses."""
 
 _BRIGHTEST, _DARKEST = 0.99, 0.25
-"""Quantile of a slice's levels that tells how bright it is, and the least it is taken to be: the
-noise of a slice without a body must not become one."""
+"""Quantile of a slice's levels that defines its brightness, and the least brightness assumed: the
+noise of a slice that shows no body must not be taken for one."""
 
-# A lesion of the brain must not cover the skull, which is dark, nor the fat on it, which is bright.
+# A brain lesion must not cover the skull, which is dark, or the fat on it, which is bright.
 _DARK, _BRIGHT = 0.5, 1.6
 
 _AIR, _OUTLINE = -1000.0, -500.0
@@ -42,8 +42,9 @@ class Levels:
     """The units in which a lesion is compared with its surroundings.
 
     Attributes:
-        zero, one: values in the file's units that are 0 and 1.
-        absolute: the levels are the file's own units; else the slice's window is 0 to 1.
+        zero, one: Values in the file's units whose levels are 0 and 1.
+        absolute: Whether levels are in the file's own units; otherwise the window of the slice is
+            0 to 1.
     """
 
     zero: float
@@ -61,12 +62,12 @@ class Levels:
 
     @property
     def darkest(self) -> float:
-        """The level of nothing."""
+        """The level of empty space."""
         return _AIR if self.absolute else 0.0
 
     @property
     def least_noise(self) -> float:
-        """So much noise there is at least."""
+        """The least noise that is assumed."""
         return 1.0 if self.absolute else 1e-3
 
     def of_values(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -82,19 +83,19 @@ class Levels:
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """A slice with what must be known of it before a lesion can be set into it.
+    """A slice with what must be known about it before a lesion can be inserted.
 
-    Tissue is told by means over blocks of a grain, so that neither noise nor small vessels make
-    holes in it. In relative units it is what is not dark beside the brightest of the slice; in
-    absolute ones all within the outline of the body, since the level of the lung is nearly that of
-    the air outside.
+    Tissue is detected from means over blocks of one grain, so that neither noise nor small vessels
+    make holes in it. In relative units, tissue is what is not dark compared with the brightest
+    parts of the slice; in absolute units, it is everything within the outline of the body, since
+    the level of the lung is close to that of the air outside.
 
     Attributes:
-        scene: the slice.
-        frame: where its pixels lie.
-        block: rows and columns of a block.
-        levels: mean level of each block.
-        inside: the blocks that hold tissue, or lie within the body.
+        scene: The slice.
+        frame: Locations of its pixels.
+        block: Rows and columns of a block.
+        levels: Mean level of each block.
+        inside: Blocks that hold tissue, or lie within the body.
     """
 
     scene: Scene
@@ -105,7 +106,7 @@ class Ground:
 
     @classmethod
     def of(cls, scene: Scene) -> Ground:
-        """Make a slice ready."""
+        """Prepare a slice."""
         frame, units = Frame.of(scene), Levels.of([scene])
         height, width = (max(1, round(GRAIN / side)) for side in frame.sides)
         pixels = units.of_values(scene.values)
@@ -115,14 +116,14 @@ class Ground:
         if units.absolute:
             inside = _within_outline(levels > _OUTLINE)
         else:
-            # The window of a whole series, or a fixed one, leaves some slices dark.
+            # With a fixed window, or that of a whole series, some slices are dark.
             bright = np.clip(np.quantile(levels, _BRIGHTEST), _DARKEST, 1)
             inside = levels > _TISSUE * bright
         return cls(scene, frame, (height, width), levels, inside)
 
     @property
     def midline(self) -> float:
-        """Where the middle of the body lies, in widths from the left."""
+        """The middle of the body, in canvas widths from the left."""
         columns = np.flatnonzero(self.inside) % self.inside.shape[1]
         if not len(columns):
             return 0.5
@@ -134,9 +135,9 @@ class Ground:
         """Return where there is tissue like that around a lesion.
 
         Args:
-            window: the part of the slice that is asked about.
-            near: what of it counts as around the lesion: its median says what is alike.
-            level: to be alike to instead, where units are absolute.
+            window: Part of the slice to look at.
+            near: Pixels of the window near the lesion; their median level is the reference.
+            level: Reference level to use instead where units are absolute.
         """
         levels = self._spread(self.levels, window)
         tissue: NDArray[np.bool_] = self._spread(self.inside, window)
@@ -152,7 +153,7 @@ class Ground:
         return tissue
 
     def _spread(self, blocks: NDArray[Any], window: Window) -> NDArray[Any]:
-        """Give each pixel of a part of the slice what its block has."""
+        """Return the value of its block for each pixel of a part of the slice."""
         rows, columns = (
             np.arange(part.start, part.stop) // size
             for part, size in zip(window, self.block, strict=True)
@@ -160,7 +161,7 @@ class Ground:
         return blocks[rows][:, columns]
 
     def taken(self, window: Window, but: Collection[int] = ()) -> NDArray[np.bool_]:
-        """Return where findings are in a part of the slice, ``but`` those of these indices."""
+        """Return where findings lie in a part of the slice, except those indexed by ``but``."""
         taken = np.zeros([w.stop - w.start for w in window], dtype=np.bool_)
         for index, finding in enumerate(self.scene.labels):
             if index not in but:
@@ -169,12 +170,12 @@ class Ground:
 
 
 def region(finding: Finding, window: Window, ellipse: bool = False) -> NDArray[np.bool_]:
-    """Return what a finding covers of a part of a slice.
+    """Return which pixels of a part of a slice a finding covers.
 
     Args:
-        finding: by its mask, if it has one.
-        window: the part.
-        ellipse: take the ellipse in the box for the finding, not the whole box.
+        finding: Finding, taken by its mask if it has one and by its box otherwise.
+        window: Part of the slice.
+        ellipse: Whether to use the ellipse in the box, not the whole box.
     """
     rows, columns = (np.arange(w.start, w.stop) for w in window)
     if finding.mask is not None:
@@ -185,14 +186,14 @@ def region(finding: Finding, window: Window, ellipse: bool = False) -> NDArray[n
         x = (2 * columns + 1 - x0 - x1) / max(x1 - x0, 1e-9)
         inscribed: NDArray[np.bool_] = np.hypot(y[:, None], x) <= 1
         return inscribed
-    # Also the pixels that the box covers in part.
+    # This includes the pixels that the box covers in part.
     return ((rows < y1) & (rows + 1 > y0))[:, None] & (columns < x1) & (columns + 1 > x0)
 
 
 def _cut(
     crop: NDArray[np.bool_], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Take these rows and columns of ``crop``; beyond it there is nothing."""
+    """Return these rows and columns of ``crop``; nothing is set beyond it."""
     height, width = crop.shape
     part: NDArray[np.bool_] = np.pad(crop, 1)[
         np.ix_(rows.clip(-1, height) + 1, columns.clip(-1, width) + 1)
@@ -201,7 +202,7 @@ def _cut(
 
 
 def block_means(values: NDArray[np.float32], block: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the mean of each block; the last ones are filled up with the pixels at the edge."""
+    """Return the mean of each block; the last blocks are filled up with the edge pixels."""
     shape = [math.ceil(n / b) for n, b in zip(values.shape, block, strict=True)]
     filled = [(0, s * b - n) for s, b, n in zip(shape, block, values.shape, strict=True)]
     blocks = np.pad(values, filled, mode="edge").reshape(shape[0], block[0], shape[1], block[1])
@@ -210,7 +211,7 @@ def block_means(values: NDArray[np.float32], block: tuple[int, int]) -> NDArray[
 
 
 def _within_outline(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest piece of what is bright, with all that it encloses."""
+    """Return the largest bright piece, with everything that it encloses."""
     pieces, count = ndimage.label(bright)
     if count > 1:
         bright = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1

@@ -1,4 +1,4 @@
-"""Labels that move through the field that moves their slice."""
+"""Movement of labels by the field that moves their slice."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 256, endpoint=False)
 def moved_labels(
     labels: Labels, field: NativeField, padding: NDArray[np.bool_] | None
 ) -> tuple[Labels, int]:
-    """Move findings as the pixels move; in padding, where no pixel moves, no mask does.
+    """Move findings as the pixels move; in padding, neither pixels nor masks move.
 
     Returns:
-        Those that are left, and how many have lost all their pixels or have left the slice.
+        The remaining findings, and how many have lost all their pixels or have left the slice.
     """
     moved = [_moved(finding, field, padding) for finding in labels]
     left = tuple(finding for finding in moved if finding is not None)
@@ -41,7 +41,7 @@ def _moved(
 
 
 def _moved_mask(mask: Mask, field: NativeField, padding: NDArray[np.bool_] | None) -> Mask | None:
-    """Set what the mask covers at least half of."""
+    """Return the moved mask: the pixels of which it covers at least half."""
     across, down = (int(u.abs().max().ceil()) + 1 for u in field.displacement)
     top, left = max(mask.row - down, 0), max(mask.column - across, 0)
     height, width = mask.crop.shape
@@ -59,9 +59,10 @@ def _moved_mask(mask: Mask, field: NativeField, padding: NDArray[np.bool_] | Non
 
 
 def _moved_box(box: Box, field: NativeField) -> Box | None:
-    """Take the box around what becomes of the ellipse in ``box``, as far as it is in the slice.
+    """Return the box around the moved ellipse in ``box``, clipped to the slice.
 
-    The ellipse stands for a finding that has no mask: the corners of a box are mostly outside.
+    The ellipse stands for a finding that has no mask, as the corners of a box are mostly outside
+    the finding.
     """
     x0, y0, x1, y1 = box
     radii = np.array([x1 - x0, y1 - y0]) / 2

@@ -1,4 +1,4 @@
-"""A lesion of a donor, made ready to be set into other slices."""
+"""A lesion of a donor, prepared for insertion into other slices."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from medvae.render._ground import GRAIN, Ground, Levels, Window, region
 __all__ = ["FEWEST", "RING", "TOUCHING", "Lesion", "Refused", "Surroundings"]
 
 FEWEST = 12
-"""Pixels that a lesion has at least on a slice, or it is too small to be seen."""
+"""Minimum number of pixels of a lesion on a slice; with fewer it is too small to be seen."""
 
 TOUCHING = np.ones((3, 3), dtype=np.int8)
-"""Pixels that touch at a corner are one piece, as where masks are read."""
+"""Neighbourhood of a pixel: pixels that touch at a corner are one piece, as when masks are read."""
 
 RING = (1.0, 4.0)
-"""From how many grains around a donor's lesion to how many its surroundings reach."""
+"""Distances, in grains from a donor's lesion, at which its surroundings begin and end."""
 
 _MARGIN = 12
 _FEWEST_AROUND = 10
@@ -32,18 +32,18 @@ _FEWEST_AROUND = 10
 
 @dataclass(frozen=True)
 class Refused:
-    """Why a lesion was not set into a slice, in a few words that are always the same."""
+    """The reason why a lesion was not inserted into a slice, in a few words from a fixed set."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What lies around a lesion.
+    """The surroundings of a lesion.
 
     Attributes:
-        level: the median.
-        noise: the standard deviation, from the median distance to the median.
+        level: Median level.
+        noise: Standard deviation, estimated from the median absolute deviation.
     """
 
     level: float
@@ -51,7 +51,7 @@ class Surroundings:
 
     @classmethod
     def of(cls, levels: Sequence[NDArray[np.float32]], units: Levels) -> Surroundings | None:
-        """Take them from the levels around a lesion on each slice; None where they are too few."""
+        """Return the surroundings, given the levels around a lesion by slice; None if too few."""
         around = np.concatenate(levels)
         if len(around) < _FEWEST_AROUND:
             return None
@@ -62,14 +62,14 @@ class Surroundings:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A lesion on one slice, and the pixels about it.
+    """A lesion on one slice, and the pixels around it.
 
     Attributes:
-        position: of the slice along the normal.
-        distance: of each pixel from the outline in widths, negative inside.
-        spline: coefficients of the cubic spline through the values.
-        findings: how many there are of it on the slice.
-        pieces: of how many it consists.
+        position: Position of the slice along the normal.
+        distance: Distance of each pixel from the outline in canvas widths, negative inside.
+        spline: Coefficients of the cubic spline through the values.
+        findings: Number of findings that belong to the lesion on the slice.
+        pieces: Number of pieces of which the lesion consists.
     """
 
     position: float
@@ -81,24 +81,25 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
-    """A lesion as the slices of a donor show it, with the little around it that matters.
+    """A lesion on the slices of a donor, with its immediate surroundings.
 
-    Lengths are widths of the donor's canvas, those along the normal are millimetres.
+    Lengths are in widths of the donor's canvas, except those along the normal, which are in
+    millimetres.
 
     Attributes:
-        category: what it is.
-        masked: its outline is known; else it is taken for the ellipse in its box.
-        frame: of its slices.
-        units: of its levels.
-        sections: the lesion slice by slice, by position.
-        gap: from slice to slice.
-        centre: its row and column in the sections.
-        place: its centre in standard orientation.
-        position: its centre along the normal.
-        corners: of the box around it, ``[4, 2]``, (y, x) from its centre.
-        radius: of a circle as large as its largest section.
-        around: its surroundings.
-        contrast: its mean level above theirs.
+        category: Category of the lesion.
+        masked: Whether its outline is known; otherwise it is the ellipse in its box.
+        frame: Frame of its slices.
+        units: Units of its levels.
+        sections: Sections of the lesion, one for each slice, in the order of their positions.
+        gap: Distance from slice to slice.
+        centre: Row and column of its centre in the sections.
+        place: Location of its centre in standard orientation.
+        position: Position of its centre along the normal.
+        corners: Corners of the box around it, ``[4, 2]``, as (y, x) from its centre.
+        radius: Radius of a circle with the area of its largest section.
+        around: Surroundings of the lesion.
+        contrast: Mean level of the lesion minus the level of its surroundings.
     """
 
     category: Category
@@ -117,11 +118,11 @@ class Lesion:
 
     @classmethod
     def on(cls, scene: Scene, finding: int) -> Lesion | Refused:
-        """Take one finding of one slice.
+        """Take one finding of one slice as the lesion.
 
         Args:
-            scene: the donor.
-            finding: its index in the labels.
+            scene: Slice of the donor.
+            finding: Index of the finding in the labels.
         """
         return cls.through([scene], [[finding]], [0.0], 1.0)
 
@@ -133,13 +134,13 @@ class Lesion:
         positions: Sequence[float],
         gap: float,
     ) -> Lesion | Refused:
-        """Take a lesion that runs through slices of one series, as ``trace_lesions`` finds it.
+        """Take a lesion that extends through slices of one series, as ``trace_lesions`` finds it.
 
         Args:
-            scenes: the slices that show it, all of one shape, spacing and orientation.
-            findings: on each, the indices of those that belong to it.
-            positions: of the slices along their normal in millimetres, no two the same.
-            gap: from slice to slice.
+            scenes: Slices that show it, all of one shape, spacing and orientation.
+            findings: Indices of the findings that belong to it, for each slice.
+            positions: Positions of the slices along their normal in millimetres, all different.
+            gap: Distance from slice to slice.
         """
         order = np.argsort(positions)
         donors = [_Donor.of(scenes[i], findings[i], float(positions[i])) for i in order]
@@ -153,12 +154,12 @@ class Lesion:
 
     @property
     def extent(self) -> tuple[float, float]:
-        """Where it begins and ends along the normal: half a gap beyond its slices."""
+        """The positions along the normal where it begins and ends: half a gap beyond its slices."""
         first, last = self.sections[0].position, self.sections[-1].position
         return first - self.gap / 2, last + self.gap / 2
 
     def near(self, position: float) -> list[tuple[Section, float]]:
-        """Return the sections next to a position along the normal, with their weights."""
+        """Return the sections nearest to a position along the normal, with their weights."""
         places = [section.position for section in self.sections]
         after = int(np.searchsorted(places, position))
         if after in (0, len(places)):
@@ -168,14 +169,14 @@ class Lesion:
         return [(section, weight) for section, weight in pairs if weight > 0]
 
     def distance(self, position: float, places: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return how far places are from the outline, in widths; negative inside.
+        """Return the distances of locations from the outline in canvas widths, negative inside.
 
-        Between two slices it is interpolated. Beyond the last ones the lesion rounds off, and
-        ends after half a gap.
+        Between two slices, the distance is interpolated. Beyond the first and the last slice, the
+        lesion rounds off and ends after half a gap.
 
         Args:
-            position: along the normal.
-            places: rows and columns in the sections, ``[2, ...]``.
+            position: Position along the normal.
+            places: Rows and columns in the sections, ``[2, ...]``.
         """
         near = self.near(position)
         distance = np.zeros(places.shape[1:], dtype=np.float32)
@@ -192,13 +193,13 @@ class Lesion:
     def levels(
         self, position: float, places: NDArray[np.float64], step: tuple[float, float]
     ) -> NDArray[np.float32]:
-        """Return the levels at places as in ``distance``.
+        """Return the levels at locations, given as for ``distance``.
 
         Args:
-            position: along the normal.
-            places: as in ``distance``.
-            step: from place to place in rows and columns: where it is above 1, what is too fine
-                to be shown is smoothed away.
+            position: Position along the normal.
+            places: Rows and columns in the sections, ``[2, ...]``.
+            step: Rows and columns from one location to the next; where it is above 1, detail that
+                is too fine to be shown is smoothed away.
         """
         blur = [math.sqrt(max(0.0, one**2 - 1)) / 2 for one in step]
         values = np.zeros(places.shape[1:], dtype=np.float32)
@@ -212,7 +213,7 @@ class Lesion:
 
 @dataclass(frozen=True, eq=False)
 class _Donor:
-    """One slice that shows a lesion, and which of its pixels are the lesion."""
+    """A slice that shows a lesion, and the mask of the lesion."""
 
     ground: Ground
     findings: Sequence[int]
@@ -254,7 +255,7 @@ class _Donor:
 
 
 def _prepared(donors: Sequence[_Donor], gap: float) -> Lesion | Refused:
-    """Make a lesion ready that can be moved; the donors are in the order of their positions."""
+    """Prepare a lesion for insertion; the donors are in the order of their positions."""
     frame, areas = donors[0].ground.frame, np.array([donor.area for donor in donors])
     window, corners, centre = _outlined(donors)
     sections = tuple(donor.section(window) for donor in donors)
@@ -288,7 +289,7 @@ def _prepared(donors: Sequence[_Donor], gap: float) -> Lesion | Refused:
 def _outlined(
     donors: Sequence[_Donor],
 ) -> tuple[Window, NDArray[np.float64], tuple[float, float]]:
-    """Return the part of the slices about the lesion, its corners, and its row and column."""
+    """Return the window around the lesion, its corners, and the row and column of its centre."""
     frame = donors[0].ground.frame
     counts = np.sum([donor.mask for donor in donors], axis=0, dtype=np.int64)
     centre, sides, reaches = [], [], []

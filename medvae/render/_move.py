@@ -1,4 +1,4 @@
-"""Where a varied lesion comes to lie in a host."""
+"""The location of a varied lesion in a host."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _BENDS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class Move:
-    """How the pixels of a host see the lesion.
+    """The mapping from the pixels of a host to the lesion.
 
     Attributes:
-        frame: of the host.
-        shape: rows and columns of the host.
-        centre: row and column of the host where the lesion's centre goes.
-        grain: the unit of edges and surroundings, in widths of the host.
-        stretch: widths of the host in one of the donor, before the lesion is varied.
+        frame: Frame of the host.
+        shape: Rows and columns of the host.
+        centre: Row and column of the host at which the lesion's centre is placed.
+        grain: Unit of edges and surroundings, in canvas widths of the host.
+        stretch: Canvas widths of the host in one of the donor, before the lesion is varied.
     """
 
     lesion: Lesion
@@ -48,14 +48,14 @@ class Move:
         down, right = variation.shift
         donor, own = lesion.frame.width, host.frame.width
         stretch = 1.0 if donor is None or own is None else donor / own
-        # The edge of a lesion of few pixels must not be all that there is of it.
+        # A lesion of few pixels must not consist of its edge alone.
         grain = min(GRAIN, lesion.radius * stretch * variation.scale / 2)
         centre = host.frame.index(y + down, x + right)
         return cls(lesion, variation, host.frame, host.frame.canvas.native, centre, grain, stretch)
 
     @property
     def window(self) -> Window | None:
-        """The part of the host that shows the lesion and its surroundings; None beyond it."""
+        """The part of the host around the lesion; None if its centre is outside the host."""
         corners = self.lesion.corners @ self.variation.forwards.T * self.stretch
         margin = (_MARGIN + _BENDS * self.variation.bend) * self.grain
         window = []
@@ -71,7 +71,7 @@ class Move:
 
     @property
     def step(self) -> tuple[float, float]:
-        """Rows and columns of the donor in one of the host, before the lesion is varied."""
+        """Donor rows per host row and donor columns per host column, before the variation."""
         height, width = (
             own / donor / self.stretch
             for own, donor in zip(self.frame.sides, self.lesion.frame.sides, strict=True)
@@ -79,7 +79,7 @@ class Move:
         return height, width
 
     def places(self, window: Window) -> NDArray[np.float64]:
-        """Return the row and the column of the donor's sections that each pixel shows."""
+        """Return the row and the column in the donor's sections that each pixel shows."""
         y, x = (
             (np.arange(part.start, part.stop, dtype=np.float64) - centre) * pixel
             for part, centre, pixel in zip(window, self.centre, self.frame.pixel, strict=True)

@@ -1,4 +1,4 @@
-"""From the grid over the canvas to native pixels: pictures, fields, and points."""
+"""Mapping of images, fields and points from the grid over the canvas to native pixels."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from medvae.render._registration import GRID
 __all__ = ["NativeField", "Placement", "without_folds"]
 
 _LEAST_JACOBIAN = 0.1
-"""At 0 the picture folds; what shrinks or grows more than tenfold in area is no anatomy either."""
+"""At 0 the image folds; a more than tenfold change of area is not anatomical either."""
 
 _WEAKER = 0.8
 
 _INVERSIONS = 10
 
 Taps = list[tuple[Tensor, Tensor]]
-"""For each of four neighbouring cells: its index and its weight, one for each native pixel."""
+"""For each of four neighbouring cells, its index and its weight, one for each native pixel."""
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """How native pixels lie on the grid, between whose cells a cubic B-spline leads.
+    """The placement of native pixels on the grid, with a cubic B-spline between its cells.
 
-    The spline is smooth to its second derivative and stays within its cells' values: no ripple
-    of the grid appears in the picture, and what is 0 stays 0.
+    The spline has a continuous second derivative and stays within the values of its cells: no
+    ripple of the grid appears in the image, and what is 0 stays 0.
 
     Attributes:
-        rows, columns: which cells make a native row, and a native column.
-        cell: native pixels that a cell measures along x and y, below 0 where the canvas is flipped.
+        rows, columns: Cells and weights for each native row and for each native column.
+        cell: Size of a cell in native pixels along x and y, negative where the canvas is flipped.
     """
 
     rows: Taps
@@ -47,7 +47,7 @@ class Placement:
 
     @classmethod
     def of(cls, canvas: Canvas, device: torch.device) -> Placement:
-        """Take the place of a slice on its canvas."""
+        """Create the placement of a slice from its canvas."""
         rows, columns = canvas.native
         place = GRID / canvas.size
         x = _points(canvas, np.arange(0.5, columns), np.zeros(columns))[:, 0] * place
@@ -58,12 +58,12 @@ class Placement:
         return cls(_taps(y, device), _taps(x, device), cell)
 
     def picture(self, values: Tensor) -> Tensor:
-        """Take ``[C, GRID, GRID]`` to native ``[C, rows, columns]``."""
+        """Map ``[C, GRID, GRID]`` to native ``[C, rows, columns]``."""
         along = _sum(values.index_select(2, cell) * weight for cell, weight in self.columns)
         return _sum(along.index_select(1, cell) * weight[:, None] for cell, weight in self.rows)
 
     def field(self, displacement: Tensor) -> Tensor:
-        """Take a field ``[2, GRID, GRID]`` in cells to native ``[2, rows, columns]`` in pixels."""
+        """Map a field ``[2, GRID, GRID]`` in cells to native ``[2, rows, columns]`` in pixels."""
         scale = torch.tensor(self.cell, device=displacement.device)[:, None, None]
         return self.picture(displacement * scale)
 
@@ -74,7 +74,7 @@ def _points(canvas: Canvas, x: NDArray[np.float64], y: NDArray[np.float64]) -> N
 
 
 def _taps(places: NDArray[np.float64], device: torch.device) -> Taps:
-    """Return what a cubic B-spline takes for places on the grid, in cells from its edge."""
+    """Return the cubic B-spline taps for locations on the grid, in cells from its edge."""
     first = np.floor(places - 0.5)
     t = places - 0.5 - first
     weights = (
@@ -93,17 +93,17 @@ def _taps(places: NDArray[np.float64], device: torch.device) -> Taps:
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:
-    """Add in the order given."""
+    """Add the terms in the order given."""
     return reduce(torch.add, terms)
 
 
 @dataclass(frozen=True, eq=False)
 class NativeField:
-    """What a velocity does to the pixels and points of a slice.
+    """The effect of a velocity on the pixels and points of a slice.
 
     Attributes:
-        velocity: ``[2, GRID, GRID]`` in cells.
-        placement: of the slice.
+        velocity: Velocity ``[2, GRID, GRID]`` in cells.
+        placement: Placement of the slice on the grid.
     """
 
     velocity: Tensor
@@ -111,12 +111,12 @@ class NativeField:
 
     @cached_property
     def on_grid(self) -> Tensor:
-        """Where values come from, ``[2, GRID, GRID]`` in cells."""
+        """The displacement to where values come from, ``[2, GRID, GRID]`` in cells."""
         return exponential(self.velocity[None])[0]
 
     @cached_property
     def displacement(self) -> Tensor:
-        """Where values come from, ``[2, rows, columns]`` in pixels."""
+        """The displacement to where values come from, ``[2, rows, columns]`` in pixels."""
         return self.placement.field(self.on_grid)
 
     @cached_property
@@ -125,15 +125,15 @@ class NativeField:
 
     @cached_property
     def jacobian(self) -> tuple[float, float]:
-        """The least and the greatest determinant anywhere: below 1 where the picture expands."""
+        """The least and the greatest determinant anywhere: below 1 where the image expands."""
         least, greatest = jacobian(self.displacement).aminmax()
         return float(least), float(greatest)
 
     def forward(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Say where points of the source, ``[N, 2]`` as x and y in pixel edges, come to lie.
+        """Return where points of the source, ``[N, 2]`` as x and y in pixel edges, move to.
 
-        The opposite velocity leads there but for what the grids round away; that is taken off
-        until ``p + u(p)`` is the point again.
+        The opposite velocity leads there except for rounding by the grids; that error is
+        subtracted iteratively until ``p + u(p)`` is the point again.
         """
         aim = points.copy()
         for _ in range(_INVERSIONS):
@@ -156,7 +156,7 @@ class NativeField:
 
 
 def without_folds(velocity: Tensor, placement: Placement) -> tuple[NativeField, int]:
-    """Follow a velocity ``[2, GRID, GRID]``, weakened as often as needed for no fold to be left.
+    """Return the field of a velocity ``[2, GRID, GRID]``, weakened until no fold is left.
 
     Returns:
         The field, and how often the velocity was weakened.

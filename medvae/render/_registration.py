@@ -1,4 +1,4 @@
-"""Finds how one decoded picture must be deformed to become another."""
+"""Registration: the deformation that turns one decoded image into another."""
 
 from __future__ import annotations
 
@@ -17,43 +17,44 @@ __all__ = ["GRID", "on_grid", "velocity"]
 GRID = 56
 """Cells of the velocity's grid along each side of the canvas, whatever its size.
 
-Decoded pictures hold nothing finer, and on so few cells a field costs less than the decode.
+Decoded images contain nothing finer, and with so few cells a field costs less than decoding.
 """
 
 _LEVELS = 3
-"""Of the search, each with half the cells of the next."""
+"""Levels of the search, each with half as many cells along a side as the next."""
 
 _ITERATIONS = 8
-"""On each level."""
+"""Iterations on each level."""
 
 _STIFFNESS = 1.3
-"""Sigma in cells by which the velocity is smoothed in each iteration."""
+"""Sigma in cells of the smoothing of the velocity in each iteration."""
 
 _SQUARINGS = 3
-"""During the search; the field that is used is made in more steps."""
+"""Squarings during the search; the field that is used is computed with more."""
 
 _FLAT = 1e-3
-"""Squared slope, in units of the canvas by cell, below which a difference moves little."""
+"""Squared slope, in canvas units per cell, below which a difference moves little."""
 
 
 def on_grid(pictures: Tensor) -> Tensor:
-    """Average decoded pictures ``[N, 1, size, size]`` over the cells, ``[N, 1, GRID, GRID]``."""
+    """Average decoded images ``[N, 1, size, size]`` over the cells, ``[N, 1, GRID, GRID]``."""
     return functional.adaptive_avg_pool2d(pictures.float(), GRID)
 
 
 def velocity(source: Tensor, target: Tensor, canvases: Sequence[Canvas]) -> Tensor:
-    """Find the velocity whose exponential pulls each source onto its target.
+    """Return the velocity whose exponential pulls each source onto its target.
 
-    These are log-domain demons, from coarse to fine: each iteration adds the force to the
-    velocity and smooths the sum. Across the slice's own border nothing moves, so that the slice
-    is mapped onto itself and nothing leaves it or comes in.
+    The algorithm is log-domain demons, from coarse to fine: each iteration adds the force to the
+    velocity and smooths the sum. Nothing moves across the slice's own border, so that the slice
+    is mapped onto itself and nothing leaves or enters it.
 
     Args:
-        source, target: pictures on the grid, ``[N, 1, GRID, GRID]``.
-        canvases: where the slices lie on the canvas.
+        source, target: Images on the grid, ``[N, 1, GRID, GRID]``.
+        canvases: Placements of the slices on the canvas.
 
     Returns:
-        ``[N, 2, GRID, GRID]`` in cells, exactly 0 where source and target are equal throughout.
+        Velocities ``[N, 2, GRID, GRID]`` in cells, exactly 0 for an item whose source and target
+        are equal.
     """
     differ = (source != target).flatten(1).any(dim=1)
     freedom = _freedom(canvases, source.device) * differ[:, None, None, None]
@@ -83,7 +84,7 @@ def _force(moved: Tensor, target: Tensor) -> Tensor:
 def _freedom(canvases: Sequence[Canvas], device: torch.device) -> Tensor:
     """Return how freely cells move, ``[N, 2, GRID, GRID]``: not at all across the slice's border.
 
-    Along its left and right border a cell may move up and down, and so on.
+    At the left and right borders, a cell may still move up and down, and vice versa.
     """
     free = np.empty((len(canvases), 2, GRID, GRID), dtype=np.float32)
     centres = np.arange(GRID) + 0.5
@@ -91,7 +92,7 @@ def _freedom(canvases: Sequence[Canvas], device: torch.device) -> Tensor:
         rows, columns = canvas.native
         whole = np.array([[0, 0, columns, rows]], dtype=np.float64)
         x0, y0, x1, y1 = canvas.boxes(whole)[0] * (GRID / canvas.size)
-        # The interpolation to native pixels reaches two cells far.
+        # The interpolation to native pixels reaches as far as two cells.
         item[0] = (np.minimum(centres - x0, x1 - centres) / 2 - 0.5).clip(0, 1)
         item[1] = (np.minimum(centres - y0, y1 - centres) / 2 - 0.5).clip(0, 1)[:, None]
     return torch.from_numpy(free).to(device)

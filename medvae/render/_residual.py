@@ -1,4 +1,4 @@
-"""The render `residual`: the slice, plus what changes from one decoded picture to the other."""
+"""The render `residual`: the slice plus the difference between two decoded images."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["Residual"]
 
 
 class Residual(Render):
-    """Adds ``D(z') - D(z)`` at native size and units; labels stay where they are.
+    """A render that adds ``D(z') - D(z)`` at native size and units; labels stay where they are.
 
-    It suits changes of contrast: where a shape changes, halos are left. What the intensity map had
-    clipped is kept, and nothing becomes lower than the source is anywhere.
+    It suits changes of contrast; changes of shape leave halos. Values that the intensity map had
+    clipped are kept, and no value becomes lower than the lowest of the source.
     """
 
     name = "residual"
     preserves_locations = True
 
     def render(self, scenes: Sequence[Scene], before: Tensor, after: Tensor) -> list[Rendered]:
-        """Render slices as the contract says."""
+        """Render slices as the base class specifies."""
         changes = (after.float() - before.float()).cpu().numpy()[:, 0]
         rendered = []
         for scene, on_canvas in zip(scenes, changes, strict=True):

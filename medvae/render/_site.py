@@ -1,4 +1,4 @@
-"""The place of a moved lesion on one slice of a host, before any pixel is changed."""
+"""The location of a moved lesion on one slice of a host, before any pixel is changed."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _FAR = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """Where the lesion comes to lie on a slice; every array is of the shape of the window.
+    """The site of the lesion on a slice; every array has the shape of the window.
 
     Attributes:
-        move: how the slice sees the lesion.
-        host: the slice.
-        position: along the normal of the donor.
-        window: the part of the slice that is looked at.
-        places: rows and columns of the donor, ``[2, rows, columns]``.
-        distance: from the outline in grains, negative inside.
-        tissue: where the host has tissue like that around the lesion.
-        taken: where the host has other findings.
+        move: Mapping from the pixels of the slice to the lesion.
+        host: Slice that receives the lesion.
+        position: Position along the normal of the donor.
+        window: Part of the slice that shows the lesion and its surroundings.
+        places: Donor row and column of each pixel, ``[2, rows, columns]``.
+        distance: Distance from the outline in grains, negative inside.
+        tissue: Pixels where the host has tissue like that around the lesion.
+        taken: Pixels where the host has other findings.
     """
 
     move: Move
@@ -52,7 +52,7 @@ class Site:
     def of(
         cls, move: Move, host: Ground, position: float, window: Window, places: NDArray[np.float64]
     ) -> Site:
-        """Look at the lesion where it comes to lie."""
+        """Create the site of a moved lesion."""
         size = move.stretch * move.variation.scale / move.grain
         distance = move.lesion.distance(position, places) * np.float32(size)
         tissue = host.tissue(window, distance <= RING[1], move.lesion.around.level)
@@ -60,12 +60,12 @@ class Site:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """What is the lesion."""
+        """The pixels of the lesion."""
         return self.distance < 0
 
     @property
     def at_the_border(self) -> bool:
-        """Whether the slice may cut the lesion."""
+        """Whether the border of the slice may cut the lesion."""
         shown = self.mask
         for lines, part, count in zip((shown, shown.T), self.window, self.move.shape, strict=True):
             if (part.start == 0 and lines[0].any()) or (part.stop == count and lines[-1].any()):
@@ -74,22 +74,22 @@ class Site:
 
     @property
     def on_padding(self) -> bool:
-        """Whether some of it lies where there is no image."""
+        """Whether part of the lesion lies where there is no image."""
         padding = self.host.scene.padding
         return padding is not None and bool((self.mask & padding[self.window]).any())
 
     @property
     def falls_apart(self) -> bool:
-        """Whether it has more pieces than it had on the donor."""
+        """Whether the lesion has more pieces than on the donor."""
         pieces = max(section.pieces for section, _ in self.move.lesion.near(self.position))
         return bool(ndimage.label(self.mask, TOUCHING)[1] > pieces)
 
     @cached_property
     def edge(self) -> NDArray[np.float32]:
-        """The share that the donor has in each pixel: 1 inside, exactly 0 beyond the edge."""
+        """The donor's share of each pixel: 1 inside, exactly 0 beyond the edge."""
         sigma = [self.move.grain / side for side in self.move.frame.sides]
-        # Half of a smoothed mask lies within the mask. Were it to fade there, the lesion would look
-        # smaller than its box; around it, the donor shows what fades into the lesion anyway.
+        # Half of the ramp of a smoothed mask lies within the mask. If the lesion faded there, it
+        # would look smaller than its box; around it, the donor blends into the lesion anyway.
         share: NDArray[np.float32] = 2 * ndimage.gaussian_filter(
             self.mask.astype(np.float32), sigma, truncate=_EDGE_REACH, mode="constant"
         )
@@ -107,11 +107,11 @@ class Site:
         return self.tissue & ~self.mask & ~self.taken
 
     def levels(self, units: Levels) -> NDArray[np.float32]:
-        """Return the host's own levels."""
+        """Return the host's own levels in the window."""
         return units.of_values(self.host.scene.values[self.window])
 
     def local_level(self, units: Levels, level: float) -> NDArray[np.float32]:
-        """Return the mean level of the host near each pixel; far inside the lesion, ``level``."""
+        """Return the mean level of the host near each pixel, or ``level`` far inside the lesion."""
         sides = self.move.frame.sides
         height, width = (max(1, round(self.move.grain / side)) for side in sides)
         sigma = [
@@ -136,7 +136,7 @@ class Site:
 
     @property
     def findings(self) -> list[Finding]:
-        """The lesion as it is labelled here: as one, or by pieces where the donor has several."""
+        """The labels of the lesion here: one finding, or one per piece if the donor has several."""
         lesion, mask = self.move.lesion, self.mask
         if max(section.findings for section, _ in lesion.near(self.position)) == 1:
             pieces = [mask]
@@ -152,7 +152,7 @@ class Site:
 
 
 def objection(sites: Sequence[Site]) -> str | None:
-    """Say why the lesion cannot lie there, if it cannot."""
+    """Return why the lesion cannot be placed at these sites, or None if it can."""
     if not sites:
         return "too small"
     if any(site.at_the_border for site in sites):
@@ -170,6 +170,6 @@ def objection(sites: Sequence[Site]) -> str | None:
 
 
 def share_in_tissue(sites: Sequence[Site]) -> float:
-    """Return how much of the whole lesion lies in tissue."""
+    """Return the fraction of the whole lesion that lies in tissue."""
     inside = sum(int((site.mask & site.tissue).sum()) for site in sites)
     return inside / sum(int(site.mask.sum()) for site in sites)

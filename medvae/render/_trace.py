@@ -1,4 +1,4 @@
-"""Which findings on the slices of a series are one lesion."""
+"""Tracing of lesions through the slices of a series."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["trace_lesions"]
 
 
 def trace_lesions(labels: Sequence[Labels | None]) -> list[dict[int, tuple[int, ...]]]:
-    """Follow lesions through a series: what overlaps on neighbouring slices is one.
+    """Trace lesions through a series: findings that overlap on neighbouring slices are one lesion.
 
     Args:
-        labels: of the slices, in order; None where nobody has said what is on the slice.
+        labels: Labels of the slices, in order; None for a slice that has not been labelled.
 
     Returns:
         For each lesion, in the order in which they begin, the slices that show it and the indices

@@ -1,4 +1,4 @@
-"""Sets a lesion of one patient, varied, into slices of another."""
+"""Insertion of a lesion of one patient, with variation, into slices of another."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ __all__ = [
 H = TypeVar("H")
 
 NEAREST_HOSTS = 8
-"""Hosts that a lesion may go to, those nearest to its slice in the latent space: drawn from all
-hosts instead, transplants taught a detector less."""
+"""Number of hosts, nearest to the lesion's slice in latent space, from which one is drawn: when
+drawn from all hosts instead, transplants taught a detector less."""
 
 _BALANCES = ("patients", "slices")
 
 _TRIES = 8
-"""Hosts, places and variations that a lesion is given before further hosts are looked at."""
+"""Tries of host, location and variation before farther hosts are considered."""
 
 _ROUNDS = 3
 MOST_HOSTS = _ROUNDS * NEAREST_HOSTS
-"""Hosts that are looked at before there is said to be no room: large lesions fit into few."""
+"""Hosts that are considered before a lesion is refused: large lesions fit into few."""
 
 _LOCAL_SHARE = 0.35
 _LEAST_LEVEL = 0.05
@@ -48,10 +48,10 @@ _LEAST_FACTOR, _MOST_FACTOR = 0.6, 1.6
 
 
 def check_balance(name: str) -> None:
-    """Check by what donors are balanced: patients or slices.
+    """Check the name of what donors are balanced by: patients or slices.
 
     Raises:
-        UsageProblem: The name is neither.
+        UsageProblem: If the name is neither.
     """
     if name not in _BALANCES:
         raise UsageProblem(f"balance: unknown value {name!r}; choose from {', '.join(_BALANCES)}")
@@ -60,21 +60,22 @@ def check_balance(name: str) -> None:
 def transplant(
     lesion: Lesion, host: Ground, random: np.random.Generator, strength: float
 ) -> Rendered | Refused:
-    """Set a lesion into a slice.
+    """Insert a lesion into a slice.
 
-    It is varied about its centre and goes to its own place on the canvas or to the mirrored one.
-    Its size is physical; where the spacing of donor or host is unknown, it keeps its share of the
-    canvas. It is brought to the level of its new surroundings: by a factor, or in absolute units by
-    a difference. Beyond its feathered edge the values are exactly the host's.
+    The lesion is varied about its centre and placed at its own location on the canvas or at the
+    mirrored one. Its size is physical; where the spacing of the donor or the host is unknown, it
+    keeps its fraction of the canvas. Its level is matched to that of its new surroundings by a
+    factor, or in absolute units by a difference. Beyond its feathered edge, the values are exactly
+    those of the host.
 
     Args:
-        lesion: of the donor.
-        host: the slice.
-        random: where the variation comes from, of this call alone.
-        strength: of the variation; at 0 the lesion is as it was, and in its own place.
+        lesion: Lesion of the donor.
+        host: Slice to insert it into.
+        random: Random generator for the variation, used by this call alone.
+        strength: Strength of the variation; at 0 the lesion is unchanged, at its own location.
 
     Returns:
-        The host with its own findings and, last of all, the lesion; or why it does not fit.
+        The host with its own findings followed by the lesion, or why the lesion does not fit.
     """
     result = _set_in(lesion, {0: (host, lesion.position)}, Variation.draw(random, strength))
     return result if isinstance(result, Refused) else result[0]
@@ -87,17 +88,18 @@ def transplant_to_one(
     randoms: Callable[[int], np.random.Generator],
     strength: float,
 ) -> tuple[H, Rendered] | Refused:
-    """Set a lesion into one of several slices, in a few tries of host, place and variation.
+    """Insert a lesion into one of several slices, in a few tries of host, location and variation.
 
     Args:
-        lesion: of the donor.
-        hosts: one at least, nearest first: further ones are taken where the nearest have no room.
-        ground: makes a host ready; one that cannot be decoded is passed over.
-        randoms: where the variation of each try, from 0, comes from.
-        strength: of the variation.
+        lesion: Lesion of the donor.
+        hosts: Hosts, at least one, nearest first; farther ones are used if the nearest have no
+            room.
+        ground: Prepares a host; a host that cannot be decoded is skipped.
+        randoms: Returns the random generator for a try, given its number from 0.
+        strength: Strength of the variation.
 
     Returns:
-        the host and what it became; or why the lesion did not fit at last.
+        The host and its rendered slice, or the last reason why the lesion did not fit.
     """
     refused = None
     for number in range(_ROUNDS * _TRIES):
@@ -124,19 +126,19 @@ def transplant_volume(
     random: np.random.Generator,
     strength: float,
 ) -> dict[int, Rendered] | Refused:
-    """Set a whole lesion into the slices of a series: with one variation, and all of it or nothing.
+    """Insert a whole lesion into the slices of a series, with one variation, or not at all.
 
     Args:
-        lesion: of the donor, through all its slices.
-        hosts: the slices, all of one shape, spacing and orientation.
-        positions: of the slices along their normal in millimetres, growing the same way through
-            the patient as those of the lesion.
-        at: where along the normal the centre of the lesion goes.
-        random: where the variation comes from, of this call alone.
-        strength: of the variation.
+        lesion: Lesion of the donor, through all its slices.
+        hosts: Slices of the series, all of one shape, spacing and orientation.
+        positions: Positions of the slices along their normal in millimetres, increasing in the same
+            direction through the patient as those of the lesion.
+        at: Position along the normal for the centre of the lesion.
+        random: Random generator for the variation, used by this call alone.
+        strength: Strength of the variation.
 
     Returns:
-        The slices that show it, by their index among the hosts; or why it does not fit.
+        The slices that show the lesion, by their index among the hosts, or why it does not fit.
     """
     if any(host.frame != hosts[0].frame for host in hosts):
         raise ValueError("the slices of a host must have one shape, spacing and orientation")
@@ -157,7 +159,7 @@ def transplant_volume(
 def _set_in(
     lesion: Lesion, hosts: Mapping[int, tuple[Ground, float]], variation: Variation
 ) -> dict[int, Rendered] | Refused:
-    """Set a lesion into slices that show it at positions along its own normal."""
+    """Insert a lesion into slices that show it at positions along its own normal."""
     nearest, _ = min(hosts.values(), key=lambda host: abs(host[1] - lesion.position))
     if nearest.scene.absolute != lesion.units.absolute:
         raise ValueError("donor and host must both have absolute units, or neither")
@@ -178,7 +180,7 @@ def _set_in(
 
 
 def _rendered(sites: Mapping[int, Site], move: Move) -> dict[int, Rendered] | Refused:
-    """Set a lesion into the slices it fits into, at the level of its surroundings there."""
+    """Insert a lesion into slices that it fits into, at the level of its surroundings there."""
     units = Levels.of([site.host.scene for site in sites.values()])
     around = Surroundings.of([site.levels(units)[site.around] for site in sites.values()], units)
     if around is None:
@@ -228,5 +230,5 @@ def _with_lesion(
 
 
 def _ratio(new: float, old: float) -> float:
-    """Return what is left of a contrast; nothing, where there was none."""
+    """Return the fraction that is left of a contrast, or 0 if there was none."""
     return new / old if old else 0.0

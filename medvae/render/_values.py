@@ -1,4 +1,4 @@
-"""New values of a slice: moved through a field, and such as its scanner could have made."""
+"""New values of a slice: moved by a field, and kept within what its scanner could produce."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["moved_values", "possible"]
 
 
 def moved_values(scene: Scene, field: NativeField) -> NDArray[np.float32]:
-    """Pull native values, ``[rows, columns]``, through a field; what does not move stays exactly.
+    """Pull native values, ``[rows, columns]``, through a field; pixels that do not move stay exact.
 
-    No value leaves the range of the source's, and nothing of the padding is pulled in. In the
-    padding itself the result means nothing.
+    No value leaves the range of the source, and no padding is pulled in. In the padding itself,
+    the result is meaningless.
     """
     displacement = field.displacement
     filled = _without_padding(scene.values, scene.padding)
@@ -33,7 +33,7 @@ def moved_values(scene: Scene, field: NativeField) -> NDArray[np.float32]:
 def _without_padding(
     values: NDArray[np.float32], padding: NDArray[np.bool_] | None
 ) -> NDArray[np.float32]:
-    """Give padding the value of the nearest pixel inside."""
+    """Return the values with padding replaced by the nearest pixel outside it."""
     if padding is None or not padding.any() or padding.all():
         return values
     nearest = distance_transform_edt(padding, return_distances=False, return_indices=True)
@@ -42,9 +42,9 @@ def _without_padding(
 
 
 def possible(values: NDArray[np.float32], source: Scene) -> NDArray[np.float32]:
-    """Put padding back, and raise what a change made lower than any value of the source.
+    """Restore padding, and raise values that are lower than any value of the source.
 
-    Counts are not negative, and nothing is darker than air. There is no such bound above: it would
+    Counts are not negative, and nothing is darker than air. There is no upper bound: it would
     flatten the brightest lesions.
     """
     if source.padding is None:

@@ -1,4 +1,4 @@
-"""How a lesion is varied when it is set into another slice."""
+"""Random variation of a lesion that is inserted into another slice."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _KNOT_GRAINS = 8.0
 
 @dataclass(frozen=True, eq=False)
 class Variation:
-    """One variation of a lesion about its centre, and where it goes.
+    """A variation of a lesion about its centre, and of its location.
 
     Attributes:
-        rotation: in radians.
-        mirror: whether the lesion is mirrored, left to right.
-        scale: of its size.
-        aspect: factor of its height, and divisor of its width.
-        bend: root mean square displacement of the elastic field, in grains.
-        knots: what the elastic field is made of, ``[2, 17, 17]``.
-        contrast: factor of its difference to its surroundings.
-        across: whether it goes to the place that mirrors its own.
-        shift: from there, down and to the right, in widths.
+        rotation: Rotation in radians.
+        mirror: Whether the lesion is mirrored, left to right.
+        scale: Factor of its size.
+        aspect: Factor of its height, and divisor of its width.
+        bend: Root mean square displacement of the elastic field, in grains.
+        knots: Coefficients of the elastic field, ``[2, 17, 17]``.
+        contrast: Factor of its difference from its surroundings.
+        across: Whether it is placed at the mirror image of its own location.
+        shift: Shift from there, down and to the right, in canvas widths.
     """
 
     rotation: float
@@ -48,7 +48,7 @@ class Variation:
 
     @classmethod
     def draw(cls, random: np.random.Generator, strength: float) -> Variation:
-        """Draw a variation; at strength 0 there is none, and at 1 it is that of the recipe."""
+        """Draw a variation; at strength 0 there is none, and at 1 it has the recipe's strength."""
         uniform = random.uniform
         often = 0.5 * min(strength, 1.0)
         rotation = uniform(-_ROTATION, _ROTATION) * strength
@@ -63,7 +63,7 @@ class Variation:
 
     @property
     def forwards(self) -> NDArray[np.float64]:
-        """The matrix ``[2, 2]`` that takes (y, x) on the donor to the host."""
+        """The matrix ``[2, 2]`` that maps (y, x) on the donor to the host."""
         side = -1.0 if self.mirror else 1.0
         stretch = np.diag([self.scale * self.aspect, side * self.scale / self.aspect])
         matrix: NDArray[np.float64] = stretch @ _turn(-self.rotation)
@@ -71,7 +71,7 @@ class Variation:
 
     @property
     def backwards(self) -> NDArray[np.float64]:
-        """The matrix that takes (y, x) on the host to the donor."""
+        """The matrix ``[2, 2]`` that maps (y, x) on the host to the donor."""
         side = -1.0 if self.mirror else 1.0
         shrink = np.diag([1 / (self.scale * self.aspect), side * self.aspect / self.scale])
         matrix: NDArray[np.float64] = _turn(self.rotation) @ shrink
@@ -80,15 +80,15 @@ class Variation:
     def elastic(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the elastic field, ``[2, rows, columns]`` in grains.
 
-        It is smooth over 8 grains and belongs to the place, not to the pixels that are asked for.
+        It is smooth over 8 grains and depends on the location, not on the pixels that are sampled.
 
         Args:
-            y, x: places of the rows and the columns, in grains from the centre of the lesion.
+            y, x: Locations of the rows and the columns, in grains from the centre of the lesion.
         """
         down, right = (
             np.exp(-0.5 * (places[:, None] / _KNOT_GRAINS - _KNOTS) ** 2) for places in (y, x)
         )
-        # Not a matrix product: how that rounds may depend on how many threads there are.
+        # Not a matrix product, whose rounding may depend on the number of threads.
         field: NDArray[np.float64] = np.einsum(
             "ri,kic->krc", down, np.einsum("kij,cj->kic", self.knots, right)
         )
@@ -96,7 +96,7 @@ class Variation:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The variation, for the manifest."""
+        """The parameters of the variation, for the manifest."""
         return {
             "rotation": self.rotation,
             "mirror": float(self.mirror),

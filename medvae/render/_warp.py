@@ -1,4 +1,4 @@
-"""The render `warp`: the slice's own pixels, moved as the decoded picture changes."""
+"""The render `warp`: the slice's own pixels, moved as the decoded image changes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from medvae.render._values import moved_values, possible
 __all__ = ["Change", "Warp"]
 
 _BROAD = 1.5
-"""Sigma in cells of the change of intensity that is added: much broader than edges."""
+"""Sigma in cells that smooths the added change of intensity: much broader than edges."""
 
 _DARK = 0.1
-"""Of the model's range: below it, an added change of intensity fades out."""
+"""Fraction of the model's range below which an added change of intensity fades out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """How a slice changes.
+    """The change of a slice.
 
     Attributes:
-        field: that moves it.
-        weakened: how often the velocity was reduced for no fold to be left.
-        intensity: what is added, ``[1, GRID, GRID]`` in the model's units.
+        field: Field that moves the slice.
+        weakened: Number of times that the velocity was reduced to remove all folds.
+        intensity: Intensity that is added, ``[1, GRID, GRID]`` in the model's units.
     """
 
     field: NativeField
@@ -44,24 +44,24 @@ class Change:
 
 
 class Warp(Render):
-    """Moves the slice so that its decoded picture becomes the other one.
+    """A render that moves the slice so that its decoded image becomes the new one.
 
-    A diffeomorphism of the slice onto itself pulls the decoded picture onto the new one. The
-    native pixels, masks and boxes all move by it; the broad change of intensity that it cannot
-    explain is added, but for what the model shows as black: air and background stay as they are.
-    Padding stays where and what it is, and nothing becomes lower than the source is anywhere.
+    A diffeomorphism of the slice onto itself pulls the decoded image onto the new one. The native
+    pixels, masks and boxes all move by it; the broad change of intensity that it cannot explain is
+    added, except where the model shows black: air and background stay as they are. Padding is
+    unchanged, and no value becomes lower than the lowest of the source.
 
-    In `numbers`: ``least_jacobian`` and ``greatest_jacobian`` of the map from the result to the
-    source (below 1 where the picture expands), ``mean_displacement_pixels`` over the native slice,
+    The `numbers` are ``least_jacobian`` and ``greatest_jacobian`` of the map from the result to the
+    source (below 1 where the image expands), ``mean_displacement_pixels`` over the native slice,
     ``weakened`` (how often the velocity was reduced to keep the least above its limit), and
-    ``lost_findings`` (those of which nothing is left, and which are in the labels no more).
+    ``lost_findings`` (how many findings have vanished and are no longer in the labels).
     """
 
     name = "warp"
     preserves_locations = False
 
     def render(self, scenes: Sequence[Scene], before: Tensor, after: Tensor) -> list[Rendered]:
-        """Render slices as the contract says."""
+        """Render slices as the base class specifies."""
         canvases = [scene.canvas for scene in scenes]
         for canvas in canvases:
             if before.shape[-2:] != (canvas.size, canvas.size):
@@ -77,12 +77,12 @@ class Warp(Render):
     def change(
         self, source: Tensor, target: Tensor, velocity: Tensor, placement: Placement
     ) -> Change:
-        """Say how a slice changes.
+        """Return the change of a slice.
 
         Args:
-            source, target: what the model makes of both latents, ``[1, GRID, GRID]``.
-            velocity: that pulls the source onto the target, ``[2, GRID, GRID]``.
-            placement: of the slice on the grid.
+            source, target: Decoded images of both latents, ``[1, GRID, GRID]``.
+            velocity: Velocity that pulls the source onto the target, ``[2, GRID, GRID]``.
+            placement: Placement of the slice on the grid.
         """
         field, weakened = without_folds(velocity, placement)
         left = target - pull(source[None], field.on_grid[None])[0]
@@ -101,7 +101,7 @@ class Warp(Render):
         values = moved_values(scene, field)
         brighter = placement.picture(change.intensity)[0].cpu().numpy()
         values = _brightened(scene, values, brighter)
-        # By numpy, whose sum does not depend on the number of threads.
+        # NumPy computes the mean, as its sum does not depend on the number of threads.
         distance = float(np.hypot(*field.displacement.cpu().numpy()).mean(dtype=np.float64))
         numbers = _numbers(*field.jacobian, distance, change.weakened, lost)
         decoded = partial(_decoded, before, field.velocity, change.intensity)
@@ -130,7 +130,7 @@ def _brightened(
 
 
 def _decoded(before: Tensor, velocity: Tensor, change: Tensor) -> Tensor:
-    """Move and brighten a decoded picture ``[1, size, size]`` as its slice was."""
+    """Move and brighten a decoded image ``[1, size, size]`` as its slice was."""
     size = before.shape[-1]
     canvas = Canvas((size, size), (size, size), size)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Training: what the bundles' configs name by ``_target_``, and the door to a run."""
+"""Training: the classes that bundle configs name by ``_target_``, and ``train`` to start a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch of a training that fits in the memory that is left."""
+"""Choice of a training batch that fits in the available memory."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from medvae.notices import notice
 __all__ = ["fit_batch"]
 
 _SMALLEST = 4
-"""Slices of a batch: of fewer, the statistics of a batch norm mean little."""
+"""Fewest slices in a batch; with fewer, the statistics of a batch norm mean little."""
 
 _MARGIN = 0.9
-"""Of the free memory that a training may take: its slices lie in memory as well."""
+"""Share of the free memory that a step may use, as the slices are held in memory as well."""
 
 
 def fit_batch(parser: ConfigParser, device: torch.device, chosen: Collection[str]) -> None:
     """Halve the batch of a config until a step fits in memory, and accumulate gradients instead.
 
-    Where nothing can be said of the network, nothing is done.
+    Nothing is changed if the memory of a step cannot be estimated.
 
     Args:
-        parser: Holds the config; ``batch_size`` and ``accumulation`` in it are changed.
-        device: On which the training will run.
-        chosen: Keys of the config that the user has set: a batch that was asked for stays.
+        parser: Parser of the config, whose ``batch_size`` and ``accumulation`` are changed.
+        device: Device on which the training will run.
+        chosen: Keys of the config that the user has set; a batch that the user chose is kept.
     """
     if "accumulation" not in parser or (step := _step_memory(parser)) is None:
         return
@@ -70,7 +70,7 @@ def _step_memory(parser: ConfigParser) -> StepMemory | None:
 
     try:
         return step_memory(make)
-    # What is wrong with the network is told when it is made to be trained.
+    # Errors in the network are reported when it is created for training.
     except Exception:
         return None
 

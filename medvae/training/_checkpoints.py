@@ -1,4 +1,4 @@
-"""Checkpoints of a training: the last one, from which it goes on, and the best one."""
+"""Checkpoints of a training: the last one, from which it resumes, and the best one."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class _Stateful(Protocol):
 
 
 class Checkpoints:
-    """Writes ``last.pt`` after each epoch, and ``best.pt`` when the metric has never been higher.
+    """Handler that writes ``last.pt`` after each epoch, and ``best.pt`` if that is the best so far.
 
-    A checkpoint takes the place of the one before only when it is written as a whole: a full disk
-    or a kill leaves the old one.
+    A checkpoint replaces the previous one only after it is written completely: a full disk or a
+    kill leaves the old one.
 
     Args:
-        folder: where they are written.
-        parts: what they hold, by name; the network among them.
-        history: decides which epoch is the best.
-        metric: in the history.
-        resume: take up the last checkpoint where there is one.
-        rank: of this process; only the first one writes.
+        folder: Folder to which checkpoints are written.
+        parts: Objects whose state is saved, by name, including the network.
+        history: History that decides which epoch is the best.
+        metric: Name of the metric in the history; higher is better.
+        resume: Whether to load the last checkpoint if there is one.
+        rank: Rank of this process; only rank 0 writes.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Checkpoints:
         self.rank = rank
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after all else that changes in an epoch."""
+        """Register with the trainer, after all other handlers that change state in an epoch."""
         engine.add_event_handler(Events.STARTED, self._load)
         if self.rank == 0:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)

@@ -1,4 +1,4 @@
-"""How a network is called in training: with all that the loss needs, and in half precision."""
+"""Calling a network in training: with all outputs that the loss needs, and in half precision."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["AutocastInferer", "TrainingView"]
 
 
 class TrainingView(nn.Module):
-    """A network that, called, returns the posterior beside the picture.
+    """A view of a network whose ``forward`` returns the posterior along with the image.
 
-    It shares the weights of the network. A data-parallel wrapper needs that the step runs through
-    ``forward``, and the network's own returns one tensor.
+    It shares the weights of the network. A data-parallel wrapper requires that the step runs
+    through ``forward``, and the ``forward`` of the network itself returns one tensor.
     """
 
     def __init__(self, network: SliceVAE) -> None:
@@ -31,12 +31,12 @@ class TrainingView(nn.Module):
 
 
 class AutocastInferer(Inferer):
-    """Calls the network in bfloat16, which needs no loss scaling, on any kind of device.
+    """Inferer that calls the network in bfloat16, which needs no loss scaling, on any device.
 
-    A picture that it returns keeps the metadata of the one that it is given.
+    An image that it returns keeps the metadata of the input.
 
     Args:
-        enabled: call it in single precision otherwise.
+        enabled: Whether to use bfloat16; otherwise the network is called in single precision.
     """
 
     def __init__(self, enabled: bool = True) -> None:

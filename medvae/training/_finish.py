@@ -1,4 +1,4 @@
-"""The last step of a training: the best weights become a bundle that others can use."""
+"""The last step of a training: the best weights become a usable bundle."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def finish(
     amp: bool = True,
     rank: int = 0,
 ) -> dict[str, float]:
-    """Write the model, the statistics of its latents, and what it reaches on held-out patients.
+    """Write the model, the statistics of its latents, and its figures on held-out patients.
 
     Args:
-        network: takes the weights of the best checkpoint.
-        slices: that it was trained and validated on.
-        folder: the bundle that the training ran in.
-        intensity: how native values became the model's; where it is None, ``slices`` says.
-        amp: encode in bfloat16.
-        rank: of this process; only the first one writes.
+        network: Network, into which the weights of the best checkpoint are loaded.
+        slices: Slices that the network was trained and validated on.
+        folder: Folder of the bundle in which the training ran.
+        intensity: Spec of the map from native to model values; if None, that of ``slices``.
+        amp: Whether to encode in bfloat16.
+        rank: Rank of this process; only rank 0 writes.
 
     Returns:
-        The figures, as they stand in ``metadata.json``.
+        The figures, as written to ``metadata.json``.
     """
     if rank:
         return {}
@@ -97,7 +97,7 @@ def _posteriors(network: SliceVAE, images: Tensor, amp: bool) -> tuple[Tensor, T
 def _describe(
     path: Path, slices: TrainingSlices, intensity: str | None, figures: dict[str, float]
 ) -> None:
-    """Write into the bundle's metadata what it was trained on and with, and how good it is."""
+    """Write the training data, the software versions and the figures to the bundle's metadata."""
     metadata: dict[str, Any] = dict(read_object(path).content)
     metadata["eval_metrics"] = figures
     metadata["medvae"] = {
@@ -119,7 +119,7 @@ def _describe(
 
 
 def _keep_intensity(path: Path, intensity: str | None) -> None:
-    """Let inference map slices as they were mapped in training, whatever their files say."""
+    """Make inference map slices as in training, whatever their files state."""
     if not path.is_file():
         return
     config = read_object(path).content

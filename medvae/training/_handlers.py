@@ -1,4 +1,4 @@
-"""What happens around the steps of a training: seeds, history, stopping, progress."""
+"""Handlers of training events: seeds, history, stopping, progress."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ __all__ = [
 
 
 _WATCHED = 64
-"""Held-out slices whose latents are watched, about."""
+"""Approximate number of held-out slices whose latents are monitored."""
 
 _AT_ONCE = 16
 
 _FIRST_STEPS = 50
-"""Of a training in which too little is learned for latents to differ."""
+"""Number of first steps, in which too little is learned for latents to differ."""
 
 _NATS = 1.0
-"""KL divergence of a slice below which its latent says next to nothing."""
+"""KL divergence of a slice below which its latent carries almost no information."""
 
 
 class EpochSeed:
-    """Gives each epoch its own randomness, the same whether or not training was interrupted.
+    """Handler that seeds each epoch, in the same way whether or not training was interrupted.
 
     Args:
-        seed: of the whole training.
-        dataset: whose items are drawn anew in each epoch.
-        sampler: that orders the items, a ``DistributedSampler``.
-        rank: of this process, so that processes draw other noise.
+        seed: Random seed of the training.
+        dataset: Dataset whose random draws change with each epoch.
+        sampler: Sampler that orders the items, a ``DistributedSampler``.
+        rank: Rank of this process, so that processes draw different noise.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EpochSeed:
 
 
 class NanGuard:
-    """Stops a training whose loss is no longer a number, before it spoils the checkpoints."""
+    """Handler that stops training if the loss is not finite, before it spoils the checkpoints."""
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
@@ -96,11 +96,11 @@ class NanGuard:
 
 
 class GradientClip:
-    """Shortens gradients that are longer than most, so that one odd batch does little harm.
+    """Handler that clips long gradients, so that one unusual batch does little harm.
 
     Args:
-        parameters: of the network.
-        norm: the longest that a gradient may be.
+        parameters: Parameters of the network.
+        norm: Maximum norm of the gradients.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
@@ -116,13 +116,13 @@ class GradientClip:
 
 
 class SharedBuffers:
-    """Gives processes that train together the buffers of the first one, before each validation.
+    """Handler that copies the buffers of the first process to all others before each validation.
 
-    Their parameters stay equal by themselves. The statistics of batch norms do not: each process
-    has updated its own by its last batch, and what is validated must be what is kept.
+    Parameters stay equal without it. The statistics of batch norms do not: each process updates
+    its own with its last batch, and the network that is validated must be the one that is saved.
 
     Args:
-        network: whose buffers are meant.
+        network: Network whose buffers are shared.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -139,16 +139,16 @@ class SharedBuffers:
 
 
 class History:
-    """The figures of each epoch: loss and its terms, speed, and those of the validation.
+    """Figures of each epoch: the loss and its terms, the speed, and the validation metrics.
 
-    Processes that train together have one history: means, and the speed of all.
+    Processes that train together share one history, with mean figures and their total speed.
 
     Args:
-        loss: says what its terms are; they are taken every ``every`` steps.
-        validation: the engine whose metrics are added.
+        loss: Loss whose terms are recorded every ``every`` steps.
+        validation: Engine whose metrics are added.
 
     Attributes:
-        epochs: a mapping of names to numbers for each epoch.
+        epochs: Mapping of names to numbers for each epoch.
     """
 
     def __init__(
@@ -164,17 +164,17 @@ class History:
         self._start = self._seconds = 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer; validation must have been registered before."""
+        """Register with the trainer, after the validation."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the history, to be kept in a checkpoint."""
+        """Return the history, to be saved in a checkpoint."""
         return {"epochs": self.epochs}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up the history of a checkpoint."""
+        """Restore the history from a checkpoint."""
         self.epochs = list(state["epochs"])
 
     def _begin(self, engine: Engine) -> None:
@@ -218,16 +218,16 @@ def _of_all_processes(figures: dict[str, float], engine: Engine) -> dict[str, fl
 
 
 class CollapseWatch:
-    """Says once when the latents of held-out slices no longer tell these apart.
+    """Handler that warns once if the latents of held-out slices no longer distinguish the slices.
 
-    It adds ``validation_active_units`` to the history. That none is active is no bad sign at first:
-    nothing has been learned in the first steps, and running means of batch norms lag behind. So it
-    must last for two epochs, and there must be next to no KL divergence in the training either.
+    It adds ``validation_active_units`` to the history. A count of zero is no bad sign at first:
+    nothing has been learned in the first steps, and running means of batch norms lag behind. A
+    warning therefore requires zero for two epochs, and almost no KL divergence in training either.
 
     Args:
-        history: of the training.
-        network: whose latents are watched.
-        slices: held-out slices; of many, some are taken.
+        history: History of the training.
+        network: Network whose latents are monitored.
+        slices: Held-out slices, of which a subset is used if there are many.
     """
 
     def __init__(self, history: History, network: SliceVAE, slices: CanvasSlices) -> None:
@@ -270,12 +270,12 @@ class CollapseWatch:
 
 
 class EarlyStop:
-    """Ends a training that has not become better for some epochs.
+    """Handler that ends a training that has not improved for some epochs.
 
     Args:
-        history: of the training.
-        metric: that should grow.
-        patience: how many epochs without a better one are waited.
+        history: History of the training.
+        metric: Name of the metric in the history; higher is better.
+        patience: Number of epochs without improvement after which training ends.
     """
 
     def __init__(self, history: History, metric: str, patience: int) -> None:
@@ -294,10 +294,10 @@ class EarlyStop:
 
 
 class ListedOutput:
-    """Hands the output of a step to the handlers after it in a list, as the only item.
+    """Handler that wraps the output of a step in a list of one item for the handlers after it.
 
-    MONAI's own handlers, such as those of its tracking, expect a batch as the list of its items,
-    into which it is not taken apart here because that takes time.
+    MONAI's own handlers, such as those for tracking, expect a batch as a list of its items. The
+    batch is not split into them here, because that takes time.
     """
 
     def attach(self, engine: Engine) -> None:
@@ -310,10 +310,10 @@ class ListedOutput:
 
 
 class Progress:
-    """A bar on standard error for each training, and none where that is no terminal.
+    """Handler that shows a progress bar of the training on standard error if that is a terminal.
 
     Args:
-        history: whose last figures it shows.
+        history: History whose latest figures are shown.
     """
 
     def __init__(self, history: History) -> None:

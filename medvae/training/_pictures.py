@@ -1,4 +1,4 @@
-"""Pictures of a training: its curves, and held-out slices beside their reconstructions."""
+"""Figures of a training: its curves, and held-out slices with their reconstructions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["TrainingPictures"]
 _SHOWN = 8
 
 _SECONDS = 10.0
-"""From one drawing of the curves to the next: epochs may be shorter than it takes to draw them."""
+"""Minimum time between two drawings of the curves, which may take longer than an epoch."""
 
 _PANELS = {
     "loss": ("loss",),
@@ -34,14 +34,14 @@ _PANELS = {
 
 
 class TrainingPictures:
-    """Writes ``curves.png`` as it goes on, and ``reconstructions.png`` after some epochs.
+    """Handler that writes ``curves.png`` regularly and ``reconstructions.png`` after some epochs.
 
     Args:
-        folder: where they are written.
-        history: of the training.
-        network: whose reconstructions are shown.
-        items: held-out slices, each with ``image``, ``[1, H, W]``.
-        every: epochs from one set of reconstructions to the next.
+        folder: Folder to which the images are written.
+        history: History of the training.
+        network: Network whose reconstructions are shown.
+        items: Held-out slices, each with ``image``, ``[1, H, W]``.
+        every: Number of epochs from one set of reconstructions to the next.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class TrainingPictures:
         self._drawn = time.monotonic()
 
     def _reconstructions(self) -> bytes:
-        """Draw slices in the upper row, their reconstructions in the lower one."""
+        """Draw slices in the upper row and their reconstructions in the lower one."""
         count = min(_SHOWN, len(self.items))
         places = [(2 * i + 1) * len(self.items) // (2 * count) for i in range(count)]
         images = torch.stack([self.items[place]["image"].as_tensor() for place in places])

@@ -1,4 +1,4 @@
-"""The slices that a model learns from, as it sees them, held in memory."""
+"""The slices that a model is trained on, held in memory as the model sees them."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ from medvae.split import Split, make_split, read_split, write_split
 __all__ = ["CanvasSlices", "SliceDataset", "TrainingSlices"]
 
 _FEW = 5
-"""Problems of labels that are told one by one."""
+"""Maximum number of label problems that are reported one by one."""
 
 
 class TrainingSlices:
-    """The slices of some studies on the model's canvas, split by patient.
+    """Slices of studies on the model's canvas, split by patient.
 
-    They take ``2 * size ** 2`` bytes each: 100 KB at 224x224.
+    Each slice takes ``2 * size ** 2`` bytes: 100 KB at 224x224.
 
     Args:
-        paths: files and folders, as ``open_studies`` reads them.
-        size: of the canvas.
-        labels: a label file, for the patients that it names.
+        paths: Files and folders, as ``open_studies`` reads them.
+        size: Side length of the canvas in pixels.
+        labels: Label file, used for the patients that it names.
         outlines: Masks for the boxes of the labels; their files are not trained on.
-        split: a JSON file with the patients of either side; made from the seed where there is none.
-        validation_share: how much of the patients is then held out.
-        seed: of the split.
-        intensity: how native values become the model's, as in ``intensity_rule``.
-        modality: of files that do not say.
-        record: a file to which the split is written.
-        resume: leave a record that is there as it is: it is of the run that is gone on with.
+        split: JSON file with the patients of each side; if None, the split is made from ``seed``.
+        validation_share: Share of the patients that is held out if ``split`` is None.
+        seed: Random seed of the split.
+        intensity: Spec of the map from native to model values, as for ``intensity_rule``.
+        modality: Modality of files that do not state one.
+        record: File to which the split is written.
+        resume: Whether to keep an existing record, which is that of the resumed run.
 
     Attributes:
-        training, validation: the items of either side.
-        intensity: the spec of their intensity map: the one that was given, or the one map that
-            all CT slices got whose values cannot be HU; None where each modality has its own.
-        modalities: of the slices, as far as they are known.
+        training, validation: Items of each side.
+        intensity: Spec of the intensity map: the given one, or the single map of all CT slices if
+            their values cannot be HU; None if each modality has its own.
+        modalities: Modalities of the slices, as far as they are known.
 
     Raises:
-        ReadError: no slice can be read.
+        ReadError: No slice can be read.
     """
 
     def __init__(
@@ -95,14 +95,14 @@ class TrainingSlices:
         self._where = Path(record).parent if record is not None else Path()
 
     def state_dict(self) -> dict[str, dict[str, str]]:
-        """Return fingerprints of the slices of either side, to be kept in a checkpoint."""
+        """Return fingerprints of the slices of each side, to be saved in a checkpoint."""
         return {name: side.fingerprints for name, side in self._sides.items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, str]]) -> None:
-        """Make sure that these are the slices of a checkpoint, on the same sides.
+        """Check that the slices are those of a checkpoint, on the same sides.
 
         Raises:
-            UsageProblem: a slice is on the other side, has changed, is new, or is gone.
+            UsageProblem: A slice is on the other side, has changed, is new, or is missing.
         """
         for name, other in (("training", self.validation), ("validation", self.training)):
             if moved := state[name].keys() & other.fingerprints.keys():
@@ -119,22 +119,22 @@ class TrainingSlices:
 
 
 class CanvasSlices(Sequence[dict[str, Any]]):
-    """Slices on the model's canvas: ``image`` is ``[1, size, size]``, beside ``key`` and ``group``.
+    """Slices on the model's canvas, with ``image``, ``[1, size, size]``, ``key`` and ``group``.
 
     Args:
-        slices: as they were read.
-        size: of the canvas.
-        intensity: how native values become the model's, as in ``intensity_rule``.
+        slices: Slices as they were read.
+        size: Side length of the canvas in pixels.
+        intensity: Spec of the map from native to model values, as for ``intensity_rule``.
 
     Attributes:
-        images: ``[N, 1, size, size]`` float16.
-        keys, groups: of the slices and of their patients, ``N`` of each.
-        maps: the specs of their intensity maps.
-        not_decoded: what was wrong with slices that are not among them.
-        fingerprints, files: of the slices, by their keys.
+        images: Images of the slices, ``[N, 1, size, size]``, in float16.
+        keys, groups: Keys of the slices and groups of their patients, ``N`` of each.
+        maps: Specs of the intensity maps.
+        not_decoded: Messages on slices that could not be decoded and are left out.
+        fingerprints, files: Pixel fingerprints and files of the slices, by key.
 
     Raises:
-        ReadError: none of them can be decoded.
+        ReadError: No slice can be decoded.
     """
 
     def __init__(self, slices: Sequence[Slice], size: int, intensity: str | None = None) -> None:
@@ -172,7 +172,7 @@ class CanvasSlices(Sequence[dict[str, Any]]):
         """Read all slices of files and folders.
 
         Raises:
-            ReadError: there are none.
+            ReadError: There are no slices.
         """
         return cls(
             [s for study in _studies(paths, modality) for s in study.slices], size, intensity
@@ -194,18 +194,18 @@ class CanvasSlices(Sequence[dict[str, Any]]):
 
 
 class SliceDataset(Dataset[Mapping[str, Any]]):
-    """Items with a transform whose every draw has a key: seed, epoch and slice.
+    """Dataset with a transform whose random draws depend only on seed, epoch and slice.
 
-    A slice is augmented and corrupted alike whatever the order, the batch size, the number of
-    loader processes, or how often training was taken up again.
+    A slice is augmented and corrupted identically whatever the order, the batch size, the number
+    of loader processes, or how often training was resumed.
 
     Args:
-        data: the items.
-        transform: is given the random state of an item before it is called.
-        seed: of the whole training.
+        data: Items of the dataset.
+        transform: Transform that receives a random state for each item before it is called.
+        seed: Random seed of the training.
 
     Attributes:
-        epoch: counts up from 1; set it before each epoch.
+        epoch: Number of the current epoch, from 1; set it before each epoch.
     """
 
     def __init__(
@@ -238,7 +238,7 @@ def _studies(paths: str | Path | Sequence[str | Path], modality: str | None) -> 
 
 
 def _labelled(studies: Sequence[Study], labels: str, outlines: str | None) -> tuple[Study, ...]:
-    """Attach labels, and tell what could not be used of them."""
+    """Attach labels, and report those that could not be used."""
     attached = attach_labels(studies, Path(labels), None if outlines is None else Path(outlines))
     if attached.outlines is not None:
         notice(f"outlines: {attached.outlines}")

@@ -1,4 +1,4 @@
-"""The door to a training: makes the folder of a run from a bundle, and runs it there."""
+"""Training a bundle: makes the folder of a run from the bundle, and trains in it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MAIN = {
     "metadata.json",
     "multi_gpu_train.json",
 }
-"""What is in a bundle's ``configs`` and is no variant."""
+"""Files in a bundle's ``configs`` that are not variants."""
 
 _COPIED = (
     "configs/metadata.json",
@@ -55,13 +55,13 @@ _STAND_INS: Mapping[str, Any] = {
     "outlines": None,
     "split": "$@output_dir + '/split.json'",
 }
-"""What a run says of the files that it was begun with: it is passed on, so it names none."""
+"""Values that replace file names in the config of a run, because runs are shared with others."""
 
 _NO_ROOM = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
-"""What the system answers where no more can be written."""
+"""Error numbers of the system when nothing more can be written."""
 
 _TRACKING_PACKAGES = ("mlflow", "sqlalchemy", "alembic")
-"""What the extra ``mlflow`` installs. MLflow's slim package comes without its database."""
+"""Packages that the extra ``mlflow`` installs. MLflow's slim package lacks the database."""
 
 
 def train(
@@ -76,29 +76,29 @@ def train(
 ) -> dict[str, float]:
     """Train a bundle on studies; the folder of the run becomes a bundle itself.
 
-    Under ``torchrun`` each process calls this, and they train together.
+    Under ``torchrun``, each process calls this function, and the processes train together.
 
     Args:
-        data: files and folders, as ``open_studies`` reads them.
-        bundle: path of a bundle, or the name of one that ships.
-        out: folder of the run.
-        variant: one of the bundle's overlays.
-        settings: values of the config by key, such as ``{"epochs": 5}``.
-        resume: go on from the last checkpoint of ``out``. The run names no files: ``data`` is given
-            again, and so are the ``labels`` and ``outlines`` among the settings.
-        tracking: log with MONAI's handlers for MLflow, to ``mlruns.db`` in ``out`` or to where the
-            environment variable ``MLFLOW_TRACKING_URI`` says.
+        data: Files and folders, as ``open_studies`` reads them.
+        bundle: Path of a bundle, or the name of one that ships with the package.
+        out: Folder of the run.
+        variant: Name of one of the bundle's overlays.
+        settings: Values of the config by key, such as ``{"epochs": 5}``.
+        resume: Whether to continue from the last checkpoint in ``out``. A run stores no file
+            names: give ``data`` again, as well as ``labels`` and ``outlines`` in ``settings``.
+        tracking: Log with MONAI's handlers for MLflow, to ``mlruns.db`` in ``out`` or to the
+            address in the environment variable ``MLFLOW_TRACKING_URI``.
 
     Returns:
-        What the model reaches on held-out patients.
+        The figures of the model on held-out patients.
 
     Raises:
-        UsageProblem: the bundle, the variant, a setting or the folder cannot be right, or MLflow
-            is not installed.
-        MedvaeError: the data or the training itself fails.
-        Stopped: the training was interrupted; ``resume`` goes on from its last whole epoch.
+        UsageProblem: The bundle, the variant, a setting or the folder is invalid, or MLflow is
+            not installed.
+        MedvaeError: The data cannot be used, or the training itself fails.
+        Stopped: The training was interrupted; ``resume`` continues from its last complete epoch.
     """
-    out = Path(os.path.abspath(out))  # noqa: PTH100  # links must stay as they were given
+    out = Path(os.path.abspath(out))  # noqa: PTH100  # links are not resolved
     if tracking is not None and not all(map(find_spec, _TRACKING_PACKAGES)):
         raise UsageProblem("MLflow is not installed: pip install 'monai-medvae[mlflow]'")
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -106,7 +106,7 @@ def train(
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend)
     settings = settings or {}
-    # The first process has the folder for all that train together.
+    # The first process holds the folder for all processes that train together.
     first = not together or torch.distributed.get_rank() == 0
     place: AbstractContextManager[OutputFolder] = nullcontext(OutputFolder(out))
     if first:
@@ -129,7 +129,7 @@ def train(
             figures: dict[str, float] = workflow.finalize()[0]
         except BaseException as error:
             if first and not resume and not (out / "checkpoints").exists():
-                # It holds nothing of worth yet: the same command must be free to try anew.
+                # It holds nothing of value yet; the same command must be able to start again.
                 clear(out)
             folder.finished = _finished(out)
             told = _told(error, out) if isinstance(error, Exception) else None
@@ -142,7 +142,7 @@ def train(
 
 
 def _finished(out: Path) -> str:
-    """Say how far a training has come."""
+    """Return a message on how far a training has come."""
     path = out / "checkpoints" / "last.pt"
     if not path.is_file():
         return "no epoch is finished"
@@ -154,13 +154,13 @@ def _finished(out: Path) -> str:
 
 
 def _forget_places(database: Path) -> None:
-    """Take the absolute paths, at which nothing was stored, out of MLflow's database."""
+    """Remove the absolute paths, at which nothing was stored, from MLflow's database."""
     try:
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("UPDATE experiments SET artifact_location = 'mlruns'")
             connection.execute("UPDATE runs SET artifact_uri = 'mlruns'")
             connection.commit()
-            connection.execute("VACUUM")  # else they are still in the file
+            connection.execute("VACUUM")  # otherwise they remain in the file
     except sqlite3.Error as error:
         raise WriteError(f"{database}: cannot be written: {error}") from error
 
@@ -172,13 +172,13 @@ def _workflow(
     tracking: Literal["mlflow"] | None,
     given: Mapping[str, Any],
 ) -> ConfigWorkflow:
-    """Open the run that was prepared, with the files that this command gives."""
+    """Return the workflow of a prepared run, with the files that this command gives."""
     files = [out / "configs" / "train.json"]
     if together:
         files.append(out / "configs" / "multi_gpu_train.json")
-    # MONAI tells of its own steps on standard output, which is for the figures here.
+    # MONAI logs its own steps to standard output, which is reserved for the figures here.
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
-    # An error is told by whoever catches it, in one line.
+    # An error is reported by the code that catches it, in one line.
     logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)
     return ConfigWorkflow(
         config_file=[str(file) for file in files],
@@ -188,7 +188,7 @@ def _workflow(
         bundle_root=str(out),
         resume=resume,
         tracking=tracking,
-        save_execute_config=False,  # by the tracking: the run has its configs anyway
+        save_execute_config=False,  # for tracking; the run has its configs anyway
         **given,
     )
 
@@ -198,11 +198,11 @@ def prepare_run(
 ) -> None:
     """Make the folder of a run: the bundle with its variant and the settings written into it.
 
-    It names no files: whoever runs its configs gives ``dataset_dir``.
+    The folder contains no names of input files; set ``dataset_dir`` when running its configs.
 
     Raises:
-        UsageProblem: the bundle, the variant, a setting or the folder cannot be right.
-        WriteError: the file system refuses; nothing is left in the folder.
+        UsageProblem: The bundle, the variant, a setting or the folder is invalid.
+        WriteError: The file system refuses; nothing is left in the folder.
     """
     if out.exists() and contents(out):
         raise UsageProblem(f"{out}: is not empty: name another folder, or go on with --resume")
@@ -214,7 +214,7 @@ def prepare_run(
     try:
         _copy(source, out)
         _agree(out, parser)
-        # By this file a run is known, and it is the last one: what is resumed is whole.
+        # This file identifies a run and is written last, so that only complete runs are resumed.
         _write_json(out / "configs" / "train.json", parser.get())
     except BaseException:
         if out.exists():
@@ -223,7 +223,7 @@ def prepare_run(
 
 
 def _copy(bundle: Path, out: Path) -> None:
-    """Copy what a run has of its bundle without any change."""
+    """Copy the files that a run takes from its bundle unchanged."""
     for name in _COPIED:
         for path in (bundle / name, *sorted((bundle / name).rglob("*"))):
             if path.is_file():
@@ -238,10 +238,10 @@ def _given(
     settings: Mapping[str, Any],
     resume: bool,
 ) -> dict[str, Any]:
-    """Return the files that a command gives, by their keys in the config.
+    """Return the files that a command gives, by key in the config.
 
     Raises:
-        UsageProblem: a run cannot go on with what is given.
+        UsageProblem: A run cannot be resumed with the given arguments.
     """
     if resume:
         files = _given_again(out, variant, settings)
@@ -265,7 +265,7 @@ def _given_again(out: Path, variant: str | None, settings: Mapping[str, Any]) ->
     _check_device(parser)
     split = out / "split.json"
     if split.is_file():
-        read_held_out(split)  # which says so where its patients were named with another secret
+        read_held_out(split)  # raises if its patients were named with another secret
     begun = (out / "checkpoints" / "last.pt").is_file()
     for key in named:
         if key not in settings and (key in ("labels", "outlines") or not begun):
@@ -279,9 +279,9 @@ def _given_again(out: Path, variant: str | None, settings: Mapping[str, Any]) ->
 def _configured(
     bundle: Path, variant: str | None, settings: Mapping[str, Any]
 ) -> tuple[ConfigParser, dict[str, Any]]:
-    """Return the config of a run, which names no files, and those that it was given.
+    """Return the config of a run, without names of files, and the files that it was given.
 
-    The config lists under ``files`` for which of its keys they were.
+    The config lists the keys of these files under ``files``.
     """
     parser = ConfigParser()
     parser.read_config([str(path) for path in _config_files(bundle, variant)])
@@ -298,7 +298,7 @@ def _configured(
 
 
 def _names_file(key: str, value: object) -> bool:
-    """Say whether a value of the config is the name of a file that the run was given."""
+    """Return whether a value of the config is the name of a file that the run was given."""
     if key == _DATA or not isinstance(value, str) or value[:1] in ("$", "@", "%"):
         return False
     known = key in _STAND_INS or key.endswith("pretrained")
@@ -306,7 +306,7 @@ def _names_file(key: str, value: object) -> bool:
 
 
 def _agree(out: Path, parser: ConfigParser) -> None:
-    """Let inference and metadata, which stand alone, say the same of the network."""
+    """Make the separate inference config and metadata describe the same network."""
     inference = out / "configs" / "inference.json"
     if inference.is_file():
         same = {key: parser[key] for key in ("image_size", "intensity", "network_def")}
@@ -337,7 +337,7 @@ def _config_files(bundle: Path, variant: str | None) -> list[Path]:
 
 
 def _check_device(parser: ConfigParser) -> torch.device | None:
-    """Refuse a device that is not there, and let the config hold a device where it holds a name."""
+    """Refuse an unavailable device, and replace a device name in the config by the device."""
     said = parser.get("device")
     if said is None:
         return None
@@ -353,7 +353,7 @@ def _check_device(parser: ConfigParser) -> torch.device | None:
 
 
 def _check_keys(parser: ConfigParser, keys: Iterable[str]) -> None:
-    """Refuse a key that the config does not have, naming the one that was probably meant."""
+    """Refuse a key that the config does not have, and suggest the one that was probably meant."""
     for key in keys:
         if key not in parser:
             near = difflib.get_close_matches(key, _all_keys(parser.get()), n=1, cutoff=0)
@@ -371,9 +371,9 @@ def _all_keys(config: Any, above: str = "") -> list[str]:
 
 
 def _told(error: BaseException, out: Path) -> MedvaeError | None:
-    """Return what one of our own parts raised, which MONAI wraps in errors about the config.
+    """Return the error raised by this package, which MONAI wraps in errors about the config.
 
-    Logs are written by other libraries, which a full disk makes fail in their own way.
+    Logs are written by other libraries, whose errors on a full disk differ.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -1,4 +1,4 @@
-"""MONAI transforms: corruptions, neighbours in the latent space, and transplanted lesions."""
+"""MONAI transforms for corruptions, neighbours in the latent space, and transplanted lesions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bank of lesions and of slices that they may go to, for transplants on the fly."""
+"""A bank of lesions and of slices that may host them, for transplants on the fly."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Transplant:
-    """A lesion of the bank in one of its hosts.
+    """A lesion of the bank, transplanted into one of its hosts.
 
     Attributes:
-        donor, host: the slices.
-        scene: the host as it was.
-        rendered: the host with the lesion.
+        donor, host: Slices of donor and host.
+        scene: The unchanged host.
+        rendered: The host with the lesion.
     """
 
     donor: Stored
@@ -40,16 +40,18 @@ class Transplant:
 
 
 class TransplantBank:
-    """Slices with lesions, and for each the free slices nearest to it in the latent space.
+    """Slices with lesions and, for each, the nearest slices without findings in the latent space.
 
-    Everything that a model is needed for is done when the bank is built. Its pixels are mapped
-    into memory: the workers of a loader share them, and each opens the bank for itself.
+    Everything that requires a model is done when the bank is built. Its pixels are mapped into
+    memory: the workers of a data loader share them, and each worker opens the bank itself.
 
     Attributes:
-        folder: where it is.
-        categories: of its lesions, in the order in which ``write_datalist`` numbers them from 0.
-        masked: all its lesions have masks.
-        problems: what could not be used when it was built just now, a line each.
+        folder: Folder of the bank.
+        categories: Categories of its lesions, in the order in which ``write_datalist`` numbers them
+            from 0.
+        masked: Whether all its lesions have masks.
+        problems: Messages about what the build could not use, one line each; empty for a bank that
+            was only opened.
     """
 
     def __init__(self, folder: Path, contents: Contents, problems: Sequence[str] = ()) -> None:
@@ -72,7 +74,7 @@ class TransplantBank:
         self.masked = all(lesion.mask is not None for lesion in lesions)
 
     def __len__(self) -> int:
-        """How many donors there are."""
+        """Return the number of donors."""
         return len(self._contents.donors)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -83,7 +85,7 @@ class TransplantBank:
         """Open a bank.
 
         Raises:
-            ReadError: there is none, or it is damaged.
+            ReadError: The bank does not exist or is damaged.
         """
         folder = Path(folder).absolute()
         return cls(folder, read_bank(folder))
@@ -103,25 +105,26 @@ class TransplantBank:
         allow_burned_in: bool = False,
         workers: int | None = None,
     ) -> TransplantBank:
-        """Build a bank, and open it. It names no patient.
+        """Build a bank, which names no patient, and open it.
 
         Args:
-            folder: empty, or not there yet.
-            studies: files and folders with labelled slices; those known to be empty are hosts.
-            labels: of the slices.
+            folder: Folder for the bank; it must be empty or not exist yet.
+            studies: Files and folders with labelled slices; slices known to be free of findings are
+                hosts.
+            labels: Labels of the slices.
             outlines: Masks for the boxes of the labels, as in ``attach_labels``.
-            model: folder of a trained bundle.
-            hosts: files and folders with scans that are known to be free of findings.
-            split: a JSON file that says which patients are held out: none of them may be in it.
-            modality: taken for files that do not say.
+            model: Folder of a trained bundle.
+            hosts: Files and folders with scans that are known to be free of findings.
+            split: JSON file that lists held-out patients, none of whom may be in the bank.
+            modality: Modality of files that do not specify one.
             allow_burned_in: Use images whose headers say that text is burned into their pixels.
-            workers: how many processes read.
+            workers: Number of processes that read files.
 
         Raises:
-            UsageProblem: an argument cannot be right, or nothing can be transplanted.
-            ReadError: a path is not there, or the model is damaged.
-            LabelError: the labels cannot be used.
-            WriteError: the file system refuses.
+            UsageProblem: An argument is invalid, or nothing can be transplanted.
+            ReadError: A path does not exist, or the model is damaged.
+            LabelError: The labels cannot be used.
+            WriteError: The file system refuses to write.
         """
         folder = Path(folder).absolute()
         problems = build_bank(
@@ -139,11 +142,11 @@ class TransplantBank:
         return cls(folder, read_bank(folder), problems)
 
     def draw(self, seed: int, strength: float, balance: str = "patients") -> Transplant | None:
-        """Set one of the lesions into one of its hosts; None where no try fitted.
+        """Transplant one of the lesions into one of its hosts; return None if no attempt fits.
 
         Args:
-            seed: the same one gives the same.
-            strength: of the lesion's variation.
+            seed: Random seed; the same seed gives the same transplant.
+            strength: Strength of the lesion's variation.
             balance: Draw a donor patient first and then one of the patient's slices
                 (``patients``), or any of the slices (``slices``).
         """

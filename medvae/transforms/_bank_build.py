@@ -1,4 +1,4 @@
-"""Builds a transplant bank: which lesions there are, and which slices they may go to."""
+"""Building of a transplant bank: its lesions, and the slices that may host them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def build_bank(
     allow_burned_in: bool,
     workers: int | None,
 ) -> tuple[str, ...]:
-    """Write a bank; return what could not be used, a line each.
+    """Write a bank, and return messages about what could not be used, one line each.
 
-    Only slices that are donors or one of the nearest hosts are stored. The arguments are those of
+    Only donors and their nearest hosts are stored. The arguments are those of
     ``TransplantBank.build``.
     """
     studies, hosts = list(studies), list(hosts)
@@ -65,7 +65,7 @@ def build_bank(
 
 
 class _Found:
-    """Slices with findings, slices known to have none, and what is wrong with others."""
+    """Slices with findings, slices known to have none, and the problems of others."""
 
     def __init__(self, allow_burned_in: bool) -> None:
         self._allow_burned_in = allow_burned_in
@@ -81,7 +81,7 @@ class _Found:
         modality: str | None,
         workers: int | None,
     ) -> None:
-        """Take labelled slices."""
+        """Add labelled slices."""
         attached = attach_labels(self._scan(paths, modality, workers), labels, outlines)
         self.problems.extend(f"{p.where}: {p.what}" for p in attached.problems)
         slices = [native for study in attached.studies for native in study.slices]
@@ -95,7 +95,7 @@ class _Found:
             raise UsageProblem(f"{labels}: none of the slices has a finding: there is no donor")
 
     def free(self, paths: Iterable[str | Path], modality: str | None, workers: int | None) -> None:
-        """Take slices that are said to be free of findings."""
+        """Add slices that are said to be free of findings."""
         paths = list(paths)
         if paths:
             studies = self._scan(paths, modality, workers)
@@ -103,7 +103,7 @@ class _Found:
             self.hosts.extend(replace(native, labels=Labels()) for native in slices)
 
     def check(self, model: SliceModel, split: Path | None) -> None:
-        """Refuse what must not be mixed."""
+        """Refuse slices that must not be combined in a bank or used with this model."""
         every = [*self.donors, *self.hosts]
         model.run.check_modalities(every)
         if len({is_absolute(native) for native in every}) > 1:
@@ -131,13 +131,13 @@ class _Found:
 
 @dataclass(frozen=True, eq=False)
 class _Places:
-    """Where the slices lie in the latent space, in the order of their keys.
+    """Positions of the slices in the latent space, in the order of their keys.
 
     Attributes:
-        natives: the slices.
-        stored: what the bank says of each.
-        latents: of each.
-        lesions: the findings on each that can be transplanted.
+        natives: The slices.
+        stored: Description of each slice in the bank.
+        latents: Latent of each slice.
+        lesions: Indices of the findings on each slice that can be transplanted.
     """
 
     natives: Sequence[Slice]
@@ -146,10 +146,10 @@ class _Places:
     lesions: Sequence[tuple[int, ...]]
 
     def donors(self) -> list[Donor]:
-        """Find the hosts of each donor.
+        """Return the donors, each with its hosts.
 
         Raises:
-            UsageProblem: nothing can be transplanted.
+            UsageProblem: Nothing can be transplanted.
         """
         givers = [place for place, lesions in enumerate(self.lesions) if lesions]
         free = [place for place, one in enumerate(self.stored) if not one.labels]
@@ -171,7 +171,7 @@ class _Places:
 
 def _places(found: _Found, model: SliceModel, workers: int | None) -> _Places:
     """Decode and encode all slices."""
-    # What is said to be free, but has a finding, is none that a lesion may go to.
+    # A slice that is said to be free of findings but has one must not be a host.
     by_key: Mapping[str, Slice] = {n.key: n for n in (*found.hosts, *found.donors)}
     natives, stored, latents, lesions = [], [], [], []
     for native, pixels in read_pixels([by_key[key] for key in sorted(by_key)], workers):
@@ -189,13 +189,13 @@ def _places(found: _Found, model: SliceModel, workers: int | None) -> _Places:
 
 
 def _lesions(scene: Scene) -> tuple[int, ...]:
-    """Return which of the findings of a slice can be transplanted."""
+    """Return the indices of the findings of a slice that can be transplanted."""
     lesions = (Lesion.on(scene, index) for index in range(len(scene.labels)))
     return tuple(i for i, lesion in enumerate(lesions) if not isinstance(lesion, Refused))
 
 
 def _decoded(natives: Sequence[Slice], workers: int | None) -> Iterator[Pixels]:
-    """Give the pixels of slices that could be decoded before."""
+    """Yield the pixels of slices that could be decoded before."""
     for _, pixels in read_pixels(natives, workers):
         if isinstance(pixels, DecodeError):
             raise pixels

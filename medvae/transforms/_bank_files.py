@@ -1,10 +1,10 @@
-"""The files of a transplant bank: native pixels that are mapped into memory, and all else as JSON.
+"""The files of a transplant bank: memory-mapped native pixels, and everything else as JSON.
 
 ::
 
     values.npy      the values of all slices in real units, one after another, float32
-    padding.npy     where the files said that there is no image, in the same order, bool
-    bank.json       shape, geometry, intensity and findings of each slice, donors and their hosts
+    padding.npy     whether a pixel is padding according to its file, in the same order, bool
+    bank.json       shape, geometry, intensity and findings of each slice; donors and their hosts
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _DAMAGED = "the transplant bank is damaged: build it anew"
 
 @dataclass(frozen=True)
 class Stored:
-    """What a bank says of a slice.
+    """The description of a slice in a bank.
 
     Attributes:
-        key, group: pseudonyms of the slice and its patient.
-        start: of its pixels in the files.
-        shape: rows and columns.
-        geometry: where it lies.
-        intensity: how its values become the model's.
-        absolute: its units are absolute, as in CT.
-        labels: what is on it.
+        key, group: Pseudonyms of the slice and its patient.
+        start: Index of its first pixel in the files.
+        shape: Numbers of rows and columns.
+        geometry: Spacing, position and orientation of the slice.
+        intensity: Mapping of its values to those of the model.
+        absolute: Whether its units are absolute, as in CT.
+        labels: Findings on the slice.
     """
 
     key: str
@@ -66,7 +66,7 @@ class Stored:
 
     @classmethod
     def of(cls, native: Slice, scene: Scene) -> Stored:
-        """Describe a slice whose pixels are yet to be stored."""
+        """Return the description of a slice whose pixels are not stored yet."""
         return cls(
             native.key,
             native.group,
@@ -80,10 +80,10 @@ class Stored:
 
     @classmethod
     def from_record(cls, record: Fields) -> Stored:
-        """Return what :meth:`record` gave.
+        """Return the description that a :attr:`record` holds.
 
         Raises:
-            ReadError: it is not such a record.
+            ReadError: The record is invalid.
         """
         shape, intensity = record.shape("shape"), record.object("intensity")
         findings = (
@@ -102,7 +102,7 @@ class Stored:
 
     @property
     def record(self) -> dict[str, Any]:
-        """All of it as plain JSON."""
+        """The description as plain JSON."""
         return {
             "key": self.key,
             "group": self.group,
@@ -116,7 +116,7 @@ class Stored:
 
     @property
     def stop(self) -> int:
-        """Where its pixels end."""
+        """Index after its last pixel in the files."""
         return self.start + self.shape[0] * self.shape[1]
 
 
@@ -125,9 +125,9 @@ class Donor:
     """A slice with lesions that can be transplanted.
 
     Attributes:
-        place: among the slices of the bank.
-        findings: the indices of these lesions among its findings.
-        hosts: the places of the slices that they may go to.
+        place: Index of the slice in the bank.
+        findings: Indices of these lesions among its findings.
+        hosts: Indices of the slices that may host them.
     """
 
     place: int
@@ -137,14 +137,14 @@ class Donor:
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """All that is in a bank.
+    """The contents of a bank.
 
     Attributes:
-        size: of the model's canvas.
-        slices: of donors and hosts.
-        donors: those with lesions.
-        values: of all slices in real units, ``[P]``, mapped into memory.
-        padding: where the files said that there is no image, ``[P]``, mapped into memory.
+        size: Numbers of rows and columns of the model's canvas.
+        slices: Slices of donors and hosts.
+        donors: Slices with lesions that can be transplanted.
+        values: Values of all slices in real units, ``[P]``, mapped into memory.
+        padding: Whether each pixel is padding, ``[P]``, mapped into memory.
     """
 
     size: int
@@ -154,7 +154,7 @@ class Contents:
     padding: NDArray[np.bool_]
 
     def scene(self, place: int) -> Scene:
-        """Show a slice as renders see it."""
+        """Return a slice in the form that renders take."""
         one = self.slices[place]
         own = slice(one.start, one.stop)
         padding = np.asarray(self.padding[own]).reshape(one.shape)
@@ -170,7 +170,7 @@ class Contents:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all is there that is spoken of."""
+        """Whether the pixels are complete and all indices are valid."""
         count = max((one.stop for one in self.slices), default=0)
         return (
             self.values.dtype == np.float32
@@ -192,10 +192,10 @@ class Contents:
 
 
 def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
-    """Write the pixels of slices, ``count`` numbers in all, one slice at a time.
+    """Write the pixels of slices, ``count`` in total, one slice at a time.
 
     Raises:
-        WriteError: the file system refuses.
+        WriteError: The file system refuses to write.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,10 +212,10 @@ def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
 
 
 def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Sequence[Donor]) -> None:
-    """Say what the pixels are; a bank is one from this moment on.
+    """Write the index, which describes the pixels and completes the bank.
 
     Raises:
-        WriteError: the file system refuses.
+        WriteError: The file system refuses to write.
     """
     document = {
         "format": _FORMAT,
@@ -231,8 +231,8 @@ def read_bank(folder: Path) -> Contents:
     """Open a bank.
 
     Raises:
-        ReadError: there is none, or it is damaged.
-        UsageProblem: it was built with another ``MEDVAE_SECRET``.
+        ReadError: The bank does not exist or is damaged.
+        UsageProblem: The bank was built with another ``MEDVAE_SECRET``.
     """
     absent = f"{folder}: holds no transplant bank: make one with TransplantBank.build"
     document = read_object(folder / _INDEX, absent)
@@ -256,7 +256,7 @@ def read_bank(folder: Path) -> Contents:
         raise ReadError(f"{folder}: cannot be read: {error.strerror}") from error
     except ReadError as error:
         raise ReadError(f"{error}: {_DAMAGED}") from error
-    except ValueError as error:  # from numpy, whose messages are of several lines
+    except ValueError as error:  # from NumPy, whose messages span several lines
         raise ReadError(f"{folder}: {_DAMAGED}") from error
     if not contents.is_whole:
         raise ReadError(f"{folder}: {_DAMAGED}")

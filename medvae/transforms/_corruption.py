@@ -1,8 +1,8 @@
 """Corruptions for denoising training: the input loses information, the target stays clean.
 
-A dictionary transform corrupts its keys where they are, as MONAI's do: copy the target first,
-with ``CopyItemsd(keys="image", names="target")``. Pictures are in 0 to 1; noise may leave that
-range.
+A dictionary transform replaces the images under its keys, as in MONAI. Copy the target first,
+with ``CopyItemsd(keys="image", names="target")``. Image values range from 0 to 1; noise may exceed
+that range.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ __all__ = [
 ]
 
 Range = float | tuple[float, float]
-"""One value, or the two between which each picture's own is drawn."""
+"""A single value, or the two limits between which a value is drawn for each image."""
 
 
 class _RandCorruption(RandomizableTransform):
-    """A corruption of one picture `[C, H, W]`: `randomize` draws it, calling applies it."""
+    """A corruption of one image `[C, H, W]`: `randomize` draws it, and `__call__` applies it."""
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
-        """Return the corrupted picture, float32, of the same shape and metadata.
+        """Return the corrupted image as float32, with the same shape and metadata.
 
         Args:
-            img: picture `[C, H, W]`.
-            randomize: draw anew; otherwise the last draw is applied again.
+            img: Image `[C, H, W]`.
+            randomize: Whether to draw again; if False, the last draw is reused.
         """
         track_meta = get_track_meta()
         picture: torch.Tensor = convert_to_tensor(img, dtype=torch.float32, track_meta=track_meta)
@@ -66,7 +66,7 @@ class _RandCorruption(RandomizableTransform):
         return self._apply(picture)
 
     def randomize(self, data: torch.Tensor) -> None:
-        """Draw whether to corrupt this picture `[C, H, W]`, and with what."""
+        """Draw whether to corrupt this image `[C, H, W]`, and the parameters of the corruption."""
         super().randomize(None)
         if self._do_transform:
             self._draw(data)
@@ -83,14 +83,14 @@ class _RandCorruption(RandomizableTransform):
 
 
 class RandMaskCorruption(_RandCorruption):
-    """Leave a given share of a picture's information and set the rest to 0.
+    """Random masking that keeps a given share of an image's information and sets the rest to 0.
 
-    Exactly this share of the blocks remains, rounded, the same ones in every channel.
+    Exactly this share of the blocks is kept, rounded to whole blocks and the same in every channel.
 
     Args:
-        share: share that is left, 0 to 1.
-        block: side of the square blocks in pixels; 1 for single pixels.
-        prob: probability of corrupting a picture.
+        share: Share of the blocks to keep, 0 to 1.
+        block: Side of the square blocks in pixels; 1 for single pixels.
+        prob: Probability of corrupting an image.
     """
 
     def __init__(self, share: Range = 0.4, block: int = 1, prob: float = 1.0) -> None:
@@ -115,11 +115,11 @@ class RandMaskCorruption(_RandCorruption):
 
 
 class RandGaussianCorruption(_RandCorruption):
-    """Add Gaussian noise.
+    """Additive Gaussian noise.
 
     Args:
-        std: standard deviation of the noise.
-        prob: probability of corrupting a picture.
+        std: Standard deviation of the noise.
+        prob: Probability of corrupting an image.
     """
 
     def __init__(self, std: Range = (0.0, 0.1), prob: float = 1.0) -> None:
@@ -135,11 +135,11 @@ class RandGaussianCorruption(_RandCorruption):
 
 
 class RandRicianCorruption(_RandCorruption):
-    """Take the magnitude of the picture after complex Gaussian noise, as an MR scanner does.
+    """Rician noise: the magnitude of the image after complex Gaussian noise, as in MR.
 
     Args:
-        std: standard deviation of the noise in each of the two channels of the receiver.
-        prob: probability of corrupting a picture.
+        std: Standard deviation of the noise in each of the two channels of the receiver.
+        prob: Probability of corrupting an image.
     """
 
     def __init__(self, std: Range = (0.0, 0.1), prob: float = 1.0) -> None:
@@ -157,12 +157,12 @@ class RandRicianCorruption(_RandCorruption):
 
 
 class RandPoissonGaussianCorruption(_RandCorruption):
-    """Count photons and add the electronics' Gaussian noise, as for CT and X-ray.
+    """Photon-counting noise plus the Gaussian noise of the electronics, as in CT and X-ray.
 
     Args:
-        photons: mean count where the picture is 1; the fewer, the noisier.
-        std: standard deviation of the Gaussian noise.
-        prob: probability of corrupting a picture.
+        photons: Mean photon count where the image is 1; lower counts give more noise.
+        std: Standard deviation of the Gaussian noise.
+        prob: Probability of corrupting an image.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class RandPoissonGaussianCorruption(_RandCorruption):
 
 
 class _RandCorruptiond(RandomizableTransform, MapTransform):
-    """A corruption of pictures in a dictionary: all or none of the keys, each by its own draw."""
+    """A corruption of all or none of the images in a dictionary, each with its own draw."""
 
     backend = _RandCorruption.backend
 
@@ -205,14 +205,14 @@ class _RandCorruptiond(RandomizableTransform, MapTransform):
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
     ) -> _RandCorruptiond:
-        """Seed the draws, those of the corruption included."""
+        """Set the random state of this transform and of its corruption."""
         super().set_random_state(seed, state)
-        # One stream for both: two of the same seed would repeat each other's numbers.
+        # Both share one stream: two streams with the same seed would draw the same numbers.
         self.corruption.set_random_state(state=self.R)
         return self
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the dictionary with its keys' pictures `[C, H, W]` corrupted."""
+        """Return the dictionary with the images `[C, H, W]` under its keys corrupted."""
         corrupted = dict(data)
         self.randomize(None)
         if self._do_transform:
@@ -225,11 +225,11 @@ class RandMaskCorruptiond(_RandCorruptiond):
     """Dictionary form of :class:`RandMaskCorruption`.
 
     Args:
-        keys: pictures to corrupt.
-        share: share that is left, 0 to 1.
-        block: side of the square blocks in pixels; 1 for single pixels.
-        prob: probability of corrupting the pictures.
-        allow_missing_keys: do not raise where a key is missing.
+        keys: Keys of the images to corrupt.
+        share: Share of the blocks to keep, 0 to 1.
+        block: Side of the square blocks in pixels; 1 for single pixels.
+        prob: Probability of corrupting the images.
+        allow_missing_keys: Whether to ignore missing keys instead of raising an error.
     """
 
     def __init__(
@@ -247,10 +247,10 @@ class RandGaussianCorruptiond(_RandCorruptiond):
     """Dictionary form of :class:`RandGaussianCorruption`.
 
     Args:
-        keys: pictures to corrupt.
-        std: standard deviation of the noise.
-        prob: probability of corrupting the pictures.
-        allow_missing_keys: do not raise where a key is missing.
+        keys: Keys of the images to corrupt.
+        std: Standard deviation of the noise.
+        prob: Probability of corrupting the images.
+        allow_missing_keys: Whether to ignore missing keys instead of raising an error.
     """
 
     def __init__(
@@ -267,10 +267,10 @@ class RandRicianCorruptiond(_RandCorruptiond):
     """Dictionary form of :class:`RandRicianCorruption`.
 
     Args:
-        keys: pictures to corrupt.
-        std: standard deviation of the noise in each of the two channels of the receiver.
-        prob: probability of corrupting the pictures.
-        allow_missing_keys: do not raise where a key is missing.
+        keys: Keys of the images to corrupt.
+        std: Standard deviation of the noise in each of the two channels of the receiver.
+        prob: Probability of corrupting the images.
+        allow_missing_keys: Whether to ignore missing keys instead of raising an error.
     """
 
     def __init__(
@@ -287,11 +287,11 @@ class RandPoissonGaussianCorruptiond(_RandCorruptiond):
     """Dictionary form of :class:`RandPoissonGaussianCorruption`.
 
     Args:
-        keys: pictures to corrupt.
-        photons: mean count where the picture is 1; the fewer, the noisier.
-        std: standard deviation of the Gaussian noise.
-        prob: probability of corrupting the pictures.
-        allow_missing_keys: do not raise where a key is missing.
+        keys: Keys of the images to corrupt.
+        photons: Mean photon count where the image is 1; lower counts give more noise.
+        std: Standard deviation of the Gaussian noise.
+        prob: Probability of corrupting the images.
+        allow_missing_keys: Whether to ignore missing keys instead of raising an error.
     """
 
     def __init__(
@@ -307,7 +307,7 @@ class RandPoissonGaussianCorruptiond(_RandCorruptiond):
 
 
 def _range(name: str, value: Range, maximum: float = np.inf) -> tuple[float, float]:
-    """Return the two ends of a range, checked."""
+    """Check a range and return its two limits."""
     low, high = value if isinstance(value, tuple | list) else (value, value)
     if not 0.0 <= low <= high <= maximum:
         raise UsageProblem(

@@ -1,4 +1,4 @@
-"""A picture becomes its neighbour in the latent space, with its masks and boxes, on the fly."""
+"""Transforms that move an image, its masks and its boxes to a neighbour in the latent space."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _SEEDS = 2**32
 
 
 class Neighbor(NamedTuple):
-    """A picture with what is marked on it.
+    """An image with its masks and boxes.
 
     Attributes:
-        image: ``[1, H, W]``.
-        masks: label maps ``[C, H, W]``.
-        boxes: sets of boxes ``[N, 4]``.
+        image: Image ``[1, H, W]``.
+        masks: Label maps ``[C, H, W]``.
+        boxes: Sets of boxes ``[N, 4]``.
     """
 
     image: Tensor
@@ -54,27 +54,27 @@ class Neighbor(NamedTuple):
 
 
 class RandLatentNeighbor(RandomizableTransform, Traced):
-    """Make a picture into one that the model holds for near to it.
+    """Random change of an image to a neighbour in the latent space of a model.
 
-    A latent near the picture's own is drawn, and the native pixels change as the decoded picture
-    does: nothing that the decoder painted is seen, unless ``decode`` is asked for. Put it first
-    after loading, where values are still in the units of the file, as in HU. It computes on the
-    CPU, in a loader's worker on one thread.
+    A latent near the image's own is drawn, and the native pixels change as the decoded image does;
+    the decoder's output itself is not shown unless ``decode`` is requested. Put this transform
+    first after loading, while values are still in the units of the file, such as HU. It runs on the
+    CPU, and on a single thread in a data loader's worker.
 
     Args:
-        model: folder of a trained bundle; each process opens it when it first needs it.
-        sampler: how latents are drawn: gaussian, posterior, prior, or along directions as in
+        model: Folder of a trained bundle; each process opens it on first use.
+        sampler: Sampler of latents: ``gaussian``, ``posterior``, ``prior``, or directions as in
             ``direction:1,3``.
-        strength: how far from the picture's own; at 0 the picture stays exactly as it is.
-        render: a chain such as ``warp+residual``.
-        prob: probability of changing a picture.
-        modality: of the pictures, where the model was trained on several.
-        rows_first: which of the spatial axes counts the rows; else the affine tells, and where
-            there is none, pictures that MONAI loaded from PNG and the like have columns first, and
-            arrays rows.
+        strength: Distance from the image's own latent; at 0 the image stays exactly as it is.
+        render: Chain of renders, such as ``warp+residual``.
+        prob: Probability of changing an image.
+        modality: Modality of the images, for a model that was trained on several.
+        rows_first: Whether the first spatial axis counts the rows. By default the affine tells; if
+            there is none, images that MONAI loaded from PNG or similar files have columns first,
+            and arrays have rows first.
 
     Raises:
-        UsageProblem: an argument cannot be right.
+        UsageProblem: An argument is invalid.
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
@@ -99,17 +99,17 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         self._seed = 0
 
     def randomize(self, data: Any = None) -> None:
-        """Draw whether to change a picture, and where its random numbers begin."""
+        """Draw whether to change an image, and the seed of its random numbers."""
         super().randomize(None)
         if self._do_transform:
             self._seed = int(self.R.randint(_SEEDS, dtype=np.uint64))
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
-        """Return the picture, ``[1, H, W]`` float32, with its metadata.
+        """Return the image, ``[1, H, W]`` float32, with its metadata.
 
         Args:
-            img: picture ``[1, H, W]``.
-            randomize: draw anew; otherwise the last draw is applied again.
+            img: Image ``[1, H, W]``.
+            randomize: Whether to draw again; if False, the last draw is reused.
         """
         return self.with_marks(img, randomize=randomize).image
 
@@ -120,19 +120,19 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         boxes: Sequence[NdarrayOrTensor] = (),
         randomize: bool = True,
     ) -> Neighbor:
-        """Return a picture with its masks and boxes, all moved by one field.
+        """Return an image with its masks and boxes, all moved by the same displacement field.
 
-        A draw that would make a box or a label of a mask vanish is not applied.
+        A draw that would remove a box or a label of a mask is not applied.
 
         Args:
-            img: picture ``[1, H, W]``.
-            masks: label maps ``[C, H, W]``; a label goes to the pixels it covers half of or more.
-            boxes: ``[N, 4]`` in MONAI's ``StandardMode``. Those that a piece of a mask fills are
-                measured anew on it, others are those of the ellipse in them.
-            randomize: draw anew; otherwise the last draw is applied again.
+            img: Image ``[1, H, W]``.
+            masks: Label maps ``[C, H, W]``; a pixel gets a label that covers at least half of it.
+            boxes: Boxes ``[N, 4]`` in MONAI's ``StandardMode``. A box that a piece of a mask fills
+                is measured again on the moved piece; others enclose the moved inscribed ellipse.
+            randomize: Whether to draw again; if False, the last draw is reused.
 
         Raises:
-            UsageProblem: something is not of its shape, or the model does not fit.
+            UsageProblem: An input has the wrong shape, or the model does not fit.
         """
         track_meta = get_track_meta()
         picture: Tensor = convert_to_tensor(img, dtype=torch.float32, track_meta=track_meta)
@@ -154,10 +154,10 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         return self._noted(result, drawn is not None)
 
     def inverse(self, data: Tensor) -> Tensor:
-        """Take back what was noted on a tensor; its values are as MONAI leaves changed intensities.
+        """Remove the trace of this transform from a tensor; as in MONAI, changed intensities stay.
 
         Raises:
-            UsageProblem: the picture was moved.
+            UsageProblem: The contents of the image were moved.
         """
         return self._undo(data)
 
@@ -167,7 +167,7 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         masks: Sequence[NdarrayOrTensor],
         boxes: Sequence[NDArray[np.float64]],
     ) -> tuple[NDArray[np.float32], Sequence[NDArray[Any]], Sequence[NDArray[np.float64]]] | None:
-        """Apply the last draw; None where a mark would be lost."""
+        """Apply the last draw; return None if a mask label or a box would be lost."""
         plane = Plane.of(picture, self.rows_first)
         maps = [torch.as_tensor(mask).cpu().numpy() for mask in masks]
         for labels in maps:
@@ -222,20 +222,21 @@ class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
     """Dictionary form of :class:`RandLatentNeighbor`.
 
     Args:
-        image_key: of the picture ``[1, H, W]``.
-        model: folder of a trained bundle.
-        mask_keys: of label maps ``[C, H, W]`` that move with it.
-        box_keys: of boxes ``[N, 4]`` in MONAI's ``StandardMode`` that move with it.
-        sampler: how latents are drawn.
-        strength: how far from the picture's own.
-        render: a chain such as ``warp+residual``.
-        prob: probability of changing a picture.
-        modality: of the pictures, where the model was trained on several.
-        rows_first: which of the spatial axes counts the rows, where the affine does not tell.
-        allow_missing_keys: do not raise where a key is missing.
+        image_key: Key of the image ``[1, H, W]``.
+        model: Folder of a trained bundle.
+        mask_keys: Keys of label maps ``[C, H, W]`` that move with it.
+        box_keys: Keys of boxes ``[N, 4]`` in MONAI's ``StandardMode`` that move with it.
+        sampler: Sampler of latents.
+        strength: Distance from the image's own latent.
+        render: Chain of renders, such as ``warp+residual``.
+        prob: Probability of changing an image.
+        modality: Modality of the images, for a model that was trained on several.
+        rows_first: Whether the first spatial axis counts the rows, for images whose affine does not
+            tell.
+        allow_missing_keys: Whether to ignore missing keys instead of raising an error.
 
     Raises:
-        UsageProblem: an argument cannot be right.
+        UsageProblem: An argument is invalid.
     """
 
     backend = RandLatentNeighbor.backend
@@ -267,18 +268,18 @@ class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
     def set_random_state(
         self, seed: int | None = None, state: np.random.RandomState | None = None
     ) -> RandLatentNeighbord:
-        """Seed the draws."""
+        """Set the random state of this transform and of its array transform."""
         super().set_random_state(seed, state)
         self.neighbor.set_random_state(state=self.R)
         return self
 
     def randomize(self, data: Any = None) -> None:
-        """Draw as the array transform does."""
+        """Draw with the array transform."""
         self.neighbor.randomize()
         self._do_transform = self.neighbor._do_transform
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the dictionary with the picture, its masks and its boxes."""
+        """Return the dictionary with the image, its masks and its boxes transformed."""
         changed = dict(data)
         there = list(self.key_iterator(changed))
         if self.image_key not in there:
@@ -298,10 +299,10 @@ class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
         return changed
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Take back what was noted on the tensors.
+        """Remove the trace of this transform from the tensors.
 
         Raises:
-            UsageProblem: the picture was moved.
+            UsageProblem: The contents of the image were moved.
         """
         undone = dict(data)
         for key in self.key_iterator(undone):
@@ -310,7 +311,7 @@ class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
 
 
 class _Near:
-    """A model and what draws latents near those of its slices; opened when first needed."""
+    """A model and the sampler of latents near those of its slices; opened on first use."""
 
     def __init__(self, model: SliceModel, spec: str) -> None:
         self.model = model
@@ -321,13 +322,13 @@ class _Near:
 
     @cached_property
     def sampler(self) -> Sampler:
-        """What draws them."""
+        """Sampler of these latents."""
         return make_sampler(self._spec, LatentStatistics.load(self.model.folder / "models"))
 
 
 def _check(sampler: str, strength: float) -> None:
     name = sampler.partition(":")[0]
-    # A picture here does not say whose it is, so that it has no neighbours of other patients.
+    # The patient of an image is unknown here, so it has no neighbours of other patients.
     if name not in SAMPLERS or SAMPLERS[name].needs_others:
         alone = (
             known.example or known.name for known in SAMPLERS.values() if not known.needs_others

@@ -1,4 +1,4 @@
-"""The boxes and label maps of a picture as findings that renders move, and back."""
+"""Conversion of the boxes and label maps of an image to findings that renders move, and back."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["Marks", "boxes_like", "like", "numbers_of"]
 _UNNAMED = Category("")
 
 _TOUCHING = np.ones((3, 3), dtype=np.int8)
-"""Pixels that touch at a corner are one piece, as where masks are read."""
+"""Pixels that touch at a corner belong to one piece, as when masks are read."""
 
 _SLACK = 1.0
-"""Pixels by which a box may differ from the box around a piece of a map that is its own."""
+"""Largest difference, in pixels, between a box and the box of the piece of a map that fills it."""
 
 
 class _Region(NamedTuple):
-    """Where one channel of one label map has one value."""
+    """The region in which one channel of one label map has one value."""
 
     place: tuple[int, int]
     value: Any
@@ -37,11 +37,11 @@ class _Region(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Marks:
-    """What is marked on a slice.
+    """The label maps and boxes of a slice.
 
     Attributes:
-        maps: label maps, each ``[C, rows, columns]`` of whole numbers; 0 is nothing.
-        boxes: sets of boxes ``(x0, y0, x1, y1)``, each ``[N, 4]``.
+        maps: Label maps, each ``[C, rows, columns]`` of whole numbers; 0 is background.
+        boxes: Sets of boxes ``(x0, y0, x1, y1)``, each ``[N, 4]``.
     """
 
     maps: tuple[NDArray[Any], ...]
@@ -54,17 +54,17 @@ class Marks:
 
     @cached_property
     def labels(self) -> Labels:
-        """A finding for each value of each map, and then one for each box.
+        """One finding for each value in each channel of each map, then one for each box.
 
-        A box that a piece of a map fills, or all that has one value, has it as its mask: it is
-        measured anew where the mask comes to lie.
+        A box that is filled by a piece of a map, or by all pixels of one value, gets these as its
+        mask, and is measured again on the moved mask.
         """
         regions = [Finding(_UNNAMED, region.mask.box, region.mask) for region in self._regions]
         boxes: list[Box] = [(a, b, c, d) for own in self.boxes for a, b, c, d in own.tolist()]
         return Labels((*regions, *(Finding(_UNNAMED, box, self._filling(box)) for box in boxes)))
 
     def moved(self, labels: Labels) -> Marks | None:
-        """Return what the findings have become; None where one of them is lost."""
+        """Return the marks that moved findings correspond to, or None if one of them is lost."""
         if len(labels) < len(self.labels):
             return None
         maps = [np.zeros_like(old) for old in self.maps]
@@ -96,7 +96,7 @@ class Marks:
         return [piece for region in self._regions for piece in _pieces_of(region.mask)]
 
     def _filling(self, box: Box) -> Mask | None:
-        """Return the piece of a map whose box this is."""
+        """Return the piece of a map that fills a box, or None."""
 
         def difference(piece: Mask) -> float:
             return float(np.abs(np.subtract(piece.box, box)).max())
@@ -106,7 +106,7 @@ class Marks:
 
 
 def _pieces_of(mask: Mask) -> Iterator[Mask]:
-    """Give a mask and, where it falls apart, the pieces of it."""
+    """Yield a mask and, if it is not connected, its pieces."""
     yield mask
     numbered, count = ndimage.label(mask.crop, _TOUCHING)
     if count > 1:
@@ -116,7 +116,7 @@ def _pieces_of(mask: Mask) -> Iterator[Mask]:
 
 
 def numbers_of(boxes: Any) -> NDArray[np.float64]:
-    """Return boxes as they are given, an array, tensor or list, as ``[N, 4]``."""
+    """Return boxes, given as an array, tensor or list, as an array ``[N, 4]``."""
     found = torch.as_tensor(boxes).cpu().double().numpy()
     if found.size and found.shape[1:] != (4,):
         raise UsageProblem(f"boxes must be [N, 4], but are {list(found.shape)}")
@@ -124,18 +124,18 @@ def numbers_of(boxes: Any) -> NDArray[np.float64]:
 
 
 def like(new: NDArray[Any] | torch.Tensor, old: Any, dtype: torch.dtype | None = None) -> Any:
-    """Return values as ``old`` has them: as array or tensor, of its type, with its metadata.
+    """Return values in the form of ``old``: an array or tensor of its type, with its metadata.
 
     Args:
-        new: the values.
-        old: a list counts as a tensor.
-        dtype: to take instead of the type of ``old``.
+        new: Values to convert.
+        old: Array, tensor or list whose form to use; a list counts as a tensor.
+        dtype: Type to use instead of that of ``old``.
     """
     given = isinstance(old, torch.Tensor | np.ndarray)
     return convert_to_dst_type(new, old if given else torch.as_tensor(old), dtype=dtype)[0]
 
 
 def boxes_like(new: NDArray[np.float64], old: Any) -> Any:
-    """Return boxes as ``old`` is, but never as whole numbers, which would round them."""
+    """Return boxes in the form of ``old``, but never as integers, which would round them."""
     whole = not torch.as_tensor(old).is_floating_point()
     return like(new, old, torch.float32 if whole else None)

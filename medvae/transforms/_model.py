@@ -1,4 +1,4 @@
-"""A trained bundle that encodes and decodes one slice at a time, opened where it is used."""
+"""A trained bundle that encodes and decodes one slice at a time, opened on first use."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["SliceModel"]
 
 
 class SliceModel:
-    """A model that is opened when it is first asked for something.
+    """A model that is opened on first use.
 
-    So each worker of a loader opens its own: what is sent to it is only the name of the folder.
+    Each worker of a data loader therefore opens its own; only the path of the folder is sent to it.
 
     Args:
-        folder: of the bundle.
+        folder: Folder of the bundle.
 
     Raises:
-        UsageProblem: there is no such bundle.
+        UsageProblem: The bundle does not exist.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -39,18 +39,19 @@ class SliceModel:
 
     @cached_property
     def run(self) -> Run:
-        """The bundle, with a model that is fast and cannot be trained."""
+        """The bundle, with a model that is faster but cannot be trained."""
         run = load_run(self.folder)
         return replace(run, model=inference_copy(run.model))
 
     def modality(self, said: str | None) -> str | None:
-        """Return the modality of slices whose file is not known.
+        """Return the modality of slices whose file is unknown.
 
         Args:
-            said: by the user.
+            said: Modality that the user gave, if any.
 
         Raises:
-            UsageProblem: the user must say, as it decides how values become the model's.
+            UsageProblem: The user must give the modality, which determines how values are mapped to
+                those of the model.
         """
         known = self.run.modalities
         if said is None and self.run.intensity is None and len(known) > 1:
@@ -61,10 +62,10 @@ class SliceModel:
         return known[0] if said is None and len(known) == 1 else said
 
     def scene(self, native: Slice, pixels: Pixels) -> Scene:
-        """Show a slice as renders see it.
+        """Return a slice in the form that renders take.
 
         Raises:
-            UsageProblem: the model was trained on other modalities.
+            UsageProblem: The model was trained on other modalities.
         """
         self.run.check_modalities([native])
         return Scene.of(native, pixels, self.run.model.image_size, self.run.intensity)
@@ -79,8 +80,8 @@ class SliceModel:
 
     @torch.inference_mode()
     def decoded(self, z: Tensor) -> Tensor:
-        """Return the picture, ``[1, 1, size, size]``, of a latent, ``[1, D]``."""
+        """Return the decoded image, ``[1, 1, size, size]``, of a latent, ``[1, D]``."""
         model = self.run.model
         pictures = model.decode(z.reshape(1, *model.latent_shape))
-        # A model with three channels makes grey pictures in colour.
+        # A model with three channels decodes grey images in colour.
         return pictures.float().mean(dim=1, keepdim=True)

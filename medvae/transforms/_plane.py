@@ -1,4 +1,4 @@
-"""How the two axes of a picture lie: which of them are rows, and which way they run."""
+"""Orientation of the two axes of an image: which one counts rows, and which way each runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["Plane"]
 
 @dataclass(frozen=True)
 class Plane:
-    """How a picture of MONAI's, ``[C, H, W]``, lies in the patient.
+    """The orientation of a MONAI image, ``[C, H, W]``, in the patient.
 
-    The first two numbers of a MONAI box lie on the two spatial axes of its picture in their order,
-    whatever these are: rows and columns of an array, but columns and rows of most files, whose
-    readers give x first. A slice has rows first, and boxes ``(x0, y0, x1, y1)``.
+    The first two numbers of a MONAI box refer to the two spatial axes of its image in their order,
+    whatever these are: rows and columns for an array, but columns and rows for most files, whose
+    readers put x first. A slice has rows first, and boxes ``(x0, y0, x1, y1)``.
 
     Attributes:
-        rows_first: the first spatial axis counts the rows.
-        geometry: of the slice, as far as the affine says.
+        rows_first: Whether the first spatial axis counts the rows.
+        geometry: Geometry of the slice, as far as the affine defines it.
     """
 
     rows_first: bool
@@ -34,14 +34,14 @@ class Plane:
 
     @classmethod
     def of(cls, picture: Tensor, rows_first: bool | None = None) -> Plane:
-        """Take it from the affine.
+        """Return the orientation that the affine of an image defines.
 
-        Where that says nothing, what MONAI has loaded from a file has columns first, and all else
-        rows.
+        If it defines none, images that MONAI loaded from a file have columns first, and all others
+        have rows first.
 
         Args:
-            picture: ``[C, H, W]``.
-            rows_first: what to take instead.
+            picture: Image ``[C, H, W]``.
+            rows_first: Order of the axes to use instead.
         """
         loaded = _is_loaded(picture)
         steps = _steps(picture) if isinstance(picture, MetaTensor) and loaded else None
@@ -50,7 +50,7 @@ class Plane:
         lengths = np.linalg.norm(steps, axis=1)
         first, second = (np.abs(step).argmax() for step in steps)
         if rows_first is None:
-            # In each of the three standard views the columns are counted along the lesser axis.
+            # In all three standard views, columns are counted along the lower-numbered axis.
             rows_first = bool(first > second)
         down, along = (0, 1) if rows_first else (1, 0)
         geometry = Geometry(
@@ -61,15 +61,15 @@ class Plane:
         return cls(rows_first, geometry)
 
     def turned(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Take ``[..., H, W]`` to ``[..., rows, columns]``, or back."""
+        """Convert ``[..., H, W]`` to ``[..., rows, columns]``, or back."""
         return np.ascontiguousarray(pixels if self.rows_first else pixels.swapaxes(-1, -2))
 
     def turned_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take boxes on the picture, ``[N, 4]``, to boxes of the slice, or back."""
+        """Convert boxes on the image, ``[N, 4]``, to boxes on the slice, or back."""
         return boxes[:, [1, 0, 3, 2]] if self.rows_first else boxes
 
     def spaced(self, affine: Tensor, spacing: tuple[float, float] | None) -> Tensor:
-        """Return the affine for rows and columns that are so many millimetres apart."""
+        """Return the affine for the given spacing of rows and columns in millimetres."""
         own, new = self.geometry.spacing, affine.clone()
         if own is not None and spacing is not None:
             factors = [there / here for there, here in zip(spacing, own, strict=True)]
@@ -79,7 +79,7 @@ class Plane:
 
 
 def _is_loaded(picture: Tensor) -> bool:
-    """Tell whether MONAI has loaded it from a file: it has an affine, or comes from Pillow."""
+    """Return whether MONAI loaded an image from a file: it has an affine or comes from Pillow."""
     if not isinstance(picture, MetaTensor):
         return False
     affine = picture.affine.cpu().numpy()
@@ -87,12 +87,12 @@ def _is_loaded(picture: Tensor) -> bool:
 
 
 def _from_pillow(picture: MetaTensor) -> bool:
-    """Tell whether the affine is made up, as for PNG and the like."""
+    """Return whether the affine is only a placeholder, as for PNG and similar files."""
     return {"width", "height"} <= picture.meta.keys()
 
 
 def _steps(picture: MetaTensor) -> NDArray[np.float64] | None:
-    """Return the steps from pixel to pixel along both axes in LPS, ``[2, 3]``; None if unknown."""
+    """Return the steps between pixels along both axes in LPS, ``[2, 3]``, or None if unknown."""
     affine = picture.affine.cpu().double().numpy()
     steps = np.zeros((2, 3))
     steps[:, : len(affine) - 1] = affine[:-1, :2].T

@@ -1,4 +1,4 @@
-"""What a transform did, in the list that MONAI keeps with each tensor."""
+"""The trace of a transform in the list of operations that MONAI keeps with each tensor."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ T = TypeVar("T")
 
 
 class Traced(InvertibleTransform):
-    """A transform whose draws are traced, and which cannot always be undone.
+    """A transform whose draws are traced, but which cannot always be undone.
 
-    It stands among MONAI's invertible transforms so that others before and after it can be undone
-    where it did nothing; where it moved what is in the picture, it says that it cannot.
+    It is an invertible transform of MONAI's, so that transforms before and after it can be undone
+    if it did nothing; if it moved the contents of the image, inverting it raises an error.
     """
 
     def _trace(self, data: Any, moved: bool, **drawn: int | float | str) -> Any:
-        """Note what was drawn.
+        """Record what was drawn.
 
         Args:
-            data: a tensor, whose metadata the result does not share; all else stays as it is.
-            moved: what is at a place is not what was there.
-            drawn: plain numbers and names.
+            data: Tensor, whose metadata the result does not share; other types are returned as is.
+            moved: Whether what lies at a position is no longer what was there.
+            drawn: Plain numbers and names to record.
         """
         if not (get_track_meta() and isinstance(data, MetaTensor)):
             return data
-        # Noted on the tensor itself, it would be seen by whoever holds the item: lists in memory
-        # would grow with each epoch.
+        # If it were recorded on the tensor itself, every holder of the item would see it, and lists
+        # in memory would grow with each epoch.
         own = data.clone()
         return InvertibleTransform.push_transform(self, own, extra_info={"moved": moved, **drawn})
 
     def _undo(self, data: T) -> T:
-        """Take the last note back.
+        """Remove the last record.
 
         Raises:
-            UsageProblem: what it says was done cannot be undone.
+            UsageProblem: The recorded operation cannot be undone.
         """
         if isinstance(data, MetaTensor):
             done = self.pop_transform(data)

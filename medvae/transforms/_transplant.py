@@ -1,4 +1,4 @@
-"""Items of a training set are replaced by transplanted lesions, on the fly."""
+"""A transform that replaces items of a training set with transplanted lesions, on the fly."""
 
 from __future__ import annotations
 
@@ -35,33 +35,35 @@ _SEEDS = 2**32
 
 
 class RandTransplantd(RandomizableTransform, MapTransform, Traced):
-    """Replace an item by a slice that a lesion of another patient was set into.
+    """Random replacement of an item with a slice that contains a lesion of another patient.
 
-    Donor, lesion and host are drawn from a bank, whatever the item holds: so ``prob`` is the share
-    of transplants in each batch, as in the trials that they were found to help in, and no network
-    runs while a detector is trained. The item says how the slice must lie; apart from that only
-    its metadata and other keys stay. Put it first after loading: the values are in the units
-    of the files, the size is the host's own. Where no try of a draw fits, the item stays as it is.
+    Donor, lesion and host are drawn from a bank, whatever the item holds. ``prob`` is therefore the
+    share of transplants in each batch, as in the trials in which they were found to help, and no
+    network runs while a detector is trained. The item determines the orientation of the slice;
+    apart from that, only its metadata and other keys are kept. Put this transform first after
+    loading: the values are in the units of the files, and the size is that of the host. If no
+    attempt of a draw fits, the item stays as it is.
 
     Args:
-        image_key: of the picture ``[1, H, W]``.
-        bank: folder of a ``TransplantBank``; each worker opens it for itself.
-        mask_keys: of label maps ``[1, H, W]``: a lesion has its label plus 1, all else is 0.
-        box_keys: of boxes ``[N, 4]`` in MONAI's ``StandardMode``.
-        label_keys: of the labels ``[N]`` of the boxes.
-        categories: the label of each category by its name; else they are counted from 0 as
-            ``write_datalist`` does.
-        strength: of the lesion's variation.
+        image_key: Key of the image ``[1, H, W]``.
+        bank: Folder of a ``TransplantBank``; each worker opens it itself.
+        mask_keys: Keys of label maps ``[1, H, W]``, which are the label plus 1 in a lesion and 0
+            elsewhere.
+        box_keys: Keys of boxes ``[N, 4]`` in MONAI's ``StandardMode``.
+        label_keys: Keys of the labels ``[N]`` of the boxes.
+        categories: Label of each category by its name; by default, categories are numbered from 0
+            as in ``write_datalist``.
+        strength: Strength of the lesion's variation.
         balance: Draw a donor patient first and then one of the patient's slices (``patients``), or
             any of the slices with lesions (``slices``).
-        prob: probability of replacing an item.
-        rows_first: which of the spatial axes counts the rows, where the affine does not tell, as in
-            :class:`RandLatentNeighbor`.
-        allow_missing_keys: do not raise where a key is missing.
+        prob: Probability of replacing an item.
+        rows_first: Whether the first spatial axis counts the rows, for images whose affine does not
+            tell, as in :class:`RandLatentNeighbor`.
+        allow_missing_keys: Whether to ignore missing keys instead of raising an error.
 
     Raises:
-        UsageProblem: an argument cannot be right.
-        ReadError: there is no such bank, or it is damaged.
+        UsageProblem: An argument is invalid.
+        ReadError: The bank does not exist or is damaged.
     """
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
@@ -100,13 +102,13 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         self._seed = 0
 
     def randomize(self, data: Any = None) -> None:
-        """Draw whether to replace an item, and where its random numbers begin."""
+        """Draw whether to replace an item, and the seed of its random numbers."""
         super().randomize(None)
         if self._do_transform:
             self._seed = int(self.R.randint(_SEEDS, dtype=np.uint64))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the item, or what takes its place."""
+        """Return the item or its replacement."""
         item = dict(data)
         there = list(self.key_iterator(item))
         if self.image_key not in there:
@@ -132,10 +134,10 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         return item
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Take back what was noted on the tensors.
+        """Remove the trace of this transform from the tensors.
 
         Raises:
-            UsageProblem: the item was replaced.
+            UsageProblem: The item was replaced.
         """
         undone = dict(data)
         for key in self.key_iterator(undone):
@@ -145,7 +147,7 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
     def _replace(
         self, item: dict[Hashable, Any], made: Transplant, there: Collection[Hashable]
     ) -> None:
-        """Set what was made in an item."""
+        """Replace the values of an item with those of a transplant."""
         picture: Tensor = item[self.image_key]
         if picture.dim() != 3 or len(picture) != 1:
             raise UsageProblem(f"a picture must be [1, H, W], but is {list(picture.shape)}")
@@ -171,12 +173,12 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
 
 @dataclass(frozen=True)
 class _Shown:
-    """How a slice of the bank is shown where another picture was.
+    """A slice of the bank in the orientation of the image that it replaces.
 
     Attributes:
-        plane: of that picture.
-        shape: rows and columns of the slice.
-        flip_rows, flip_columns: whether they must be reversed.
+        plane: Plane of that image.
+        shape: Numbers of rows and columns of the slice.
+        flip_rows, flip_columns: Whether rows and columns must be reversed.
     """
 
     plane: Plane
@@ -186,18 +188,18 @@ class _Shown:
 
     @classmethod
     def of(cls, made: Transplant, plane: Plane) -> _Shown:
-        """Show the host of a transplant."""
+        """Return how the host of a transplant is shown in a plane."""
         rows, columns = standard_flips(plane.geometry)
         canvas = made.scene.canvas
         return cls(plane, made.host.shape, canvas.flip_rows != rows, canvas.flip_columns != columns)
 
     def pixels(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Show ``[rows, columns]`` as ``[1, H, W]``."""
+        """Convert pixels ``[rows, columns]`` to ``[1, H, W]``."""
         rows, columns = -1 if self.flip_rows else 1, -1 if self.flip_columns else 1
         return self.plane.turned(values[::rows, ::columns])[None]
 
     def boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Show boxes ``[N, 4]``."""
+        """Convert boxes ``[N, 4]`` on the slice to boxes on the image."""
         shown = boxes.copy()
         height, width = self.shape
         if self.flip_rows:
@@ -208,14 +210,14 @@ class _Shown:
 
 
 def _spaced(picture: Any, plane: Plane, made: Transplant) -> Any:
-    """Give a picture the spacing of the host."""
+    """Return an image with the spacing of the host."""
     if isinstance(picture, MetaTensor):
         picture.affine = plane.spaced(picture.affine, made.scene.spacing)
     return picture
 
 
 def _names(made: Transplant | None) -> dict[str, str]:
-    """Return whose slices were used; the same names where there are none."""
+    """Return the pseudonyms of donor and host; empty strings if there is no transplant."""
     if made is None:
         return dict.fromkeys(("donor", "donor_group", "host", "host_group"), "")
     return {

@@ -1,4 +1,4 @@
-"""Writing slices with new pixel values, one format a module, all called in the same way."""
+"""Writers of slices with new pixel values: one module per format, all with one interface."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 
 
 class Writer(Protocol):
-    """Takes a series and the new pixels of each of its slices; returns the files written.
+    """A function that writes the new pixels of a series and returns the paths of the files.
 
-    Names are made of keys, never of what the source or its patient is called: copies of a series
-    want keys or folders of their own. Each file is there as a whole or not at all, and the same
-    pixels, made in the same way, give the same bytes.
+    File names consist of keys and never reveal the name of the source or its patient, so copies
+    of a series need keys or folders of their own. Each file is written completely or not at all,
+    and the same pixels, made in the same way, give the same bytes.
     """
 
     def __call__(
@@ -42,18 +42,18 @@ class Writer(Protocol):
         """Write a series to a folder.
 
         Args:
-            folder: where to.
-            series: gives keys, places and sources.
-            pixels: of each of its slices.
-            place: where the slices are a part of a longer series, the place of the first, from 1.
-                Files are then named by slices.
+            folder: Folder to write to.
+            series: Series that provides the keys, the geometry and the source files.
+            pixels: New pixels of each slice of the series.
+            place: Position of the first slice, from 1, if the slices are part of a longer series.
+                Files are then named after slices.
 
         Raises:
-            WriteError: the series cannot be written in this format, or the file system refuses.
+            WriteError: The series cannot be written in this format, or the file system refuses.
         """
 
 
 WRITERS: Mapping[str, Writer] = MappingProxyType(
     {"nifti": write_nifti, "png": write_png, "dicom": write_dicom}
 )
-"""The writers, by the name that a user gives."""
+"""Writers by the format name that a user gives."""

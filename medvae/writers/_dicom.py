@@ -1,4 +1,4 @@
-"""DICOM: a series of new images that say that they are synthetic, and nothing of the patient."""
+"""DICOM: a series of new images marked as synthetic, without information on the patient."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EMPTY = (
     *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
     *("PatientBirthDate", "PatientSex"),
 )
-"""Attributes that must be there, with nothing in them."""
+"""Attributes that must be present and are left empty."""
 
 
 _SECTIONS = (uids.CTImageStorage, uids.MRImageStorage)
@@ -42,23 +42,23 @@ def write_dicom(
 ) -> list[Path]:
     """Write each slice as ``KEY/PLACE_KEY.dcm``, with the keys of the series and of the slice.
 
-    The files are one series of a new study, of the source's class, matrix, place, bits and scale;
-    what comes out of a multi-frame file stands alone. All copies and series of a source study that
-    one run makes are one study, and share a frame of reference where the source does; slices that
-    are written one by one become one series, too. Of the source's header only what an allow-list
-    names is copied, the rest is new or not there.
+    The files form one series of a new study, with the source's class, matrix, position, bits and
+    scale; frames of a multi-frame file become single-frame files. All copies and series that one
+    run makes of a source study belong to one study, and share a frame of reference if the source
+    series do; slices that are written one by one also form one series. Only attributes on an
+    allow-list are copied from the source's header; all others are new or absent.
 
     Args:
-        folder: where to.
-        series: gives keys, patient and the files whose headers are looked at.
-        pixels: of each of its slices.
-        place: where the slices are a part of a longer series, the place of the first, from 1.
+        folder: Folder to write to.
+        series: Series that provides the keys, the patient and the files whose headers are read.
+        pixels: New pixels of each slice of the series.
+        place: Position of the first slice, from 1, if the slices are part of a longer series.
 
     Raises:
-        WriteError: the source is not DICOM or has no place in the patient, its stored integers go
-            through a table, there is text burned into it, or the file system refuses.
+        WriteError: The source is not DICOM or has no position in the patient, its stored integers
+            are mapped through a table, text is burned into it, or the file system refuses.
     """
-    # All of them before the first is written: what is refused leaves no part of a series.
+    # All headers are made before the first file is written, so a refusal leaves no partial series.
     headers = list(_headers(series, pixels))
     files = []
     names = slice_names(series, place)
@@ -69,13 +69,13 @@ def write_dicom(
         put_pixels(new, header)
         path = folder / series.key / f"{name}.dcm"
         write_bytes(path, _encoded(header, native, new))
-        del header.PixelData  # which would hold the whole series once more
+        del header.PixelData  # otherwise the whole series is held twice
         files.append(path)
     return files
 
 
 def _headers(series: Series, pixels: Sequence[NewPixels]) -> Iterator[Dataset]:
-    """Make the new header of each slice."""
+    """Yield the new header of each slice."""
     file: SourceFile | None = None
     for native, new in zip(series.slices, pixels, strict=True):
         if native.source.format != "dicom":
@@ -122,7 +122,7 @@ def _check_place(native: Slice, target: Dataset) -> None:
 
 
 def _encoded(dataset: Dataset, native: Slice, new: NewPixels) -> bytes:
-    """Return the file; the name of an image depends on what can be seen on it."""
+    """Return the bytes of the file; the UID of an image depends on its pixels."""
     seen = hashlib.blake2b(dataset.PixelData, digest_size=16).hexdigest()
     dataset.SOPInstanceUID = new_uid(
         "image", new.synthesis.run, native.key, str(new.synthesis.copy), seen

@@ -1,7 +1,7 @@
-"""What is copied from the header of a source: an allow-list for each class of image.
+"""Allow-lists, one per class of image, of the attributes copied from the header of a source.
 
-Numbers pass where they are numbers within the reach of scanners, words where they are known.
-Nothing else does: neither free text, dates, names and UIDs nor what is private.
+Numbers are copied if they are within the range of scanners, and words if they are known terms.
+Nothing else is copied: no free text, dates, names, UIDs or private attributes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DX = (uids.DigitalXRayImageStorageForPresentation, uids.DigitalXRayImageStorageF
 
 
 def _thickness(values: Sequence[str]) -> list[str]:
-    """Pass a thickness that a slice can have."""
+    """Return the thickness if a slice can have it."""
     return [number for number in exact(1)(values) if plausible_thickness(float(number))]
 
 
@@ -80,7 +80,7 @@ _RULES: Mapping[uids.UID, Mapping[str, Rule]] = MappingProxyType(
         CT: {**_ALL, **_PART, **_SECTION, **_TUBE},
         MR: {**_ALL, **_PART, **_SECTION, **_PULSES},
         CR: {**_ALL, **_PART, **_PROJECTION, **_TUBE},
-        # Of a digital radiograph the part wants to be coded, and not in this word.
+        # Digital radiographs require a coded body part instead of this attribute.
         **{digital: {**_ALL, **_PROJECTION, **_TUBE, **_DETECTOR} for digital in DX},
     }
 )
@@ -92,7 +92,7 @@ _FIXED: Mapping[uids.UID, Mapping[str, str]] = {
     DX[0]: {"Modality": "DX", "PresentationIntentType": "FOR PRESENTATION"},
     DX[1]: {"Modality": "DX", "PresentationIntentType": "FOR PROCESSING"},
 }
-"""What the class alone decides."""
+"""Attributes that the class alone determines."""
 
 _EMPTY_DX = (
     "DetectorType",
@@ -111,7 +111,7 @@ _EMPTY: Mapping[uids.UID, tuple[str, ...]] = {
     DX[0]: _EMPTY_DX,
     DX[1]: _EMPTY_DX,
 }
-"""Attributes that must be there, with nothing in them where nothing is known."""
+"""Attributes that must be present, and are left empty if their value is unknown."""
 
 _SINGLE: Mapping[str, str] = {
     uids.EnhancedCTImageStorage: CT,
@@ -119,10 +119,10 @@ _SINGLE: Mapping[str, str] = {
     uids.EnhancedMRImageStorage: MR,
     uids.LegacyConvertedEnhancedMRImageStorage: MR,
 }
-"""The class of a frame that stands alone."""
+"""Single-frame class that corresponds to each multi-frame class."""
 
 _ENHANCED_NAMES = {"EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes"}
-"""What an attribute is called in functional groups, where it has another name there."""
+"""Attributes that have a different name in functional groups."""
 
 _ALWAYS_LOSSY = {uids.JPEGBaseline8Bit, uids.JPEGExtended12Bit}
 
@@ -136,14 +136,14 @@ KEYWORDS = (
     *("EchoPulseSequence", "EchoPlanarPulseSequence", "InversionRecovery"),
     *("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod"),
 )
-"""Attributes that are looked at."""
+"""Attributes that are read from the source."""
 
 
 def written_class(source: SourceFrame) -> uids.UID:
-    """Return the class that a slice is written as: one out of many frames stands alone.
+    """Return the class that a slice is written as; a frame of many becomes a single-frame image.
 
     Raises:
-        WriteError: the source is of a class that is not written.
+        WriteError: The source is of a class that cannot be written.
     """
     found = uids.UID(_SINGLE.get(source.sop_class, source.sop_class))
     if found not in _RULES:
@@ -152,10 +152,10 @@ def written_class(source: SourceFrame) -> uids.UID:
 
 
 def copy_attributes(source: SourceFrame, target: Dataset, allow_burned_in: bool = False) -> None:
-    """Copy to a dataset, whose SOPClassUID is set, what may be copied.
+    """Copy all permitted attributes to a dataset whose SOPClassUID is set.
 
     Raises:
-        WriteError: there is text in the source's pixels, and it is not allowed.
+        WriteError: Text is burned into the source's pixels, and ``allow_burned_in`` is false.
     """
     burned_in = source.text("BurnedInAnnotation").upper() == "YES"
     if burned_in and not allow_burned_in:
@@ -184,14 +184,14 @@ def copy_attributes(source: SourceFrame, target: Dataset, allow_burned_in: bool 
 
 
 def _put(target: Dataset, keyword: str, values: list[str]) -> None:
-    """Set an attribute where there is a value."""
+    """Set an attribute if there is a value."""
     typed = [int(value) for value in values] if dictionary_VR(keyword) == "SS" else values
     if typed:
         setattr(target, keyword, typed if len(typed) > 1 else typed[0])
 
 
 def _image_type(source: SourceFrame, sop_class: uids.UID) -> list[str]:
-    """Return the third value and what follows it, as far as it is known."""
+    """Return the third and later values of the image type, as far as they are known."""
     values = (source.texts("FrameType") or source.texts("ImageType"))[2:]
     known = words(terms.IMAGE_TYPES)(values)
     if sop_class == CT:
@@ -222,7 +222,7 @@ def _copy_rescale(source: SourceFrame, target: Dataset) -> None:
 
 
 def _copy_compression(source: SourceFrame, target: Dataset) -> None:
-    """What was once compressed with loss says so for good."""
+    """Copy the record of lossy compression, which an image must keep forever."""
     said = source.text("LossyImageCompression")
     by_jpeg = source.transfer_syntax in _ALWAYS_LOSSY
     if said == "01" or by_jpeg:
@@ -236,13 +236,13 @@ def _copy_compression(source: SourceFrame, target: Dataset) -> None:
 
 
 def _complete_pulses(source: SourceFrame, target: Dataset) -> None:
-    """Say in the words of single frames what an Enhanced header says in its own."""
+    """Translate the pulse sequence of an Enhanced header into single-frame attributes."""
     if "ScanningSequence" not in target:
         echo = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
         found = echo.get(source.text("EchoPulseSequence"), [])
         found += ["EP"] * (source.text("EchoPlanarPulseSequence") == "YES")
         found += ["IR"] * (source.text("InversionRecovery") == "YES")
-        # It must not be empty, and research mode is the term for anything else.
+        # It must not be empty; research mode is the term for anything else.
         _put(target, "ScanningSequence", found or ["RM"])
     if "SequenceVariant" not in target:
         target.SequenceVariant = "NONE"

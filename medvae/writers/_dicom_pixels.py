@@ -1,4 +1,4 @@
-"""Pixels as a DICOM file stores them: the source's bits, its scale and its padding."""
+"""Pixels as stored in a DICOM file, with the source's bits, scale and padding."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PIXEL_KEYWORDS = (
     *("PhotometricInterpretation", "BitsStored", "PixelRepresentation", "ModalityLUTSequence"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
-"""Attributes that are looked at."""
+"""Attributes that are read from the source."""
 
 
 def describe_pixels(source: SourceFrame, new: NewPixels, target: Dataset) -> None:
-    """Say in a dataset how its pixels will be stored: as they are in the source.
+    """Set the attributes that describe how pixels are stored, which is as in the source.
 
     Raises:
-        WriteError: no line leads from the stored integers to real values.
+        WriteError: The map from stored integers to real values is not linear.
     """
     if new.scale is None or source.has("ModalityLUTSequence") or target.get("RescaleSlope") == 0:
         raise WriteError(
@@ -49,7 +49,7 @@ def describe_pixels(source: SourceFrame, new: NewPixels, target: Dataset) -> Non
 
 
 def put_pixels(new: NewPixels, target: Dataset) -> None:
-    """Store new pixels in a dataset that says how."""
+    """Store new pixels in a dataset as its attributes describe."""
     stored = _stored(new, target)
     if "PixelPaddingValue" in target:
         stored = _beside_padding(stored, new.padding, target)
@@ -59,17 +59,17 @@ def put_pixels(new: NewPixels, target: Dataset) -> None:
 
 
 def _limits(target: Dataset) -> tuple[int, int]:
-    """Return the least and the greatest integer that the stored bits hold."""
+    """Return the smallest and the largest integer that the stored bits can hold."""
     span = 2**target.BitsStored
     return (-span // 2, span // 2 - 1) if target.PixelRepresentation else (0, span - 1)
 
 
 def _stored(new: NewPixels, target: Dataset) -> NDArray[Any]:
-    """Return the integers of the values by the slope and the intercept in the dataset."""
+    """Return the integers that the dataset's slope and intercept map to the values."""
     slope, intercept = target.get("RescaleSlope", 1), target.get("RescaleIntercept", 0)
     scale = Scale(float(slope), float(intercept))
-    # The scale of a flat source is a guess. Where it was right, the integers are: of those that
-    # have the same value, an unchanged pixel has its own.
+    # The scale of a constant source is a guess. Integers that give the right value are kept, so
+    # that an unchanged pixel keeps its own among those with the same value.
     wrong = scale.values(new.stored).astype(np.float32) != new.values
     stored = new.stored.copy()
     stored[wrong] = scale.stored(new.values[wrong], stored.dtype)
@@ -79,7 +79,7 @@ def _stored(new: NewPixels, target: Dataset) -> NDArray[Any]:
 def _beside_padding(
     stored: NDArray[Any], padding: NDArray[np.bool_] | None, target: Dataset
 ) -> NDArray[Any]:
-    """Move what would look like padding, and is none, to the nearest integer that does not."""
+    """Move pixels that would be mistaken for padding to the nearest integer that would not."""
     value = target.PixelPaddingValue
     low, high = sorted((value, target.get("PixelPaddingRangeLimit", value)))
     wrong = (stored >= low) & (stored <= high)

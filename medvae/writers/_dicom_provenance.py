@@ -1,4 +1,4 @@
-"""What a synthetic DICOM image says of itself: that it is one, and of what and how it was made."""
+"""Provenance of a synthetic DICOM image: that it is synthetic, its source and how it was made."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["state_provenance"]
 _VERSION = version("monai-medvae")
 
 _LONGEST = 64
-"""Characters of a long string."""
+"""Maximum number of characters of a long string."""
 
 
 def state_provenance(
     native: Slice, source: SourceFrame, synthesis: Synthesis, target: Dataset
 ) -> None:
-    """Say in a dataset what was made by whom of what.
+    """Record in a dataset what was made, by what software and from which image.
 
     Args:
-        native: the slice whose pixels have changed.
-        source: its header.
-        synthesis: how they were changed.
-        target: the dataset.
+        native: Slice whose pixels have changed.
+        source: Header of that slice.
+        synthesis: Record of how the pixels were changed.
+        target: Dataset in which the attributes are set.
     """
     target.SyntheticData = "YES"
     target.SeriesDescription = _description(synthesis)
@@ -61,7 +61,7 @@ def _source_image(
 ) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = source.sop_class
-    # The same in all runs, so that what was made of one image can be found.
+    # The same in all runs, so that everything made from one image can be found.
     item.ReferencedSOPInstanceUID = new_uid("source image", native.source.uid)
     if source.sop_class != target.SOPClassUID:
         item.ReferencedFrameNumber = native.source.frame + 1

@@ -1,4 +1,4 @@
-"""Rules for values that may be copied from a DICOM header: numbers, and words that are known."""
+"""Rules for values that may be copied from a DICOM header: numbers and known words."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Rule = Callable[[Sequence[str]], list[str]]
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 _LONGEST = 16
-"""Characters of a decimal string."""
+"""Maximum number of characters of a decimal string."""
 
 
 def words(known: Set[str]) -> Rule:
-    """Pass all words that are known."""
+    """Return a rule that passes all known words."""
     return lambda values: [value for value in values if value in known]
 
 
 def word(known: Set[str]) -> Rule:
-    """Pass one word if it is known."""
+    """Return a rule that passes the first word if it is known."""
     return lambda values: [value for value in values[:1] if value in known]
 
 
 def exact(count: int) -> Rule:
-    """Pass so many numbers as they are written, or rounded where they are too long."""
+    """Return a rule that passes ``count`` numbers as written, or rounded if they are too long."""
 
     def rule(values: Sequence[str]) -> list[str]:
         numbers = [_decimal(value) for value in values]
@@ -40,7 +40,7 @@ def exact(count: int) -> Rule:
 
 
 def about(low: float, high: float) -> Rule:
-    """Pass a number between limits, to six digits: what follows them may be anything."""
+    """Return a rule that passes a number between limits, rounded to six significant digits."""
 
     def rule(values: Sequence[str]) -> list[str]:
         found = [float(value) for value in values[:1] if _decimal(value)]
@@ -61,7 +61,7 @@ def directions(values: Sequence[str]) -> list[str]:
 
 
 def _decimal(text: str) -> str:
-    """Return a number as a decimal string; empty if the text is no number."""
+    """Return a number as a decimal string, or an empty string if the text is not a number."""
     if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)):
         return ""
     return text if len(text) <= _LONGEST else format_number_as_ds(float(text))

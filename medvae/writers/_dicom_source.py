@@ -1,4 +1,4 @@
-"""The header of the DICOM file that a slice came from, asked for one attribute at a time."""
+"""The header of the DICOM file that a slice came from, read one attribute at a time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 
 
 class SourceFile:
-    """The header of a file.
+    """The header of a DICOM file.
 
     Args:
-        path: the file.
-        keywords: of the attributes that will be asked for, at the top or in functional groups.
+        path: Path of the file.
+        keywords: Keywords of the attributes to read, at the top level or in functional groups.
 
     Raises:
-        WriteError: it can no longer be read. The message does not name it.
+        WriteError: The file can no longer be read. The message does not name it.
     """
 
     def __init__(self, path: Path, keywords: Iterable[str]) -> None:
@@ -45,17 +45,17 @@ class SourceFile:
         self.transfer_syntax = str(meta.get("TransferSyntaxUID") or "")
 
     def frame(self, index: int) -> SourceFrame:
-        """Return what the header says of one frame."""
+        """Return the part of the header that applies to one frame."""
         places = [*_functional_groups(self._dataset, index), self._dataset]
         return SourceFrame(self.sop_class, self.transfer_syntax, places)
 
 
 class SourceFrame:
-    """What a header says of one frame.
+    """The part of a header that applies to one frame.
 
     Args:
-        sop_class, transfer_syntax: of its file.
-        places: where attributes are looked for, first those of the frame alone.
+        sop_class, transfer_syntax: SOP class and transfer syntax of the file.
+        places: Datasets searched for attributes, beginning with those of the frame alone.
     """
 
     def __init__(self, sop_class: str, transfer_syntax: str, places: list[Dataset]) -> None:
@@ -64,7 +64,7 @@ class SourceFrame:
         self._places = places
 
     def texts(self, keyword: str) -> tuple[str, ...]:
-        """Return the values of an attribute as text, none where there is none or it is broken."""
+        """Return the values of an attribute as text; empty if it is missing or malformed."""
         for place in self._places:
             try:
                 found = _texts(place, keyword)
@@ -75,20 +75,20 @@ class SourceFrame:
         return ()
 
     def text(self, keyword: str) -> str:
-        """Return the first value of an attribute as text; empty where there is none."""
+        """Return the first value of an attribute as text; empty if there is none."""
         return next(iter(self.texts(keyword)), "")
 
     def has(self, keyword: str) -> bool:
-        """Say whether the attribute is there, with whatever value."""
+        """Return whether the attribute is present, with any value."""
         return any(keyword in place for place in self._places)
 
     def integer(self, keyword: str, bits: int, signed: bool) -> int | None:
-        """Return an integer whose sign a wrong VR may have lost, as one of so many bits."""
+        """Return an integer of ``bits`` bits, restoring a sign that a wrong VR may have lost."""
         for place in self._places:
             try:
                 value: Any = place[keyword].value
                 raw = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-            except Exception:  # it is missing, or one of the many kinds that pydicom raises
+            except Exception:  # missing, or one of the many kinds that pydicom raises
                 continue
             number: int = raw % 2**bits
             return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
@@ -96,7 +96,7 @@ class SourceFrame:
 
 
 def _functional_groups(dataset: Dataset, frame: int) -> Iterator[Dataset]:
-    """Find the groups of a frame, and then those that all frames share."""
+    """Yield the functional groups of a frame, and then those that all frames share."""
     own, shared = (dataset.get(keyword) or () for keyword in _GROUPS)
     for groups in (*own[frame : frame + 1], *shared[:1]):
         for tag in groups.keys():  # iterating a dataset converts its values
@@ -109,7 +109,7 @@ def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     assert tag is not None
     if tag not in dataset:
         return ()
-    # As it stands in the file: pydicom would complain of a value that is not to the standard.
+    # Take the raw value, because pydicom would warn about values that violate the standard.
     value: Any = dataset.get_item(tag).value
     if isinstance(value, bytes) and dictionary_VR(tag) in _TEXT:
         value = value.decode("ascii", "replace").split("\\")

@@ -1,6 +1,6 @@
-"""The words that may be copied from a DICOM header: terms of the standard and of the makers.
+"""Words that may be copied from a DICOM header: terms of the standard and of manufacturers.
 
-A code string can hold a name as well as a term, so that only words that are known here pass.
+A code string can contain a name instead of a term, so only words listed here are copied.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which slices of a series lie on one regular grid, and where in the patient that grid is."""
+"""Which slices of a series lie on one regular grid, and where that grid lies in the patient."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from medvae.records import Geometry, Series
 __all__ = ["Part", "regular_parts"]
 
 _IN_PLANE = 0.1
-"""Of a pixel: what rounding in headers leaves. More would shift the picture."""
+"""Tolerated in-plane shift in pixels, from rounding in headers. More would shift the image."""
 
 _UNEVEN, _UNEVEN_MM = 0.02, 0.01
-"""Of the distance between slices, and in millimetres: readers call a series uneven above both."""
+"""Unevenness of slice gaps, as a fraction and in mm; above both, readers call a series uneven."""
 
 _SHEAR = 0.01
-"""Cosine of the angle between rows and columns above which they are not at right angles."""
+"""Cosine of the angle between rows and columns above which they are not perpendicular."""
 
 Affine = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Neighbouring slices of a series that make one volume.
+    """Adjacent slices of a series that form one volume.
 
     Attributes:
-        places: of the slices in the series.
-        affine: ``[4, 4]``, from column, row and slice to LPS millimetres; None where unknown.
+        places: Positions of the slices in the series.
+        affine: Matrix, ``[4, 4]``, from column, row and slice to LPS millimetres; None if unknown.
     """
 
     places: range
@@ -40,15 +40,15 @@ class Part:
 
 
 def regular_parts(series: Series) -> list[Part]:
-    """Cut a series where it leaves a regular grid with right angles.
+    """Split a series wherever it leaves a regular grid with right angles.
 
-    A volume has one distance between slices and one direction through them. Viewers that are
-    given sheared voxels refuse them or set them straight without a word, so that what is missing,
-    uneven or tilted becomes several parts, of a single slice if need be: no slice is moved,
-    left out or invented. A series whose place is unknown is one part.
+    A volume has one distance between slices and one direction through them. Viewers refuse
+    sheared voxels or silently straighten them, so a series with missing, uneven or tilted slices
+    becomes several parts, down to single slices if necessary: no slice is moved, left out or
+    invented. A series whose position is unknown is one part.
 
     Raises:
-        WriteError: rows and columns of the slices are not at right angles.
+        WriteError: The rows and columns of the slices are not at right angles.
     """
     slices = series.slices
     planes = [_plane(native.geometry) for native in slices]
@@ -79,9 +79,9 @@ def _plane(geometry: Geometry) -> Affine | None:
 
 
 def _runs(planes: Affine, shape: tuple[int, int], thickness: float | None) -> list[Part]:
-    """Make the longest parts, beginning with the first of the planes ``[N, 4, 4]``."""
+    """Return the longest possible parts, starting from the first of the planes ``[N, 4, 4]``."""
     gaps = np.abs(np.diff(planes[:, :3, 3] @ planes[0, :3, 2]))
-    # One of the gaps that there are: the mean of two middle ones may be none.
+    # Take one of the actual gaps; the mean of the two middle gaps may not be among them.
     usual = float(np.percentile(gaps, 50, method="lower")) if len(gaps) else 0.0
     parts, start = [], 0
     for stop in range(1, len(planes) + 1):
@@ -93,7 +93,7 @@ def _runs(planes: Affine, shape: tuple[int, int], thickness: float | None) -> li
 
 
 def _grid(planes: Affine, thickness: float) -> Affine:
-    """Return the grid that runs at right angles from the first plane as far as the last one."""
+    """Return the grid that extends at right angles from the first plane to the last one."""
     affine: Affine = planes[0].copy()
     count = len(planes)
     if count > 1:
@@ -103,7 +103,7 @@ def _grid(planes: Affine, thickness: float) -> Affine:
 
 
 def _is_regular(planes: Affine, shape: tuple[int, int], usual: float) -> bool:
-    """Say whether the corners of all slices lie on one grid, with the usual gap."""
+    """Return whether the corners of all slices lie on one grid with the usual gap."""
     if usual < _UNEVEN_MM:
         return False
     affine = _grid(planes, usual)

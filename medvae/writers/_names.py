@@ -1,4 +1,4 @@
-"""What files of slices are called: by place and key, never by what the source is called."""
+"""Names of slice files, made of position and key, never of the name of the source."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from medvae.records import Series
 __all__ = ["slice_names"]
 
 _DIGITS = 4
-"""Of places in a series whose length is not known."""
+"""Number of digits of a position in a series of unknown length."""
 
 
 def slice_names(series: Series, place: int | None) -> list[tuple[int, str]]:
-    """Return the place and the name of each slice, ``PLACE_KEY``, in the order of the series.
+    """Return the position and the name, ``PLACE_KEY``, of each slice in the order of the series.
 
     Args:
-        series: its slices.
-        place: where these slices are a part of a longer series, the place of the first, from 1.
+        series: Series whose slices are named.
+        place: Position of the first slice, from 1, if the slices are part of a longer series.
     """
     digits = len(str(len(series.slices))) if place is None else _DIGITS
     return [

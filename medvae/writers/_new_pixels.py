@@ -1,4 +1,4 @@
-"""New pixels of a slice: in real units, as the integers of its file, and how they were made."""
+"""New pixels of a slice: in real units, as stored integers, and how they were made."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from medvae.writers._synthesis import Synthesis
 __all__ = ["NewPixels", "Scale"]
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
-"""Real values are rounded to float32: what that leaves, as a share of the greatest."""
+"""Rounding error of real values in float32, relative to the largest value."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The line ``value = slope * stored + intercept`` from stored integers to real units."""
+    """Linear map from stored integers to real units: ``value = slope * stored + intercept``."""
 
     slope: float
     intercept: float
 
     @classmethod
     def of(cls, source: Pixels) -> Scale | None:
-        """Find the line of a slice; None where there is none, or 64 bits are stored.
+        """Return the scale of a slice, or None if it has none or stores 64 bits.
 
-        Float has none, and neither have integers that a table scales.
+        Floats have no scale, and neither do integers that are mapped through a table.
         """
-        # Of 64 bits the values, float32, tell only a few.
+        # Values in float32 cannot represent all 64-bit integers.
         if source.stored.dtype.kind not in "iu" or source.stored.dtype.itemsize > 4:
             return None
         stored, values = source.stored.astype(np.float64), source.values.astype(np.float64)
@@ -49,7 +49,7 @@ class Scale:
         return stored * np.float64(self.slope) + self.intercept
 
     def stored(self, values: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Map real values of any shape to the nearest integers, clipped to those of ``dtype``."""
+        """Map real values of any shape to the nearest integers in the range of ``dtype``."""
         limits = np.iinfo(dtype)
         nearest = np.rint((values.astype(np.float64) - self.intercept) / self.slope)
         return nearest.clip(limits.min, limits.max).astype(dtype)
@@ -60,11 +60,11 @@ class NewPixels:
     """The new pixels of one slice, all ``[rows, columns]``.
 
     Attributes:
-        stored: integers on the source's scale, of its type; the values where it has no scale.
-        values: float32 in real units, not rounded to the scale.
-        scale: of the source.
-        padding: true where the source's file says that there is no image.
-        synthesis: how they were made.
+        stored: Integers on the source's scale and of its type; the values if it has no scale.
+        values: Real values in float32, not rounded to the scale.
+        scale: Scale of the source.
+        padding: Mask that is true where the source file states that there is no image.
+        synthesis: Record of how the pixels were made.
     """
 
     stored: NDArray[Any]
@@ -75,13 +75,13 @@ class NewPixels:
 
     @classmethod
     def of(cls, source: Pixels, values: NDArray[np.float32], synthesis: Synthesis) -> NewPixels:
-        """Put new values, ``[rows, columns]``, in the place of a source's.
+        """Replace the values of a source by new ones, ``[rows, columns]``.
 
-        Padding stays what it is. Pixels whose value has not changed keep their stored integer
+        Padding is unchanged. Pixels whose value has not changed keep their stored integer
         exactly.
 
         Raises:
-            WriteError: a value is NaN or infinite.
+            WriteError: A value is NaN or infinite.
         """
         if not np.isfinite(values).all():
             raise WriteError("some of the new pixels of a slice are NaN or infinite")

@@ -1,4 +1,4 @@
-"""NIfTI: a series as one volume, or as several where it lies on no single grid."""
+"""NIfTI: a series as one volume, or as several if its slices lie on no single grid."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ __all__ = ["write_nifti"]
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _ALIGNED = 2
-"""NIfTI's code for coordinates that are those of another file: here, of the source."""
+"""NIfTI's code for coordinates aligned to another file, here the source."""
 
 _LEVEL = 1
-"""Of compression, as nibabel has it: noise hardly shrinks further."""
+"""Compression level, as in nibabel; higher levels hardly shrink noise further."""
 
 
 def write_nifti(
     folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
 ) -> list[Path]:
-    """Write a series as ``KEY.nii.gz``; in parts, ``KEY_1of2.nii.gz`` and so on.
+    """Write a series as ``KEY.nii.gz``, or in parts as ``KEY_1of2.nii.gz`` and so on.
 
-    Slices that are a part of a longer series are volumes of their own, ``KEY/PLACE_KEY.nii.gz``.
+    Slices that are part of a longer series become separate volumes, ``KEY/PLACE_KEY.nii.gz``.
 
-    Voxels are the source's integers with its slope and intercept where that gives the new values
-    exactly, else float32 in real units; never inverted. The slices of a series whose place in the
-    patient is unknown are stacked in order, without form codes.
+    Voxels are integers with the source's slope and intercept if these give the new values exactly,
+    otherwise float32 in real units; they are never inverted. The slices of a series whose position
+    in the patient is unknown are stacked in order, without form codes.
 
     Args:
-        folder: where to.
-        series: gives key and geometry.
-        pixels: of each of its slices.
-        place: where the slices are a part of a longer series, the place of the first, from 1.
+        folder: Folder to write to.
+        series: Series that provides the keys and the geometry.
+        pixels: New pixels of each slice of the series.
+        place: Position of the first slice, from 1, if the slices are part of a longer series.
 
     Raises:
-        WriteError: the series fits in no volume, or the file system refuses.
+        WriteError: The series cannot be represented as volumes, or the file system refuses.
     """
     files = []
     for name, part in _volumes(series, place):
@@ -60,7 +60,7 @@ def write_nifti(
 
 
 def _volumes(series: Series, place: int | None) -> Iterator[tuple[str, Part]]:
-    """Give the parts that are written, and what each is called."""
+    """Yield the name and the part of each volume to be written."""
     if place is None:
         parts = regular_parts(series)
         for number, part in enumerate(parts, 1):
@@ -85,8 +85,8 @@ def _encoded(first: Slice, part: Part, pixels: Sequence[NewPixels]) -> bytes:
         notes.append("place in the patient unknown")
         across, down = (first.geometry.spacing or (1.0, 1.0))[::-1]
         header.set_zooms((across, down, first.geometry.thickness or 1.0))
-        # Without form codes nibabel takes columns to run to the left, as they should in a picture,
-        # but rows to the front: reversed, the picture stands upright.
+        # Without form codes, nibabel assumes that columns run to the left, which suits an image,
+        # but that rows run to the front. Reversing the rows keeps the image upright.
         voxels = voxels[:, ::-1]
     else:
         header.set_qform(_TO_RAS @ part.affine, _ALIGNED)
@@ -102,10 +102,10 @@ def _encoded(first: Slice, part: Part, pixels: Sequence[NewPixels]) -> bytes:
 
 
 def _voxels(pixels: Sequence[NewPixels]) -> tuple[NDArray[Any], Scale]:
-    """Return ``[slices, rows, columns]``, and the scale that gives the values of the voxels."""
+    """Return voxels, ``[slices, rows, columns]``, and the scale from voxels to values."""
     first = pixels[0]
     if first.scale is not None:
-        # The header has 32 bits for each; what they give is what readers get.
+        # The header stores both in 32 bits, so readers get the values that these give.
         slope, intercept = np.float32(first.scale.slope), np.float32(first.scale.intercept)
         scale = Scale(float(slope), float(intercept))
         if all(_is_exact(one, scale, first.stored.dtype) for one in pixels):

@@ -1,4 +1,4 @@
-"""PNG: a picture of 8 or 16 bits for each slice."""
+"""PNG: an image of 8 or 16 bits for each slice."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def write_png(
     """Write each slice as ``KEY/PLACE_KEY.png``, with the keys of the series and of the slice.
 
     Unsigned integers of 8 or 16 bits are written as they would be stored: nothing is lost, and
-    pictures of a series can be compared. To signed ones 128 or 32768 is added. All else, such as
-    float, is spread from its least to its greatest over 16 bits, slice by slice. A slice whose low
-    values are shown bright is inverted, because PNG cannot say so. The comment in the file says how
-    real units come from its integers.
+    images of a series can be compared. Signed integers are shifted by 128 or 32768. All other
+    values, such as floats, are scaled from minimum to maximum to 16 bits, slice by slice. A slice
+    whose low values are shown bright is inverted, because PNG cannot record that. The comment in
+    the file states how to convert its integers to real units.
 
     Args:
-        folder: where to.
-        series: gives the keys.
-        pixels: of each of its slices.
-        place: where the slices are a part of a longer series, the place of the first, from 1.
+        folder: Folder to write to.
+        series: Series that provides the keys.
+        pixels: New pixels of each slice of the series.
+        place: Position of the first slice, from 1, if the slices are part of a longer series.
 
     Raises:
-        WriteError: the file system refuses.
+        WriteError: The file system refuses.
     """
     files = []
     names = slice_names(series, place)
@@ -50,7 +50,7 @@ def write_png(
 
 
 def _shown(new: NewPixels, inverted: bool) -> tuple[NDArray[Any], Scale]:
-    """Return unsigned integers, ``[rows, columns]``, and the scale that leads back from them."""
+    """Return unsigned integers, ``[rows, columns]``, and the scale from them to real values."""
     kept = new.stored.dtype
     if new.scale is not None and kept.itemsize <= 2:
         least = int(np.iinfo(kept).min)

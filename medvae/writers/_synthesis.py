@@ -1,4 +1,4 @@
-"""How new pixels came to be, in words that may be told to everybody."""
+"""How new pixels were made, in terms that may be published."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["Synthesis"]
 
 @dataclass(frozen=True)
 class Synthesis:
-    """How the new pixels of one slice were made. Nothing in it may name a patient or a file.
+    """Record of how the new pixels of one slice were made; it must not name a patient or a file.
 
     Attributes:
-        run: what no other run has, such as a digest of the model, the seed and all options: the
-            new UIDs depend on it.
-        model: digest of the model.
-        render: what made the pixels, such as ``warp`` or ``reconstruction``.
-        copy: which copy of its series the slice belongs to, from 1.
-        sampler, strength, seed: of the draw, where there was one.
-        preserves_locations: whether what lies at a pixel lay there before.
-        allow_burned_in: Text that is burned into the pixels of the source is accepted.
-        donors: pseudonyms of other patients whose pixels are in it.
+        run: Identifier that is unique to the run, such as a digest of the model, the seed and all
+            options; the new UIDs depend on it.
+        model: Digest of the model.
+        render: Method that made the pixels, such as ``warp`` or ``reconstruction``.
+        copy: Number of the copy of the series that the slice belongs to, from 1.
+        sampler, strength, seed: Settings of the random draw, if there was one.
+        preserves_locations: Whether each pixel shows the same location as in the source.
+        allow_burned_in: Whether text that is burned into the pixels of the source is accepted.
+        donors: Pseudonyms of other patients whose pixels the slice contains.
     """
 
     run: str
