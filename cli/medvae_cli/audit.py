@@ -1,4 +1,4 @@
-"""``medvae audit``: is a synthetic set different from the real one, and does it matter?"""
+"""``medvae audit``: report whether a synthetic set differs from the real one, and if it matters."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def audit(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _lines(found: Audit) -> Iterator[str]:
-    """Say it in words, for a person."""
+    """Yield the lines of the report for the terminal."""
     yield f"{found.verdict.mark}: {found.verdict.words}"
     if found.outlines is not None:
         yield f"outlines: {found.outlines}"

@@ -1,4 +1,4 @@
-"""``medvae augment``: synthetic slices with boxes and masks that fit them."""
+"""``medvae augment``: make synthetic slices with boxes and masks that fit them."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) ->
 
 
 def _lines(made: Augmented) -> Iterator[str]:
-    """Say it in words, for a person."""
+    """Yield the lines of the report for the terminal."""
     yield f"render: {made.render}"
     if made.outlines is not None:
         yield f"outlines: {made.outlines}"

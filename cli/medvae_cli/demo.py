@@ -1,4 +1,4 @@
-"""``medvae demo``: all of it once, on the sample that comes with the package."""
+"""``medvae demo``: run the main commands once, on the sample that comes with the package."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def demo(out: Path, model: str, show: bool) -> None:
 
 
 def _lines(shown: Demo) -> Iterator[str]:
-    """Say it in words, for a person."""
+    """Yield the lines of the report for the terminal."""
     totals = shown.inspection.totals
     yield f"read: {totals['slices']} slices of {totals['patients']} patients"
     yield f"augmented: {shown.augmented.kept} of {shown.augmented.draws} draws kept"

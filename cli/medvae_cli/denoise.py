@@ -1,4 +1,4 @@
-"""``medvae denoise``: studies as a trained model reconstructs them."""
+"""``medvae denoise``: write studies as a trained model reconstructs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["denoise"]
 
 _FEW = 3
-"""So many failures of one reason are listed by name, more of them as a count."""
+"""Up to this many failures for the same reason are listed by name; more are counted."""
 
 
 @click.command()
@@ -93,7 +93,7 @@ def denoise(
 
 
 def _lines(denoised: Denoised, out: Path) -> Iterator[str]:
-    """Say it in words, for a person."""
+    """Yield the lines of the report for the terminal."""
     yield (
         f"{denoised.series} series, {_count(denoised.slices, 'slice')}: "
         f"{_count(len(denoised.files), 'file')} in {out}"

@@ -1,4 +1,4 @@
-"""``medvae inspect``: what would be read, and why the rest would not."""
+"""``medvae inspect``: show which files can be read, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 _FEW = 3
-"""So many files that were skipped for one reason are listed by name, more of them as a count."""
+"""Up to this many files skipped for the same reason are listed by name; more are counted."""
 
 
 @click.command()
@@ -115,12 +115,12 @@ def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> 
         page = contact_sheet(
             inspection.studies, title="What medvae reads", workers=workers, progress=progress
         )
-    check_replaceable(path)  # once more: something may have come meanwhile
+    check_replaceable(path)  # again: a file may have appeared in the meantime
     write_text(path, page)
 
 
 def _lines(inspection: Inspection) -> Iterator[str]:
-    """Say it in words, for a person."""
+    """Yield the lines of the report for the terminal."""
     counts = inspection.totals
     yield ", ".join(
         f"{counts[name]} {name if counts[name] != 1 else singular}"
@@ -182,7 +182,7 @@ def _label_lines(inspection: Inspection) -> Iterator[str]:
 
 
 def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
-    """List the refused files, and those that were skipped: many for one reason in one line."""
+    """Yield lines for refused and skipped files; many skipped for one reason share a line."""
     yield from folded("refused", ((r.path, r.reason) for r in files if r.outcome == "refused"))
     reasons: dict[str, list[Path]] = defaultdict(list)
     for report in files:

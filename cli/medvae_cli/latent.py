@@ -1,4 +1,4 @@
-"""``medvae latent``: where slices lie in the latent space of a model."""
+"""``medvae latent``: show where slices lie in the latent space of a model."""
 
 from __future__ import annotations
 

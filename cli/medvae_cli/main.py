@@ -1,4 +1,4 @@
-"""The door: the commands, and how what they raise is told."""
+"""The command group, which converts the errors of the commands to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["cli", "main"]
 
 
 class Door(click.Group):
-    """Tells errors and interrupts in one line: exit code 2 for wrong usage, 1 for all else."""
+    """Group that reports errors and interrupts in one line: exit code 2 for wrong usage, else 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -49,7 +49,7 @@ class Door(click.Group):
                 raise
             raise click.ClickException(printable(str(error))) from error
         except BrokenPipeError:
-            raise  # whoever read the output has seen enough; click ends quietly
+            raise  # the reader of the output has closed it; click exits quietly
         except Exception as error:
             if ctx.params["debug"]:
                 raise
@@ -60,7 +60,7 @@ class Door(click.Group):
 
 
 class _Lines(logging.Handler):
-    """Prints each notice of the library as one line."""
+    """Handler that prints each notice of the library as one line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a notice."""
@@ -70,11 +70,11 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def _notices_on_stderr() -> Iterator[None]:
-    """Print what the library has to say during a command, each line once."""
+    """Print the notices of the library during a command, each line once."""
     log, lines = logging.getLogger("medvae"), _Lines()
     forget_notices()
     log.addHandler(lines)
-    log.propagate = False  # a training configures the root logger, which would say it again
+    log.propagate = False  # training configures the root logger, which would repeat them
     try:
         yield
     finally:
@@ -84,12 +84,12 @@ def _notices_on_stderr() -> Iterator[None]:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM stop a command as Ctrl-C does; a second signal of either ends it at once."""
+    """Let SIGTERM stop a command as Ctrl-C does; a second signal ends it at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # What the caller has chosen to ignore stays ignored, as with nohup.
+    # A signal that the caller has chosen to ignore stays ignored, as with nohup.
     caught = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Text for a terminal."""
+"""Formatting of text for a terminal."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _MANY = 20
 _EXAMPLES = 3
 
 _TELLING_APART = re.compile(r"""'[^']*'|"[^"]*"|\S*/\S*|\d+(\.\d+)?""")
-"""What differs between reasons of one kind: names, paths and numbers."""
+"""The parts in which reasons of one kind differ: names, paths and numbers."""
 
 
 def printable(line: str) -> str:
-    """Show what a terminal would obey or break a line at, which names of files can hold."""
+    """Escape control characters and line breaks, which file names can contain."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def folded(
     what: str, files: Iterable[tuple[object, str]], many: int = _MANY, noun: str = "files"
 ) -> Iterator[str]:
-    """Say of files what became of them: a line for each, and one for many with the same reason.
+    """Yield the outcomes of files: a line for each, or one line for many with the same reason.
 
     Args:
-        what: What became of them, such as "refused".
-        files: Each with the reason.
-        many: More files than this with reasons of one kind are folded into one line.
-        noun: What they are, where they are no files.
+        what: Outcome of the files, such as "refused".
+        files: Pairs of a file and the reason.
+        many: Number above which files with reasons of one kind are folded into one line.
+        noun: Plural noun for the entries, if they are not files.
     """
     kinds: dict[str, list[tuple[object, str]]] = defaultdict(list)
     for file, reason in files:
@@ -46,7 +46,7 @@ def folded(
 
 
 def not_used(problems: Sequence[str]) -> Iterator[str]:
-    """Say of files and labels what is wrong with them: of the first few, and how many more."""
+    """Yield the first few problems with files and labels, and the number of the others."""
     yield from (f"  not used: {problem}" for problem in problems[:_FEW])
     if len(problems) > _FEW:
         yield f"  and {len(problems) - _FEW} more that could not be used"

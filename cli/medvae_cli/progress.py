@@ -1,4 +1,4 @@
-"""Progress on standard error, and none where that is no terminal."""
+"""Progress bars on standard error, hidden where that is not a terminal."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["progress_bar", "progress_bars"]
 
 @contextmanager
 def progress_bar(*labels: str) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that is told how many of how many are done.
+    """Yield a function to call with (done, total) as work proceeds.
 
     Args:
-        labels: what is done, phase by phase: each new count from one begins the next phase.
+        labels: Label of each phase; the next phase begins when the count starts again.
     """
     phase = last = 0
 
@@ -34,7 +34,7 @@ def progress_bar(*labels: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int, str], None]]:
-    """Give a function that is told what is done, how many of how many, and a word beside it."""
+    """Yield a function to call with (label, done, total, note) as work proceeds."""
     bar: click._termui_impl.ProgressBar[str] | None = None
 
     def tell(what: str, done: int, total: int, beside: str) -> None:

@@ -1,4 +1,4 @@
-"""``medvae train``: a bundle trained on one's own slices."""
+"""``medvae train``: train a bundle on your own slices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["train"]
 def _settings(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Take ``key=value`` apart, the value as JSON or else as text."""
+    """Parse ``key=value`` pairs; a value that is not JSON is taken as text."""
     settings: dict[str, Any] = {}
     for value in values:
         key, equals, text = value.partition("=")
@@ -106,7 +106,7 @@ def train(
       medvae train studies/ --out run --variant spatial --epochs 60 --set patience=10
       medvae train studies/ --out run --resume
     """
-    # MONAI imports MLflow wherever it is installed, and MLflow tells its makers how it is used.
+    # MONAI imports MLflow wherever it is installed, and MLflow reports usage to its developers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from medvae.training import train as run_training
 

@@ -1,1 +1,1 @@
-"""What synthetic slices are worth to a detector: it is trained with them and without."""
+"""Measure what synthetic slices are worth to a detector that is trained with and without them."""

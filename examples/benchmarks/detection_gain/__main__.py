@@ -1,4 +1,4 @@
-"""The command: fills a table of what synthetic slices are worth to a detector.
+"""Command that fills a table of what synthetic slices are worth to a detector.
 
 python -m examples.benchmarks.detection_gain --data DIR --labels coco.json --out OUT
 """
@@ -37,7 +37,7 @@ _DETECTORS = {"centres": Centres, "retinanet": RetinaNet}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure the cells that are missing."""
+    """Measure the missing cells."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _stages(options: argparse.Namespace, grid: Grid, folds: list[Fold]) -> Iterator[list[Cell]]:
-    """Give the cells of the stages; those to choose by come first, and are measured by then."""
+    """Yield the cells of each stage; dev cells must be measured before report cells are chosen."""
     if "dev" in options.stage:
         yield list(grid.dev([fold for fold in folds if fold.stage == "dev"]))
     if "report" in options.stage:
@@ -140,9 +140,9 @@ def _stages(options: argparse.Namespace, grid: Grid, folds: list[Fold]) -> Itera
 
 
 def _fill(out: Path, cells: list[Cell], measure: Callable[[Cell], None]) -> int:
-    """Measure the cells that are missing, and return how many cannot be measured.
+    """Measure the missing cells, and return how many cannot be measured.
 
-    What other processes are at is left to them, and waited for in the end.
+    Cells that other processes are measuring are skipped at first, and waited for at the end.
     """
     failed: set[Cell] = set()
     for wait in (False, True):
@@ -156,7 +156,7 @@ def _fill(out: Path, cells: list[Cell], measure: Callable[[Cell], None]) -> int:
                 try:
                     measure(cell)
                 except ReadError as error:
-                    # In a table that takes days, one arm that fails must not keep the others.
+                    # A table takes days, so an arm that fails must not prevent the others.
                     print(f"{cell.name}: cannot be measured: {error}", file=sys.stderr)
                     failed.add(cell)
     return len(failed)
@@ -183,7 +183,7 @@ def _vae_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _setting(options: argparse.Namespace, data: DataSet) -> dict[str, Any]:
-    """Return what all cells of a table have in common, naming no path and no machine."""
+    """Return the settings that all cells of a table share, without paths and devices."""
     names = "size intensity folds report least_findings seed share draws detector".split()
     autoencoder = {k: v for k, v in _vae_settings(options).items() if k != "device"}
     return {

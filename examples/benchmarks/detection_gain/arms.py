@@ -1,4 +1,4 @@
-"""The arms of the comparison: what a detector's batches are made of, by a name."""
+"""The arms of the comparison: what the batches of a detector consist of, by name."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ _HELP = (
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Slices that the library makes.
+    """Synthetic slices made by the library.
 
     Attributes:
-        render: as `medvae augment` takes it.
-        sampler: likewise.
-        strength: likewise; None for the render's own.
-        hosts: where lesions go: to hosts that `medvae augment` chooses among the lesion-free slices
-            of all patients, or of the labelled ones (``labelled``), or that a way of `HOSTS` does.
-        own_vae: the autoencoder has seen the labelled patients only.
-        balance: what transplants are spread evenly over, as `medvae augment` takes it.
-        draws: how many are drawn.
+        render: Render, as in `medvae augment`.
+        sampler: Sampler, as in `medvae augment`.
+        strength: Strength, as in `medvae augment`; None for the default of the render.
+        hosts: How hosts are chosen: by `medvae augment` among the lesion-free slices of all
+            patients (``all``) or of the labelled ones (``labelled``), or by an entry of `HOSTS`.
+        own_vae: Whether the autoencoder is trained on the labelled patients only.
+        balance: What transplants are spread evenly over, as in `medvae augment`.
+        draws: Number of draws.
     """
 
     render: str
@@ -68,17 +68,17 @@ class Synthetic:
 
     @property
     def transplants(self) -> bool:
-        """Whether hosts are of any use."""
+        """Whether the render can use hosts."""
         return self.render.partition("+")[0] in ("auto", "transplant")
 
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A part of each batch.
+    """Part of each batch.
 
     Attributes:
-        synthetic: what it is made of; None for plain slices of others that are free of findings.
-        count: slices in a batch.
+        synthetic: Synthetic slices; None for real lesion-free slices of other patients.
+        count: Number of slices in a batch.
     """
 
     synthetic: Synthetic | None
@@ -87,12 +87,12 @@ class Ingredient:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a detector learns from.
+    """Composition of the batches that a detector is trained on.
 
     Attributes:
-        name: as it was given.
-        classic: whether all slices are varied in the classic way.
-        ingredients: what there is beside the real labelled slices.
+        name: Name, as given.
+        classic: Whether classic augmentation is applied to all slices.
+        ingredients: Parts of a batch other than the real labelled slices.
     """
 
     name: str
@@ -101,20 +101,20 @@ class Arm:
 
     @property
     def real(self) -> int:
-        """Real labelled slices in a batch."""
+        """Number of real labelled slices in a batch."""
         return BATCH - sum(ingredient.count for ingredient in self.ingredients)
 
 
 def parse_arm(name: str, share: float, draws: int) -> Arm:
-    """Read the name of an arm.
+    """Parse the name of an arm.
 
     Args:
-        name: such as ``transplant-share0.5+negatives``.
-        share: of a batch that an ingredient takes which says nothing else.
-        draws: of a synthetic ingredient that says nothing else.
+        name: Name, such as ``transplant-share0.5+negatives``.
+        share: Default share of a batch for each ingredient.
+        draws: Default number of draws for each synthetic ingredient.
 
     Raises:
-        UsageProblem: there is no such arm.
+        UsageProblem: There is no such arm.
     """
     if name in ("real", "classic"):
         return Arm(name, classic=name == "classic")
@@ -144,7 +144,7 @@ def _ingredient(text: str, share: float, draws: int) -> Ingredient:
 
 
 def _with(made: Synthetic, option: str, arm: str) -> Synthetic:
-    """Apply what a name says after its render."""
+    """Apply an option that follows the render in a name."""
     number = _NUMBER.fullmatch(option)
     if number and number[1] == "strength":
         return replace(made, strength=float(number[2]))

@@ -1,4 +1,4 @@
-"""Measures cells: draws the labelled patients, makes what an arm asks for, trains and tests."""
+"""Measurement of cells: draw the labelled patients, make synthetic slices, train and test."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = ["Bench", "Grid"]
 
 @dataclass(frozen=True)
 class Grid:
-    """Which cells are wanted.
+    """Cells to be measured.
 
     Attributes:
-        arms: by their names.
-        patients: how many are labelled.
-        repeats: draws of them.
-        steps: of the training of detectors.
-        classic: strengths of the classic augmentation.
+        arms: Arms to compare.
+        patients: Numbers of labelled patients.
+        repeats: Number of draws of the labelled patients.
+        steps: Numbers of training steps for detectors.
+        classic: Strengths of the classic augmentation.
     """
 
     arms: tuple[Arm, ...]
@@ -46,16 +46,16 @@ class Grid:
     classic: tuple[float, ...]
 
     def dev(self, folds: Sequence[Fold]) -> Iterator[Cell]:
-        """Give the cells to choose by: every way of training, repeat by repeat."""
+        """Yield the cells that choices are based on: every way of training, repeat by repeat."""
         for repeat, fold, patients, arm in self._places(folds):
             for steps, classic in self._ways(arm):
                 yield Cell("dev", fold.number, patients, repeat, arm.name, steps, classic)
 
     def report(self, folds: Sequence[Fold], choices: Choices) -> Iterator[Cell]:
-        """Give the cells to report: each arm trained in the only way, or as was chosen.
+        """Yield the cells to report: each arm trained in the only way, or in the chosen one.
 
         Raises:
-            UsageProblem: nothing was chosen, and there are several ways.
+            UsageProblem: There are several ways, and none was chosen.
         """
         for repeat, fold, patients, arm in self._places(folds):
             ways = self._ways(arm)
@@ -81,16 +81,16 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """Measures cells.
+    """Runner that measures cells.
 
     Attributes:
-        data: all slices.
-        trainer: of autoencoders.
-        factory: of synthetic slices.
-        network: makes a detector with first weights.
-        device: that detectors are trained on.
-        least: findings of a patient who is worth labelling.
-        seed: of every draw.
+        data: All slices.
+        trainer: Trainer of autoencoders.
+        factory: Factory of synthetic slices.
+        network: Function that returns a detector with initial weights.
+        device: Device on which detectors are trained.
+        least: Minimum number of findings of a patient to be labelled.
+        seed: Random seed for the draws of labelled patients and for the detectors.
     """
 
     data: DataSet
@@ -102,7 +102,7 @@ class Bench:
     seed: int
 
     def measure(self, cell: Cell, fold: Fold, arm: Arm) -> dict[str, Any]:
-        """Measure a cell: its scores, what it cost, and what it was made of."""
+        """Measure a cell, and return its scores, its cost and what it was made of."""
         labelled = labelled_patients(
             fold, self.data.findings, cell.patients, cell.repeat, least=self.least, seed=self.seed
         )
@@ -141,7 +141,7 @@ class Bench:
         runs: dict[Path, float | None],
         lots: list[Lot],
     ) -> Iterator[Part]:
-        """Give what batches are made of, and note what was made for it."""
+        """Yield the parts of the batches; add what was made for them to `runs` and `lots`."""
         examples, strangers = self.data.examples, fold.training - labelled
         yield Part(examples.take(self.data.worth_training_on(labelled)), arm.real)
         for ingredient in arm.ingredients:
@@ -160,12 +160,12 @@ class Bench:
             yield Part(lots[-1].examples, ingredient.count)
 
     def _detector_seed(self, cell: Cell) -> int:
-        """Return one seed for all arms of a repeat: they begin with the same weights."""
+        """Return one seed for all arms of a repeat, so that they begin with the same weights."""
         key = ("detector", cell.fold, cell.patients, cell.repeat)
         return int(generator(self.seed, *key).integers(2**31))
 
 
 def _total(seconds: Iterable[float | None]) -> float | None:
-    """Add up; what is unknown in part is unknown."""
+    """Return the sum of the seconds, or None if any of them is unknown."""
     known = list(seconds)
     return None if None in known else sum(filter(None, known))

@@ -1,4 +1,4 @@
-"""The cells of the table, as files: each is written as a whole when it is done."""
+"""The cells of the table as files, each of which is written as a whole when it is done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .folds import Stage
 __all__ = ["Cell", "Record", "open_folder", "read_records"]
 
 Record = dict[str, Any]
-"""What is known of a cell that was measured: its place, its scores, and what it cost."""
+"""Record of a measured cell: its parameters, its scores and its cost."""
 
 _SETTING = "setting.json"
 _CELLS = "cells"
@@ -26,16 +26,16 @@ _CELLS = "cells"
 
 @dataclass(frozen=True)
 class Cell:
-    """One detector.
+    """Cell of the table: one detector.
 
     Attributes:
-        stage: of its fold.
-        fold: number of it.
-        patients: how many are labelled.
-        repeat: which draw of them.
-        arm: what it learns from.
-        steps: for how long.
-        classic: strength of the classic augmentation.
+        stage: Stage of the fold.
+        fold: Number of the fold.
+        patients: Number of labelled patients.
+        repeat: Number of the draw of the labelled patients.
+        arm: Name of the arm that the detector is trained on.
+        steps: Number of training steps.
+        classic: Strength of the classic augmentation.
     """
 
     stage: Stage
@@ -48,30 +48,30 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Its name, which no other cell has."""
+        """Unique name of the cell."""
         draw = f"{self.stage}{self.fold}-patients{self.patients}-repeat{self.repeat}"
         return f"{draw}/{self.arm}-steps{self.steps}-classic{self.classic:g}"
 
     def path(self, out: Path) -> Path:
-        """Return its file."""
+        """Return the path of the cell's file."""
         return out / _CELLS / f"{self.name}.json"
 
     def write(self, out: Path, measured: Mapping[str, Any]) -> None:
-        """Write what was measured."""
+        """Write the measurements to the cell's file."""
         record = {"cell": asdict(self), **measured}
         write_text(self.path(out), json.dumps(record, indent=1) + "\n")
 
 
 def open_folder(out: Path, setting: Mapping[str, Any]) -> None:
-    """Begin a table, or go on with it.
+    """Begin a table, or continue it.
 
     Args:
-        out: its folder.
-        setting: what all cells have in common, as plain JSON.
+        out: Folder of the table.
+        setting: Settings that all cells share, as plain JSON.
 
     Raises:
-        UsageProblem: the folder holds something else, or a table of another setting.
-        WriteError: the file system refuses.
+        UsageProblem: The folder holds something else, or a table with other settings.
+        WriteError: A file cannot be written.
     """
     path = out / _SETTING
     if not path.is_file():
@@ -89,10 +89,10 @@ def open_folder(out: Path, setting: Mapping[str, Any]) -> None:
 
 
 def read_records(out: Path) -> Iterator[Record]:
-    """Read all cells that there are.
+    """Read the records of all measured cells.
 
     Raises:
-        ReadError: one is damaged.
+        ReadError: A record is damaged.
     """
     for path in sorted((out / _CELLS).glob("*/[!.]*.json")):
         yield _read(path)

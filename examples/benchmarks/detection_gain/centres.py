@@ -1,6 +1,6 @@
-"""An anchor-free detector of MONAI's blocks: where the centre of a finding is, and how far it goes.
+"""Anchor-free detector, built of MONAI's blocks, that predicts the centres and sides of findings.
 
-It is small, so that a cell of the table takes three minutes on two cores that know bfloat16.
+It is small, so that a cell of the table takes three minutes on two cores that support bfloat16.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SPREAD, _INSIDE, _LEAST_SIDE = 0.18, 0.6, 4.0
 
 
 class Centres(Detector):
-    """Looks at ``[N, 1, size, size]``, and tells of each cell of 4x4 pixels what it sees there."""
+    """Detector on ``[N, 1, size, size]`` with a score and a box for each cell of 4x4 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,11 +44,11 @@ class Centres(Detector):
         self.up = nn.ModuleList(_up(a, b) for a, b in ((c[4], c[3]), (c[3], c[2])))
         self.heat = nn.Conv2d(c[2], 1, 1)
         self.sides = nn.Conv2d(c[2], 4, 1)
-        # Nearly all cells are empty: it begins by saying so.
+        # Nearly all cells are empty, so the initial scores are low.
         nn.init.constant_(cast(Tensor, self.heat.bias), -4.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits ``[N, n, n]`` and the boxes that cells stand for, ``[N, n, n, 4]``."""
+        """Return the logits ``[N, n, n]`` and the boxes ``[N, n, n, 4]`` of the cells."""
         features = self.encoder(images)
         seen = self.up[1](self.up[0](features[4], features[3]), features[2])
         sides = functional.softplus(self.sides(seen).float().permute(0, 2, 3, 1)) * 2 * _STRIDE
@@ -57,7 +57,7 @@ class Centres(Detector):
         return self.heat(seen).float()[:, 0], boxes
 
     def loss(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Compare what cells tell with what they should: focal loss, and generalized overlap."""
+        """Return the focal loss of the scores plus the generalized IoU loss of the boxes."""
         with reduced_precision(images.device):
             logits, found = self(images)
         near, inside, wanted = targets(boxes, images.shape[-1])
@@ -71,7 +71,7 @@ class Centres(Detector):
         return total
 
     def find(self, images: Tensor) -> list[Found]:
-        """Take the peaks of the heat map, and the boxes that are told there."""
+        """Return the boxes at the peaks of the heat map, and their scores."""
         with reduced_precision(images.device):
             logits, boxes = self(images)
         heat = logits.sigmoid()
@@ -100,22 +100,22 @@ def _up(below: int, beside: int) -> UpCat:
 
 
 def _centres(cells: int, device: torch.device) -> Tensor:
-    """Return x and y of the centres of cells, ``[n, n, 2]``."""
+    """Return the x and y coordinates of the centres of cells, ``[n, n, 2]``."""
     places = (torch.arange(cells, device=device) + 0.5) * _STRIDE
     y, x = torch.meshgrid(places, places, indexing="ij")
     return torch.stack((x, y), dim=-1)
 
 
 def targets(boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Say what the cells should tell.
+    """Return what should be predicted for each cell.
 
     Args:
-        boxes: ``[N, K, 4]``, filled up with boxes of zeros.
-        size: of the canvas.
+        boxes: Boxes ``[N, K, 4]``, padded with zeros.
+        size: Side of the canvas in pixels.
 
     Returns:
-        How near each cell is to the centre of a finding, ``[N, n, n]`` with 1 at the centre; which
-        cells must know a box, and the box, ``[N, n, n, 4]``.
+        The proximity of each cell to the centre of a finding, ``[N, n, n]`` with 1 at the centre;
+        a mask of the cells that must predict a box; and the boxes, ``[N, n, n, 4]``.
     """
     cells = size // _STRIDE
     sides = boxes[..., 2:] - boxes[..., :2]
@@ -132,7 +132,7 @@ def targets(boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _apart(boxes: Tensor, scores: Tensor) -> Found:
-    """Keep the best of those that overlap."""
+    """Keep the best of the boxes that overlap one another."""
     seen = scores > LEAST_SCORE
     boxes, scores = boxes[seen], scores[seen]
     if len(boxes):

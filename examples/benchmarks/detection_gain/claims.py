@@ -1,4 +1,4 @@
-"""Claims: several processes fill one table, and none makes what another is making."""
+"""Claims, by which processes that fill one table avoid making the same thing twice."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["claim"]
 
 @contextmanager
 def claim(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Claim what is about to be made; what a process holds is free again when it dies.
+    """Claim a path before it is made; the claim is released when its process dies.
 
-    Whoever gets a claim looks first whether the thing is there by now.
+    A process that gets a claim must first check whether the path exists by now.
 
     Args:
-        path: what is made.
-        wait: until another process is done with it.
+        path: Path to be made.
+        wait: Whether to wait for another process that is making it.
 
     Yields:
-        Whether it is this process's to make.
+        Whether this process holds the claim.
 
     Raises:
-        WriteError: the file system refuses.
+        WriteError: The claim cannot be written.
     """
     place = path.with_name(f".{path.name}.claim")
     try:

@@ -1,8 +1,8 @@
 """Classic augmentation of whole batches: mirror, rotation, zoom, shift and gamma.
 
-It does what MONAI's ``BoxToMaskd`` with ellipses, ``RandAffined`` and ``MaskToBoxd`` do one slice
-after the other, for all slices of a batch at once: the ellipse in a box is moved, and the box
-around it is computed instead of drawn.
+It does for all slices of a batch at once what MONAI's ``BoxToMaskd`` with ellipses,
+``RandAffined`` and ``MaskToBoxd`` do slice by slice: the ellipse in a box is moved, and the box
+around it is computed without drawing a mask.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ _ZOOM = 0.15
 _SHIFT = 0.075
 _GAMMA = math.log(1.4)
 _SMALLEST = 2.0
-"""Pixels: what is left of a box at the border must have such sides, or it is left out."""
+"""Minimum side in pixels of what is left of a box at the border; smaller ones are left out."""
 
 
 def vary(
     images: Tensor, boxes: Tensor, random: torch.Generator, strength: float
 ) -> tuple[Tensor, Tensor]:
-    """Vary slices and their boxes.
+    """Return slices and their boxes, varied at random.
 
     Args:
-        images: ``[N, 1, size, size]`` in [0, 1].
-        boxes: ``[N, K, 4]``, filled up with boxes of zeros; so is the result.
-        random: where the draws come from, on the CPU.
-        strength: 0 is not at all; 1 is up to 10 degrees, 15 % of size, 4 % of the width of shift
-            and a gamma from 0.7 to 1.4, and every second slice mirrored.
+        images: Slices ``[N, 1, size, size]`` in [0, 1].
+        boxes: Boxes ``[N, K, 4]``, padded with zeros, as are the returned ones.
+        random: Random generator on the CPU.
+        strength: Strength of the variation: 0 is none; 1 rotates by up to 10 degrees, zooms by up
+            to 15 %, shifts by up to 4 % of the width, draws gamma from 0.7 to 1.4, and mirrors
+            every second slice.
     """
     matrices = _matrices(len(images), random, strength)
     gamma = torch.exp(_uniform((len(images), 1, 1, 1), random) * _GAMMA * strength)
@@ -45,12 +46,12 @@ def vary(
 
 
 def _uniform(shape: tuple[int, ...], random: torch.Generator) -> Tensor:
-    """Draw from -1 to 1."""
+    """Draw uniformly from -1 to 1."""
     return torch.rand(shape, generator=random) * 2 - 1
 
 
 def _matrices(count: int, random: torch.Generator, strength: float) -> Tensor:
-    """Draw where the pixels of the new slices come from, ``[N, 2, 3]``, in half widths."""
+    """Draw affine matrices ``[N, 2, 3]`` from new to old pixels, in units of half a width."""
     angle = _uniform((count,), random) * _ROTATION * strength
     zoom = 1 + _uniform((count,), random) * _ZOOM * strength
     mirrored = torch.rand(count, generator=random) < 0.5 * min(strength, 1.0)
@@ -64,7 +65,7 @@ def _matrices(count: int, random: torch.Generator, strength: float) -> Tensor:
 
 
 def _moved(boxes: Tensor, matrices: Tensor, size: int) -> Tensor:
-    """Return the boxes around the moved ellipses that lie in boxes."""
+    """Return the boxes around the inscribed ellipses of boxes after these are moved."""
     place = boxes * 2 / size - 1
     centre, reach = (place[..., 2:] + place[..., :2]) / 2, (place[..., 2:] - place[..., :2]) / 2
     forwards = torch.linalg.inv(matrices[:, :, :2])

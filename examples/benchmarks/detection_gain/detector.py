@@ -1,4 +1,4 @@
-"""Detectors: what all of them can do, and how they are trained and asked."""
+"""Base class of all detectors, and functions to train and to apply them."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ __all__ = [
 BATCH = 24
 
 FEWEST_STEPS = 20
-"""A tenth of them is the warm-up."""
+"""Minimum number of training steps; a tenth of the steps is the warm-up."""
 
 MOST_FOUND, LEAST_SCORE, MOST_OVERLAP = 12, 1e-3, 0.3
-"""Findings that are predicted on a slice, their score at least, and their overlap at most."""
+"""Maximum number of findings per slice, their minimum score and their maximum overlap."""
 
 CHANNELS = (16, 32, 64, 96, 128)
-"""Of features of the whole canvas, of a half, a quarter, ..."""
+"""Channels of the features at full, half, quarter, ... resolution."""
 
 MULTIPLE = 2 ** (len(CHANNELS) - 1)
-"""The sides of a canvas are multiples of this, for each half to be whole."""
+"""Sides of a canvas are multiples of this, so that they can be halved at each level."""
 
 NORM, ACT = "batch", ("relu", {"inplace": True})
 
@@ -62,24 +62,24 @@ Found = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Detector(nn.Module, ABC):
-    """Knows one category: a finding. Boxes are in pixel edges, x before y."""
+    """Detector of one category, findings. Boxes are in pixel edges, x before y."""
 
     @abstractmethod
     def loss(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Say how wrong it is.
+        """Return the training loss.
 
         Args:
-            images: ``[N, 1, size, size]``.
-            boxes: ``[N, K, 4]``, filled up with boxes of zeros.
+            images: Slices ``[N, 1, size, size]``.
+            boxes: Boxes ``[N, K, 4]``, padded with zeros.
         """
 
     @abstractmethod
     def find(self, images: Tensor) -> list[Found]:
-        """Find what is on slices, ``[N, 1, size, size]``, one finding at a place."""
+        """Return the findings on slices ``[N, 1, size, size]``, without overlapping duplicates."""
 
 
 class Encoder(nn.Module):
-    """The first half of MONAI's basic U-Net: gives features of five sizes, largest first."""
+    """First half of MONAI's basic U-Net, which returns features of five sizes, largest first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class Encoder(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Examples, and how many of them are in each batch."""
+    """Examples, and the number of them in each batch."""
 
     examples: Examples
     count: int
@@ -114,12 +114,12 @@ def fit(
     """Train a detector from scratch.
 
     Args:
-        network: makes one with first weights.
-        parts: what each batch is made of.
-        steps: of the training.
-        seed: of the first weights and of every draw.
-        classic: strength of the classic augmentation.
-        device: to compute on.
+        network: Function that returns a detector with initial weights.
+        parts: Parts of each batch.
+        steps: Number of training steps.
+        seed: Random seed for the initial weights and all draws.
+        classic: Strength of the classic augmentation.
+        device: Device to train on.
     """
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
@@ -155,14 +155,14 @@ def _batch(
 
 
 def reduced_precision(device: torch.device) -> torch.autocast:
-    """Compute in bfloat16 where that is fast."""
+    """Return a context that computes in bfloat16 where that is fast."""
     fastest = fastest_dtype(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=fastest == torch.bfloat16)
 
 
 @torch.inference_mode()
 def predict(model: Detector, images: Tensor, device: torch.device) -> list[Found]:
-    """Find what is on slices, ``[N, 1, size, size]``."""
+    """Return the findings on slices ``[N, 1, size, size]``."""
     found: list[Found] = []
     for batch in images.split(64):
         found += model.find(batch.to(device).float().contiguous(memory_format=torch.channels_last))

@@ -1,4 +1,4 @@
-"""Patients into folds: some to choose on, others to report, and nobody on both sides of either."""
+"""Folds of patients, some to choose on and others to report; no patient is on both sides of one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Stage = Literal["dev", "report"]
 
 @dataclass(frozen=True)
 class Fold:
-    """One division of the patients.
+    """Division of the patients into training and test patients.
 
     Attributes:
-        number: of the fold.
-        stage: what its figures are for: to choose (``dev``), or to be reported.
-        training: patients that anything may learn from.
-        test: patients that nothing sees but the detector that is tested.
+        number: Number of the fold.
+        stage: Purpose of its scores: to choose settings (``dev``), or to be reported (``report``).
+        training: Patients that anything may be trained on.
+        test: Patients that only the detector under test sees.
     """
 
     number: int
@@ -33,19 +33,19 @@ class Fold:
 
 
 def make_folds(groups: Iterable[str], count: int, report: int, seed: int) -> list[Fold]:
-    """Divide patients.
+    """Divide patients into folds.
 
-    The last folds are reported. Their test patients are not in the others at all: what is chosen
-    there has never met them.
+    The last folds are reported. Their test patients are in none of the other folds, so they have
+    no influence on what is chosen there.
 
     Args:
-        groups: the patients.
-        count: of the folds.
-        report: how many of them are reported.
-        seed: other seeds, other folds.
+        groups: Patients to divide.
+        count: Number of folds.
+        report: Number of folds that are reported.
+        seed: Random seed.
 
     Raises:
-        UsageProblem: the numbers cannot be right.
+        UsageProblem: One of the numbers is out of range.
     """
     everyone = sorted(set(groups), key=lambda group: _order(group, seed))
     if not 2 <= count <= len(everyone):
@@ -68,18 +68,18 @@ def make_folds(groups: Iterable[str], count: int, report: int, seed: int) -> lis
 def labelled_patients(
     fold: Fold, findings: Mapping[str, int], count: int, repeat: int, *, least: int, seed: int
 ) -> frozenset[str]:
-    """Draw the patients whose labels may be used; those of a smaller count are among them.
+    """Draw the patients whose labels may be used; a smaller draw is a subset of a larger one.
 
     Args:
-        fold: from whose training side they are.
-        findings: of each patient.
-        count: how many are drawn.
-        repeat: each has a draw of its own.
-        least: findings that a patient has who is worth labelling.
-        seed: of the whole run.
+        fold: Fold from whose training patients they are drawn.
+        findings: Number of findings of each patient.
+        count: Number of patients to draw.
+        repeat: Number of the repeat, each of which has its own draw.
+        least: Minimum number of findings of a patient to be labelled.
+        seed: Random seed of the whole benchmark.
 
     Raises:
-        UsageProblem: there are not so many.
+        UsageProblem: There are not enough such patients.
     """
     eligible = sorted(group for group in fold.training if findings[group] >= least)
     if count > len(eligible):

@@ -1,6 +1,6 @@
 """Transplants into hosts that are chosen in one of several ways.
 
-All else is as `medvae augment` does it: tries, attempts, variation and gates.
+Everything else is as in `medvae augment`: tries, attempts, variation and gates.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _READY = 256
 _BATCH = 16
 
 _COVERING = 128
-"""Slices that stand for the cohort."""
+"""Number of slices that represent the cohort."""
 
 _SHARE = 0.1
-"""Of all hosts: so many lie at the level of a lesion, or fit at its site."""
+"""Share of all hosts that count as at the level of a lesion, or as similar at its site."""
 
 _AROUND, _LEAST_SIDE = 2.0, 24
-"""The site of a lesion is so many times its box, and has so many pixels a side at least."""
+"""Size of the site of a lesion as a multiple of its box, and its minimum side in pixels."""
 
 _TYPICAL = 32
-"""With a temperature, the neighbour of this rank is e times less likely than the nearest."""
+"""Rank of the neighbour that the temperature makes e times less likely than the nearest."""
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """What hosts can be chosen by: everything in the order of the slices.
+    """Data by which hosts can be chosen, in the order of the slices.
 
     Attributes:
-        pictures: of the slices as the model sees them, ``[N, size, size]``.
-        places: in the series of each, from 0 for its first slice to 1 for its last.
-        groups: whose slices they are.
-        free: the rows that can be hosts.
-        encode: returns the latents, ``[N, D]``, of pictures.
+        pictures: Slices as the model sees them, ``[N, size, size]``.
+        places: Place of each slice in its series, from 0 for the first to 1 for the last.
+        groups: Patient of each slice.
+        free: Rows of the slices that can be hosts.
+        encode: Function that returns the latents ``[N, D]`` of pictures.
     """
 
     pictures: NDArray[np.float32]
@@ -63,7 +63,7 @@ class Places:
 
     @cached_property
     def latents(self) -> NDArray[np.float32]:
-        """Of the slices."""
+        """Latents of the slices, ``[N, D]``."""
         return self.encode(self.pictures)
 
     @cached_property
@@ -80,7 +80,7 @@ class Places:
 
     @cached_property
     def covering(self) -> NDArray[np.intp]:
-        """Hosts of which each is the farthest from those before it."""
+        """Rows of hosts, each of which is the farthest from those before it."""
         latents = self.latents[self.free]
         chosen = [int(_distances(latents.mean(axis=0), latents).argmin())]
         far = _distances(latents[chosen[0]], latents)
@@ -90,18 +90,18 @@ class Places:
         return self.free[chosen]
 
     def others(self, donor: int) -> NDArray[np.intp]:
-        """Return the hosts of other patients."""
+        """Return the rows of the hosts of other patients."""
         found: NDArray[np.intp] = self.free[self.groups[self.free] != self.groups[donor]]
         return found
 
 
 Box = NDArray[np.float64]
 Chooser = Callable[[Places, int, Box, np.random.Generator], NDArray[np.intp]]
-"""Returns hosts for the lesion on a slice, in the order in which they are looked at."""
+"""Function that returns hosts for the lesion on a slice, in the order in which to try them."""
 
 
 def _near(count: int) -> Chooser:
-    """Choose at random among the slices whose latents are nearest."""
+    """Return a chooser that draws from the slices whose latents are nearest."""
 
     def choose(
         known: Places, donor: int, box: Box, random: np.random.Generator
@@ -130,7 +130,7 @@ def _level(known: Places, donor: int, box: Box, random: np.random.Generator) -> 
 
 
 def _site(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
-    """Choose at random among the slices that look alike around the place of the lesion."""
+    """Choose at random among the slices that look similar around the site of the lesion."""
     size = known.pictures.shape[1]
     centre, sides = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
     reach = np.maximum(_AROUND * sides, _LEAST_SIDE) / 2
@@ -146,7 +146,7 @@ def _site(known: Places, donor: int, box: Box, random: np.random.Generator) -> N
         return found
 
     own, theirs = ring(donor), ring(others)
-    # A transplant is brought to the level around it: what counts is the pattern.
+    # A transplant is adjusted to the intensity around it, so only the pattern counts.
     levels = np.maximum(np.median(theirs, axis=1, keepdims=True), 0.05)
     apart = np.abs(theirs * (max(float(np.median(own)), 0.05) / levels) - own).mean(axis=1)
     return random.permutation(others[np.argsort(apart, kind="stable")[: _tenth(others)]])
@@ -162,7 +162,7 @@ def _soft(known: Places, donor: int, box: Box, random: np.random.Generator) -> N
 
 
 def _region(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
-    """Choose at random among the slices whose quarter with the lesion's place is nearest."""
+    """Choose at random among the slices with the nearest latents of the lesion's quarter."""
     steps = (box[:2] + box[2:]) / 2 / known.pictures.shape[1] * 4 - 1
     column, row = np.clip(np.rint(steps), 0, 2).astype(int)
     latents, others = known.windows[row * 3 + column], known.others(donor)
@@ -181,7 +181,7 @@ HOSTS: Mapping[str, Chooser] = {
     "soft": _soft,
     "region": _region,
 }
-"""Ways to choose hosts, by the name that an arm has for it."""
+"""Ways to choose hosts, by their names in arms."""
 
 
 def _distances(one: NDArray[np.float32], several: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -202,14 +202,14 @@ def _enlarged(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class ChosenHosts:
-    """Sets lesions into slices that are chosen.
+    """Generator of transplants into chosen hosts.
 
     Args:
-        run: whose gates judge, and whose latents hosts are chosen by.
-        sources: the labelled slices, those without findings among them.
-        hosts: more slices that are free of findings.
-        everything: all slices of these patients, series by series.
-        choose: a host.
+        run: Trained model, whose latents are used by the gates and to choose hosts.
+        sources: Labelled slices, including those without findings.
+        hosts: Further slices that are free of findings.
+        everything: All slices of these patients, series by series.
+        choose: Function that chooses hosts.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class ChosenHosts:
         return pixels, Scene.of(native, pixels, size, self._run.intensity)
 
     def _calibrated(self, slices: Sequence[Slice]) -> Gates:
-        """Calibrate the gates; slices of a series follow one another."""
+        """Return calibrated gates; the slices of a series must follow one another."""
         calibration = Calibration()
         for item in slices:
             _, scene = self._scene(item)
@@ -260,7 +260,7 @@ class ChosenHosts:
         return calibration.gates(LatentStatistics.load(self._run.folder / "models"))
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[Slice, Pixels]]:
-        """Draw so often, donor by donor; yield the slices that are kept, with their pixels."""
+        """Make ``count`` draws, donor by donor, and yield the kept slices with their pixels."""
         for number in range(count):
             donor = self._donors[number % len(self._donors)]
             copy = number // len(self._donors)
@@ -275,7 +275,7 @@ class ChosenHosts:
     def _attempt(
         self, donor: Slice, key: tuple[int | str, ...], strength: float
     ) -> tuple[Slice, Pixels] | None:
-        """Set a lesion into the first host that takes it, and judge the slice."""
+        """Return a transplant into the first host that fits, or None if it is rejected."""
         _, scene = self._ready(donor)
         random = _generator(key, 0)
         finding = int(random.integers(len(scene.labels)))

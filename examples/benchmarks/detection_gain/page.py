@@ -1,4 +1,4 @@
-"""The tables of the benchmark's page, computed from the cells that are kept beside it.
+"""The tables of the benchmark's page, computed from the cells that are stored beside it.
 
 python -m examples.benchmarks.detection_gain.page
 """
@@ -25,11 +25,11 @@ _BASELINES = ("classic", "negatives", "transplant")
 _ORDER = ("real", *_BASELINES)
 
 _PART = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-"""A part of the page that is computed: the stage of the cells, and the folder they are in."""
+"""Part of the page that is computed, marked with the stage and the folder of its cells."""
 
 
 def main() -> None:
-    """Write the page's tables and its plot anew."""
+    """Rewrite the tables and the plot of the page."""
     write_text(_PAGE, page(_PAGE.read_text(encoding="utf-8")))
     for name in _TABLES:
         setting = json.loads((_HERE / name / "setting.json").read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def page(text: str) -> str:
-    """Return the page with its tables computed anew."""
+    """Return the page with its tables recomputed."""
 
     def computed(part: re.Match[str]) -> str:
         records = [r for r in read_records(_HERE / part[3]) if r["cell"]["stage"] == part[2]]
@@ -48,7 +48,7 @@ def page(text: str) -> str:
 
 
 def table(records: Sequence[Record]) -> str:
-    """Return the rows of cells: each fold alone, and all folds where there are several."""
+    """Return a table of cells: each fold alone, and all folds together if there are several."""
     heads = (
         "fold",
         "patients",
@@ -113,7 +113,7 @@ def _mean(records: Sequence[Record], metric: str) -> str:
 
 
 def _over(arms: Mapping[str, Measured], arm: str, baseline: str) -> str:
-    """Return the paired difference, and its interval where there are several pairs."""
+    """Return the paired difference to a baseline, with its interval if there are several pairs."""
     one, other = arms[arm], arms.get(baseline, {})
     pairs = sorted(one.keys() & other.keys())
     if arm in _ORDER[: _ORDER.index(baseline) + 1] or not pairs:

@@ -1,4 +1,4 @@
-"""The results as files: JSON with everything, a table to read, and a plot."""
+"""The results as files: JSON with everything, a table in Markdown, and a plot."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _HEAD = (
 
 
 def write_results(out: Path, setting: Mapping[str, Any], gain_of: str) -> dict[str, Any]:
-    """Sum up the cells that there are in ``results.json`` and ``table.md``.
+    """Summarize the measured cells in ``results.json`` and ``table.md``.
 
     Args:
-        out: the folder of the table.
-        setting: what its cells have in common.
-        gain_of: the arm whose gain is told.
+        out: Folder of the table.
+        setting: Settings that its cells share.
+        gain_of: Arm whose gain is reported.
     """
     records: list[Record] = list(read_records(out))
     results = {"setting": dict(setting), **summary(records, gain_of), "cells": records}
@@ -79,7 +79,7 @@ def _seconds(value: float | None) -> str:
 
 
 def write_plot(out: Path, results: Mapping[str, Any]) -> None:
-    """Draw AP50 against the number of patients, each arm trained as was chosen for it."""
+    """Plot AP50 against the number of patients, with each arm trained as chosen for it."""
     rows = results["report"] or results["dev"]
     if not rows:
         return

@@ -1,4 +1,4 @@
-"""What the cells say together: the choices, the table, paired differences, and costs."""
+"""Summary of the cells: the choices, the table, paired differences and costs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .cells import Record
 __all__ = ["Choices", "Measured", "choose", "interval", "summary"]
 
 Config = tuple[int, float]
-"""Steps of the training, and strength of the classic augmentation."""
+"""Number of training steps, and strength of the classic augmentation."""
 
 Choices = dict[tuple[str, int], Config]
-"""The best for an arm and a number of patients."""
+"""Best configuration for each arm and number of patients."""
 
 Pair = tuple[int, int]
-"""Fold and repeat: cells that have these in common have the same patients and the same test."""
+"""Fold and repeat; cells that share these have the same patients and the same test."""
 
 Measured = Mapping[Pair, Record]
 
@@ -30,7 +30,7 @@ _CONFIDENCE = 0.95
 
 
 def _table(records: Iterable[Record]) -> dict[tuple[str, int], dict[Config, dict[Pair, Record]]]:
-    """Sort cells of one stage by arm and number of patients, then by how they were trained."""
+    """Group cells of one stage by arm and number of patients, then by configuration."""
     table: defaultdict[tuple[str, int], defaultdict[Config, dict[Pair, Record]]]
     table = defaultdict(lambda: defaultdict(dict))
     for record in records:
@@ -41,10 +41,10 @@ def _table(records: Iterable[Record]) -> dict[tuple[str, int], dict[Config, dict
 
 
 def choose(records: Iterable[Record]) -> Choices:
-    """Choose for each arm and number of patients how it is trained best on the dev folds.
+    """Choose the best configuration on the dev folds for each arm and number of patients.
 
-    Ways of training are compared on the folds and repeats that all of them have. Of equal ones the
-    shorter and gentler is chosen.
+    Configurations are compared on the folds and repeats that all of them have. Of equally good
+    ones, the one with fewer steps, then weaker augmentation, is chosen.
     """
     choices: Choices = {}
     dev = (record for record in records if record["cell"]["stage"] == "dev")
@@ -61,16 +61,16 @@ def choose(records: Iterable[Record]) -> Choices:
 
 
 def summary(records: Sequence[Record], gain_of: str) -> dict[str, Any]:
-    """Sum up cells.
+    """Summarize cells.
 
     Args:
-        records: all of them.
-        gain_of: the arm that is compared with ``classic`` and ``negatives``.
+        records: Records of all cells.
+        gain_of: Arm that is compared with ``classic`` and ``negatives``.
 
     Returns:
-        ``chosen``: how each arm is trained; ``gain`` and ``gain_over_negatives`` by the number of
-        patients, from the reported folds alone; ``dev`` and ``report``: a row for each arm, number
-        of patients and way of training.
+        ``chosen``, the configuration of each arm; ``gain`` and ``gain_over_negatives`` by number of
+        patients, from the reported folds alone; ``dev`` and ``report``, with a row for each arm,
+        number of patients and configuration.
     """
     choices = choose(records)
     stages = {
@@ -94,7 +94,7 @@ def _best(
     arm: str,
     patients: int,
 ) -> Measured:
-    """Return the cells of an arm, trained as was chosen, or in the only way there is."""
+    """Return the cells of an arm in the chosen configuration, or in the only one."""
     row = table.get((arm, patients), {})
     if len(row) == 1:
         return next(iter(row.values()))
@@ -156,11 +156,11 @@ def _rows(
 
 
 def interval(values: Sequence[float], pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return the mean of numbers and the interval that Student's distribution gives it.
+    """Return the mean of values and its confidence interval from Student's t distribution.
 
     Args:
-        values: the numbers.
-        pairs: fold and repeat of each.
+        values: Values to average.
+        pairs: Fold and repeat of each value.
     """
     mean, reach = fmean(values), math.nan
     if len(values) > 1:
@@ -176,7 +176,7 @@ def interval(values: Sequence[float], pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def _means(entries: Iterable[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Return the mean of each entry, as far as it is known."""
+    """Return the mean of the known values of each entry, or None if none is known."""
     known: defaultdict[str, list[float]] = defaultdict(list)
     names: dict[str, None] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""MONAI's RetinaNet on a small feature pyramid: a second opinion, by a detector with anchors."""
+"""MONAI's RetinaNet on a small feature pyramid, as a second detector, which has anchors."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from .slices import are_findings
 __all__ = ["RetinaNet"]
 
 _LEVELS = 3
-"""The pyramid is made of so many of the coarsest features."""
+"""Number of the coarsest features that form the pyramid."""
 
 _WIDTH = 64
 _ANCHORS = ((16, 16), (11, 22), (22, 11))
-"""In pixels, on the finest level; twice as large on each next one."""
+"""Anchors on the finest level, in pixels; they double in size on each coarser level."""
 
 _CANDIDATES = 4
-"""Anchors of each level that may stand for a finding."""
+"""Number of anchors of each level that may be matched to a finding."""
 
 _FOCUS, _POSITIVE = 2.0, 0.25
-"""Of the focal loss: its exponent, and what findings weigh beside all that is none."""
+"""Exponent of the focal loss, and the weight of findings relative to background."""
 
 _YX = (1, 0, 3, 2)
-"""MONAI's boxes have the first axis of space first: rows."""
+"""Order of coordinates for MONAI's boxes, which have the first spatial axis, rows, first."""
 
 
 class RetinaNet(Detector):
-    """Looks at ``[N, 1, size, size]`` from anchors of 16 to 64 pixels."""
+    """Detector on ``[N, 1, size, size]`` with anchors of 16 to 64 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class RetinaNet(Detector):
         )
 
     def loss(self, images: Tensor, boxes: Tensor) -> Tensor:
-        """Add up the losses of both heads."""
+        """Return the sum of the losses of both heads."""
         wanted = [own[are_findings(own)][:, _YX] for own in boxes]
         losses: dict[str, Tensor] = self.detector(
             images,
@@ -73,7 +73,7 @@ class RetinaNet(Detector):
         return torch.stack(tuple(losses.values())).sum()
 
     def find(self, images: Tensor) -> list[Found]:
-        """Take the best boxes that do not overlap."""
+        """Return the best boxes that do not overlap."""
         return [
             (found["boxes"][:, _YX].cpu().numpy(), found["labels_scores"].cpu().numpy())
             for found in self.detector(images)
@@ -81,9 +81,9 @@ class RetinaNet(Detector):
 
 
 class _Matched(RetinaNetDetector):
-    """Learns from all anchors, as RetinaNet was published, with the generalized overlap of boxes.
+    """RetinaNet trained on all anchors, as published, with the generalized IoU of boxes.
 
-    MONAI's own loss looks torchvision's classes up, also where it uses none of them.
+    MONAI's own loss looks up torchvision's classes even where it uses none of them.
     """
 
     def compute_loss(
@@ -118,7 +118,7 @@ class _Matched(RetinaNetDetector):
 
 
 class _Heads(MonaiRetinaNet):
-    """Computes in bfloat16 where that is fast; losses and boxes want what it says in float32."""
+    """Heads computed in bfloat16 where that is fast, with float32 output for losses and boxes."""
 
     def forward(self, images: Tensor) -> dict[str, list[Tensor]]:
         with reduced_precision(images.device):
@@ -127,7 +127,7 @@ class _Heads(MonaiRetinaNet):
 
 
 class _Pyramid(nn.Module):
-    """Features of three sizes, from a quarter of the canvas on, of as many channels."""
+    """Features of three sizes, from a quarter of the canvas down, with equal channels."""
 
     out_channels = _WIDTH
 

@@ -1,4 +1,4 @@
-"""What a detector found, in numbers: average precision, and sensitivity at false positives."""
+"""Scores of a detector: average precision, and sensitivity at rates of false positives."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .detector import Found
 __all__ = ["FALSE_POSITIVES", "Scores", "score"]
 
 FALSE_POSITIVES = (0.125, 0.25, 0.5, 1, 2, 4, 8)
-"""For each slice, at which sensitivity is told."""
+"""False positives per slice at which sensitivity is reported."""
 
 _HIT = 0.3
-"""Overlap from which a finding counts as found where sensitivity is asked for."""
+"""Minimum IoU at which a finding counts as found, for sensitivity."""
 
 _MOST = 100
 
@@ -31,15 +31,15 @@ def _overlaps(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[n
 
 
 def score(found: Sequence[Found], wanted: Sequence[NDArray[np.float32]]) -> Scores:
-    """Compare what was found with what is there.
+    """Compare the boxes that were found with the true ones.
 
     Args:
-        found: on each slice.
-        wanted: the boxes that are there, ``[K, 4]``.
+        found: Boxes and scores found on each slice.
+        wanted: True boxes of each slice, ``[K, 4]``.
 
     Returns:
         ``ap30``, ``ap50`` and ``ap`` (the mean from 0.5 to 0.95) as MONAI's ``COCOMetric`` computes
-        them; ``sensitivity`` by false positives for each slice, and ``froc``, the mean of these.
+        them; ``sensitivity`` by false positives per slice; and ``froc``, the mean sensitivity.
     """
     metric = COCOMetric(
         ["finding"], (0.3, 0.5), (0.5, 0.95, 0.05), (_MOST,), per_class=False, verbose=False
@@ -71,7 +71,7 @@ def score(found: Sequence[Found], wanted: Sequence[NDArray[np.float32]]) -> Scor
 def _sensitivity(
     matches: Sequence[dict[str, NDArray[Any]]], threshold: int, slices: int
 ) -> list[float]:
-    """Return the share of findings that is found at each number of false positives."""
+    """Return the share of findings that are found at each rate of false positives."""
     scores = np.concatenate([match["dtScores"] for match in matches])
     hits = np.concatenate([match["dtMatches"][threshold] for match in matches]) > 0
     there = sum(match["gtMatches"].shape[1] for match in matches)

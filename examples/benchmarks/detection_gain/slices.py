@@ -1,4 +1,4 @@
-"""The slices of a data set as a detector sees them, and what is known of each."""
+"""The slices of a data set as a detector sees them, and what is known about each."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from medvae.records import Labels, Pixels, Slice, Study
 __all__ = ["DataSet", "Examples", "are_findings", "example", "on_canvas", "read"]
 
 _SMALLEST = 10 / 128**2
-"""Of the canvas: a smaller box is not asked for, nor taught."""
+"""Share of the canvas below which a box is used neither in training nor in testing."""
 
 _TISSUE, _LEAST_TISSUE = 0.08, 0.12
-"""A slice is worth training on where so much of it is brighter than so much of the range."""
+"""Intensity above which a pixel is tissue, and the minimum share of tissue for training."""
 
 
 def are_findings(boxes: Tensor) -> Tensor:
-    """Tell boxes, ``[..., 4]``, from the zeros that they are filled up with."""
+    """Return which of the boxes, ``[..., 4]``, are findings and not padding."""
     return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What a detector learns from or is tested on.
+    """Slices with boxes that a detector is trained or tested on.
 
     Attributes:
-        images: ``[N, 1, size, size]`` float16 in [0, 1].
-        boxes: ``[N, K, 4]`` in pixel edges of the canvas, filled up with boxes of zeros.
+        images: Slices ``[N, 1, size, size]``, float16 in [0, 1].
+        boxes: Boxes ``[N, K, 4]`` in pixel edges of the canvas, padded with zeros.
     """
 
     images: Tensor
@@ -50,7 +50,7 @@ class Examples:
     def of(
         cls, images: Sequence[NDArray[np.float32]], boxes: Sequence[NDArray[np.float64]]
     ) -> Examples:
-        """Stack canvases, ``[size, size]``, and their boxes, ``[K, 4]`` with any K."""
+        """Stack canvases, ``[size, size]``, and their boxes, ``[K, 4]`` with any K each."""
         most = max((len(own) for own in boxes), default=0)
         filled = torch.zeros(len(boxes), max(1, most), 4)
         for row, own in enumerate(boxes):
@@ -61,12 +61,12 @@ class Examples:
         return len(self.images)
 
     def take(self, rows: Sequence[int]) -> Examples:
-        """Return some of them."""
+        """Return the examples of some rows."""
         places = torch.tensor(rows, dtype=torch.long)
         return Examples(self.images[places], self.boxes[places])
 
     def boxes_of(self, row: int) -> NDArray[np.float32]:
-        """Return the boxes of one slice, ``[K, 4]``, without what fills them up."""
+        """Return the boxes of one slice, ``[K, 4]``, without padding."""
         own = self.boxes[row]
         found: NDArray[np.float32] = own[are_findings(own)].numpy()
         return found
@@ -77,8 +77,8 @@ class DataSet:
     """All slices whose findings are known.
 
     Attributes:
-        slices: with their labels.
-        examples: the same slices on the canvas.
+        slices: Slices with their labels.
+        examples: The same slices on the canvas.
     """
 
     slices: tuple[Slice, ...]
@@ -86,7 +86,7 @@ class DataSet:
 
     @cached_property
     def findings(self) -> dict[str, int]:
-        """How many findings each patient has."""
+        """Number of findings of each patient."""
         counts = dict.fromkeys(sorted({item.group for item in self.slices}), 0)
         for item in self.slices:
             counts[item.group] += len(item.labels or ())
@@ -99,28 +99,28 @@ class DataSet:
         return worth
 
     def of(self, groups: Collection[str]) -> list[int]:
-        """Return the slices of some patients, by their place."""
+        """Return the rows of the slices of some patients."""
         return [row for row, item in enumerate(self.slices) if item.group in groups]
 
     def worth_training_on(self, groups: Collection[str]) -> list[int]:
-        """Return those that show more than a bit of skin."""
+        """Return the rows of their slices that show enough tissue."""
         return [row for row in self.of(groups) if self._worth[row]]
 
     def free(self, groups: Collection[str]) -> list[int]:
-        """Return those that are worth training on and free of findings.
+        """Return the rows of their slices that are worth training on and free of findings.
 
-        A file that holds several slices counts as a whole: hosts are given file by file.
+        A file with several slices counts as a whole, since hosts are given file by file.
         """
         taken = {item.source.path for item in self.slices if item.labels}
         rows = self.worth_training_on(groups)
         return [row for row in rows if self.slices[row].source.path not in taken]
 
     def files(self, rows: Iterable[int]) -> list[Path]:
-        """Return the files of slices."""
+        """Return the files of the slices in some rows."""
         return list(dict.fromkeys(self.slices[row].source.path for row in rows))
 
     def digest(self) -> str:
-        """Return what changes with the slices, their patients and their findings."""
+        """Return a digest of the slices, their patients and their findings."""
         whole = hashlib.blake2b(digest_size=10)
         known = ((s.key, s.group, (s.labels or Labels()).boxes.tolist()) for s in self.slices)
         for entry in sorted(known):
@@ -140,16 +140,16 @@ def read(
     """Read a data set.
 
     Args:
-        paths: files and folders with the slices.
-        labels: of the slices, in any format that ``attach_labels`` knows; they say which slices
-            are empty. Slices that they do not speak of are left out.
-        size: of the canvas.
-        outlines: masks of the findings whose boxes the labels have.
-        intensity: how native values become those of the canvas, as in ``intensity_rule``.
-        modality: of files that do not say.
+        paths: Files and folders with the slices.
+        labels: Labels of the slices, in any format that ``attach_labels`` knows; they say which
+            slices are empty. Slices that they do not mention are left out.
+        size: Side of the canvas in pixels.
+        outlines: Masks of the findings whose boxes are in the labels.
+        intensity: Rule that maps native values to the canvas, as in ``intensity_rule``.
+        modality: Modality of files that do not state it.
 
     Raises:
-        LabelError: the labels are of none of the slices.
+        LabelError: The labels belong to none of the slices.
     """
     studies = open_studies(paths, modality=modality).studies
     labelled = _slices(attach_labels(studies, labels, outlines).studies)
@@ -162,7 +162,7 @@ def read(
 def on_canvas(
     slices: Sequence[Slice], size: int, intensity: str | None
 ) -> tuple[tuple[Slice, ...], Examples]:
-    """Decode slices and set them on canvases; what cannot be decoded is told and left out."""
+    """Decode slices and place them on canvases; report and leave out those that fail to decode."""
     shown, images, boxes = [], [], []
     for item, pixels in read_pixels(slices):
         if isinstance(pixels, DecodeError):
@@ -178,7 +178,7 @@ def on_canvas(
 def example(
     item: Slice, pixels: Pixels, size: int, intensity: str | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Set a slice on a canvas: its image, ``[size, size]``, and its boxes, ``[K, 4]``."""
+    """Return a slice on a canvas: its image, ``[size, size]``, and its boxes, ``[K, 4]``."""
     image, canvas, _ = model_image(item, pixels, size, intensity)
     boxes = canvas.boxes((item.labels or Labels()).boxes)
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -186,6 +186,6 @@ def example(
 
 
 def _slices(studies: Iterable[Study]) -> list[Slice]:
-    """Return all slices, series by series in an order of their own."""
+    """Return all slices, series by series, in the order of the keys of the series."""
     series = sorted((s for study in studies for s in study.series), key=lambda s: s.key)
     return [item for one in series for item in one.slices]

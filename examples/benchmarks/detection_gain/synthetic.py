@@ -1,4 +1,4 @@
-"""Synthetic examples: made by the library from the labelled patients of a cell, and kept."""
+"""Synthetic examples, made by the library from the labelled patients of a cell and stored."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _EXAMPLES, _OUTCOMES = "examples.npz", "outcomes.json"
 
 @dataclass(frozen=True, eq=False)
 class Lot:
-    """The synthetic slices of one cell.
+    """Synthetic slices of one cell.
 
     Attributes:
-        examples: as the detector sees them.
-        outcomes: how many draws were kept, and rejected for which reason.
-        seconds: that it took to make them.
+        examples: Slices as the detector sees them.
+        outcomes: Number of draws that were kept, and that were rejected for each reason.
+        seconds: Seconds that it took to make them; None if interrupted.
     """
 
     examples: Examples
@@ -47,15 +47,15 @@ class Lot:
 
 @dataclass(frozen=True, eq=False)
 class Factory:
-    """Makes synthetic examples.
+    """Factory of synthetic examples.
 
     Attributes:
-        data: everything that is known.
-        size: of the canvas.
-        intensity: of the canvas.
-        out: where they are kept.
-        device: that the library computes on.
-        keep_pictures: do not remove the pictures of `medvae augment` once they are read.
+        data: All slices.
+        size: Side of the canvas in pixels.
+        intensity: Rule for the intensities of the canvas.
+        out: Folder in which the examples are stored.
+        device: Device that the library computes on.
+        keep_pictures: Whether to keep the images of `medvae augment` after they are read.
     """
 
     data: DataSet
@@ -73,14 +73,14 @@ class Factory:
         strangers: frozenset[str],
         seed: int,
     ) -> Lot:
-        """Make the slices that a recipe gives.
+        """Make the slices that a recipe describes.
 
         Args:
-            recipe: how they are made.
-            run: the autoencoder.
-            labelled: the patients whose labels may be used.
-            strangers: those whose lesion-free slices may be hosts.
-            seed: of every draw.
+            recipe: Description of how they are made.
+            run: Trained autoencoder.
+            labelled: Patients whose labels may be used.
+            strangers: Other patients, whose lesion-free slices may be hosts.
+            seed: Random seed for all draws.
         """
         key = repr((recipe, run.folder.name, sorted(labelled), sorted(strangers), seed))
         folder = self.out / hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
@@ -112,7 +112,7 @@ class Factory:
         seed: int,
         resume: bool,
     ) -> None:
-        """Let `medvae augment` make them."""
+        """Make the slices with `medvae augment`."""
         labels = folder.with_name(f"{folder.name}-labels.json")
         self._write_labels(labels, sources)
         native = [self.data.slices[row] for row in sources]
@@ -146,7 +146,7 @@ class Factory:
         _keep(folder, examples, {"kept": done.kept, **dict(done.rejected)})
 
     def _write_labels(self, path: Path, rows: Sequence[int]) -> None:
-        """Write the labels of some slices, and of no others."""
+        """Write the labels of some slices only."""
         known = (self.data.slices[row] for row in rows)
         write_coco(
             path,
@@ -167,7 +167,7 @@ class Factory:
         hosts: Sequence[int],
         seed: int,
     ) -> None:
-        """Make transplants into hosts that are chosen in a way of their own."""
+        """Make transplants into hosts that are chosen in one of the ways of `HOSTS`."""
         maker = ChosenHosts(
             load_run(run),
             [self.data.slices[row] for row in sources],
@@ -187,7 +187,7 @@ class Factory:
 
 
 def _keep(folder: Path, examples: Examples, outcomes: Mapping[str, int]) -> None:
-    """Write what is needed of synthetic slices."""
+    """Write the examples and the outcomes of synthetic slices."""
     packed = io.BytesIO()
     np.savez_compressed(packed, images=examples.images.numpy(), boxes=examples.boxes.numpy())
     write_bytes(folder / _EXAMPLES, packed.getvalue())

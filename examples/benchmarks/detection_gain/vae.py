@@ -1,4 +1,4 @@
-"""Autoencoders of training patients: trained once, and kept."""
+"""Autoencoders of training patients, which are trained once and stored."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Made:
-    """Something that took long and is kept.
+    """Stored result of a long computation.
 
     Attributes:
-        folder: where it is.
-        seconds: that it took; None where it was interrupted.
+        folder: Folder of the result.
+        seconds: Seconds that it took; None if it was interrupted.
     """
 
     folder: Path
@@ -38,12 +38,12 @@ class Made:
 
 
 def once(folder: Path, make: Callable[[bool], None], begun: Path) -> Made:
-    """Make a folder, unless it is made or another process is making it: that is waited for.
+    """Make a folder unless it is complete; wait for another process that is making it.
 
     Args:
-        folder: where to.
-        make: makes it, or goes on with it where it is told that it was begun.
-        begun: what is in the folder from when on it can be gone on with.
+        folder: Folder to make.
+        make: Called with whether to resume; makes or completes the folder.
+        begun: Path in the folder that exists as soon as it can be resumed.
     """
     cost = folder.with_name(f"{folder.name}-{_COST}")
     with claim(folder, wait=True):
@@ -61,15 +61,15 @@ def once(folder: Path, make: Callable[[bool], None], begun: Path) -> Made:
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
-    """Trains autoencoders on the slices of some patients, without a look at their labels.
+    """Trainer of autoencoders on the slices of some patients, which makes no use of their findings.
 
     Attributes:
-        paths: all data; patients that are not asked for are left out by a split.
-        labels: which say who is which patient.
-        slices: of all patients.
-        variant: of the bundle.
-        settings: of the bundle, by key.
-        out: where the runs are kept.
+        paths: Files and folders of all data; a split leaves out the patients not asked for.
+        labels: Labels, which name the patients of the slices.
+        slices: Slices of all patients.
+        variant: Variant of the bundle.
+        settings: Settings of the bundle, by key.
+        out: Folder in which the trained models are stored.
     """
 
     paths: Sequence[Path]
@@ -80,7 +80,7 @@ class Trainer:
     out: Path
 
     def of(self, groups: frozenset[str], seed: int) -> Made:
-        """Return the run of some patients, each seed having its own weights and validation."""
+        """Return the model of some patients; each seed has its own weights and validation split."""
         key = repr((sorted(groups), seed))
         name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
         folder = self.out / name
@@ -106,6 +106,6 @@ class Trainer:
             )
 
         made = once(folder, make, Path("checkpoints", "last.pt"))
-        # Only to go on from: twice the size of the model each, several times over.
+        # Checkpoints serve only to resume; there are several, each twice the size of the model.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         return made
