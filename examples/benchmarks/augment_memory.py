@@ -1,11 +1,11 @@
-"""How much memory it takes to augment many studies, beside a few.
+"""Measure the memory needed to augment many studies, compared with a few.
 
     python examples/benchmarks/augment_memory.py
 
-Studies of eight slices of 256x256 are drawn, and augmented with a small network whose weights are
-random: every slice is warped, or every lesion transplanted. Each augmentation is a process of its
-own. Its peak is the most that it has had resident, with the most that each worker it has at the
-time has had. Exit code 1 says that an aim was missed: 10 and 500 studies within 15 %.
+Studies of eight 256x256 slices are generated, and augmented with a small network that has random
+weights: every slice is warped, or every lesion transplanted. Each augmentation runs in a process of
+its own. Its peak is its highest resident memory plus that of each worker running at the time. Exit
+code 1 means that a target was missed: peaks for 10 and 500 studies within 15 % of each other.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SLICES, SIDE = 8, 256
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--few", type=int, default=10, help="studies")
     parser.add_argument("--many", type=int, default=500, help="studies")
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(scratch: Path, few: int, many: int, workers: int) -> dict[str, dict[str, float]]:
-    """Augment both, by each render."""
+    """Augment few and many studies with each renderer."""
     for count in (few, many):
         save_studies(scratch / str(count), count, SLICES, SIDE)
     torch.manual_seed(0)
@@ -72,7 +72,7 @@ def measure(scratch: Path, few: int, many: int, workers: int) -> dict[str, dict[
 
 
 def peak(studies: Path, run: Path, out: Path, render: str, workers: int) -> float:
-    """Augment studies; return the MiB that this process and its workers have had at most."""
+    """Augment studies and return the peak memory of this process and its workers, in MiB."""
     most = 0.0
 
     def look(what: str, done: int, total: int, beside: str) -> None:
@@ -98,7 +98,7 @@ def peak(studies: Path, run: Path, out: Path, render: str, workers: int) -> floa
 
 
 def high_water_mark(process: str) -> float:
-    """Return the most memory that a process has had resident, in MiB; 0 where it has ended."""
+    """Return the peak resident memory of a process in MiB, or 0 if it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:

@@ -1,15 +1,15 @@
-"""How fast studies are augmented, DICOM in and DICOM and COCO out, on two cores.
+"""Measure how fast studies are augmented on two cores, from DICOM to DICOM and COCO.
 
     python examples/benchmarks/augment_speed.py
 
-Without DATA, studies are drawn; without --model, the network of `slice_vae` has random weights. In
-each round the augmentation, on both cores, takes turns with its stages, each alone on the same
-slices in one thread, and with MONAI's `AutoencoderKL` at the size of latent diffusion. A stage has
-what one synthetic slice takes of it: the source is read twice, for its latent and for its draw, two
-pictures are encoded, source and result, and two latents are decoded, the old and the new. Ratios
-are medians of rounds. Exit code 1 says that an aim was missed: the augmentation at least 0.8 times
-as fast as its slowest stage alone, `warp` not that stage, and a slice encoded, drawn and decoded
-at least 30 times as fast as by `AutoencoderKL`, both in one thread.
+Without DATA, studies are generated; without --model, `slice_vae` gets random weights.
+Each round runs in turn the augmentation on both cores, each of its stages alone on the same slices
+in one thread, and MONAI's `AutoencoderKL` at the size used for latent diffusion. A stage does the
+work of one synthetic slice: it reads the source twice (for its latent and for its draw), encodes
+two pictures (source and result), and decodes two latents (old and new). Ratios are medians over the
+rounds. Exit code 1 means that a target was missed: the augmentation at least 0.8 times as fast as
+its slowest stage alone, `warp` not the slowest stage, and encoding, sampling and decoding a slice
+at least 30 times as fast as with `AutoencoderKL`, both in one thread.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _Item = TypeVar("_Item")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="*", type=Path, help="DICOM; drawn studies by default")
     parser.add_argument("--model", type=Path, help="a trained bundle; random weights by default")
@@ -100,13 +100,13 @@ def main() -> None:
 
 
 def random_run(folder: Path, studies: Path) -> Path:
-    """Make a bundle of the full size that has learnt nothing."""
+    """Write an untrained model of full size."""
     network = SliceVAE(GrayToColor(), EfficientNet("b1"), VectorLatent(), ConvDecoder())
     return save_run(folder, network, studies)
 
 
 def chosen(data: Sequence[Path], labels: Path | None, count: int) -> list[Slice]:
-    """Return at most so many slices, each the only one in its file, with their labels."""
+    """Return at most `count` slices, each the only one in its file, with their labels."""
     studies = medvae.open_studies(data).studies
     if labels is not None:
         studies = attach_labels(studies, labels).studies
@@ -117,12 +117,12 @@ def chosen(data: Sequence[Path], labels: Path | None, count: int) -> list[Slice]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is to be done.
+    """The model and the slices of the benchmark.
 
     Attributes:
-        run: the model.
-        slices: each of which becomes one synthetic slice.
-        labels: their file.
+        run: The model.
+        slices: Source slices, each of which gives one synthetic slice.
+        labels: File with their labels.
     """
 
     run: Run
@@ -131,7 +131,7 @@ class Job:
 
     @cached_property
     def precision(self) -> torch.dtype:
-        """What the networks compute in."""
+        """The precision in which the networks compute."""
         return fastest_dtype(torch.device("cpu"))
 
     @cached_property
@@ -141,9 +141,9 @@ class Job:
 
     @cached_property
     def reference(self) -> AutoencoderKL:
-        """MONAI's, with 52 million weights.
+        """The network of MONAI, with 52 million weights.
 
-        Attention in its middle, which needs another package, would only make it slower.
+        Attention in its middle layers needs another package, and would only make it slower.
         """
         network = AutoencoderKL(
             spatial_dims=2,
@@ -159,12 +159,12 @@ class Job:
 
     @cached_property
     def statistics(self) -> LatentStatistics:
-        """Of the latents that the model was trained on."""
+        """The statistics of the latents that the model was trained on."""
         return LatentStatistics.load(self.run.folder / "models")
 
 
 def one_round(job: Job, folder: Path) -> dict[str, float]:
-    """Return the seconds that each part takes for a synthetic slice, and how many were kept."""
+    """Return the seconds per synthetic slice of each part, and the number of slices kept."""
     seconds, kept = augmentation(job, folder / "out")
     stages = Stages(job, folder / "stages")
     spent = {name: stages.seconds(name) / len(job.slices) for name in STAGES}
@@ -178,7 +178,7 @@ def one_round(job: Job, folder: Path) -> dict[str, float]:
 
 
 def figures_of(rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Return medians of the rounds, and ratios."""
+    """Return medians over the rounds, and ratios."""
 
     def median(of: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(map(of, rounds))
@@ -211,7 +211,7 @@ def figures_of(rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
 
 
 def augmentation(job: Job, out: Path) -> tuple[float, int]:
-    """Augment; return how long it took and how many slices were kept."""
+    """Run the augmentation; return its duration and the number of slices kept."""
     start = time.perf_counter()
     made = medvae.augment(
         [native.source.path for native in job.slices],
@@ -228,11 +228,11 @@ def augmentation(job: Job, out: Path) -> tuple[float, int]:
 
 
 class Stages:
-    """The stages of the augmentation, one after the other, each on what the last one left.
+    """The stages of the augmentation in sequence, each using the output of the previous one.
 
     Args:
-        job: what is to be done.
-        out: where to write.
+        job: The model and the slices.
+        out: Output folder.
     """
 
     def __init__(self, job: Job, out: Path) -> None:
@@ -247,7 +247,7 @@ class Stages:
 
     @torch.inference_mode()
     def seconds(self, name: str) -> float:
-        """Do a stage for all slices in one thread; return how long it took."""
+        """Run a stage for all slices in one thread and return its duration."""
         stage = {
             READING: self._read,
             NETWORK: self._network,
@@ -332,7 +332,7 @@ class Stages:
 
 
 def batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """Yield so many items at a time as augmentation does."""
+    """Yield items in batches of the size that augmentation uses."""
     for start in range(0, len(items), BATCH):
         yield items[start : start + BATCH]
 
@@ -350,7 +350,7 @@ def decoded(job: Job, z: Tensor) -> Tensor:
 
 
 def ours(job: Job, images: Tensor) -> float:
-    """Encode, draw and decode slices; return the seconds a slice."""
+    """Encode, sample and decode slices; return the seconds per slice."""
 
     def restore(batch: Tensor) -> None:
         mu, logvar = job.network.encode(batch)
@@ -360,7 +360,7 @@ def ours(job: Job, images: Tensor) -> float:
 
 
 def theirs(job: Job, images: Tensor) -> float:
-    """Do the same by the reference."""
+    """Do the same with the reference network."""
 
     def restore(batch: Tensor) -> None:
         network = job.reference
@@ -371,7 +371,7 @@ def theirs(job: Job, images: Tensor) -> float:
 
 @torch.inference_mode()
 def seconds_a_slice(restore: Callable[[Tensor], None], images: Tensor) -> float:
-    """Time what is done to a batch, in one thread; its first turn, which makes plans, is not."""
+    """Return the time per slice in one thread, excluding the first call, which sets up plans."""
     torch.set_num_threads(1)
     batch = images.contiguous(memory_format=torch.channels_last)
     restore(batch[:1])

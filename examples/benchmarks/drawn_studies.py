@@ -1,4 +1,4 @@
-"""Studies that are drawn for a benchmark, and a bundle with random weights for them."""
+"""Generated studies for a benchmark, and a model with random weights for them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LESION = Category("lesion", "lesion")
 
 
 def save_studies(folder: Path, studies: int, slices: int, side: int) -> Path:
-    """Write MR studies of heads, each of another patient, and their labels in COCO.
+    """Write MR studies of heads, each of a different patient, and their labels in COCO.
 
     The two slices in the middle of every second study have a lesion.
 
     Returns:
-        The file of the labels.
+        The label file.
     """
     images = []
     for study in range(studies):
@@ -48,7 +48,7 @@ def save_studies(folder: Path, studies: int, slices: int, side: int) -> Path:
 def head(
     study: int, index: int, slices: int, side: int
 ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
-    """Return a slice, ``[side, side]``, and where the lesion is on it."""
+    """Return a slice, ``[side, side]``, and the mask of its lesion."""
     patient, noise = np.random.default_rng(study), np.random.default_rng((study, index))
     width, height, phase, x, y = patient.uniform((0.6, 0.7, 0, -0.3, -0.3), (0.75, 0.85, 6, 0.3, 0))
     down, along = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
@@ -92,12 +92,12 @@ def save_slice(path: Path, study: int, index: int, pixels: NDArray[np.uint16]) -
 
 
 def save_run(folder: Path, network: SliceVAE, studies: Path) -> Path:
-    """Write a bundle of a network whose weights are random, as training would leave it.
+    """Write a network with random weights as a model, in the form that training writes.
 
     Args:
-        folder: for the bundle.
-        network: as it was made.
-        studies: whose latents are taken for those of a training set.
+        folder: Folder for the model.
+        network: The newly created network.
+        studies: Studies whose latents stand in for those of a training set.
     """
     slices = CanvasSlices.open(studies, network.image_size)
     images = slices.images.float()
@@ -114,7 +114,7 @@ def save_run(folder: Path, network: SliceVAE, studies: Path) -> Path:
 
 
 def settle(network: SliceVAE, images: torch.Tensor) -> None:
-    """Give batch norms the statistics of images `[N, 1, H, W]`, and decoded pictures contrast."""
+    """Set batch norms to the statistics of images `[N, 1, H, W]`, and give decodes contrast."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0

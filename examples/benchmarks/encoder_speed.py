@@ -1,8 +1,8 @@
-"""Measure how fast slices are encoded, against MONAI's EfficientNet as it comes.
+"""Measure how fast slices are encoded, compared with MONAI's unmodified EfficientNet.
 
-Run it with ``python examples/benchmarks/encoder_speed.py``. All ways take turns in one run, on the
-same slices and weights, and each is given by its fastest turn: other work on the machine slows
-some turns, and never speeds one up.
+Run it with ``python examples/benchmarks/encoder_speed.py``. All ways run in turn on the
+same slices and weights, and each is reported by its fastest turn, because other work on the machine
+can only slow a turn down.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Encode = Callable[[Tensor], Tensor]
 
 
 class LastFeatures(nn.Module):
-    """MONAI's EfficientNet untouched, the last of its feature maps."""
+    """The unmodified EfficientNet of MONAI, reduced to the last of its feature maps."""
 
     def __init__(self, backbone: EfficientNetBNFeatures) -> None:
         super().__init__()
@@ -44,12 +44,12 @@ class LastFeatures(nn.Module):
 
 
 def smooth_pictures(count: int, channels: int) -> Tensor:
-    """Return pictures `[count, channels, 224, 224]` that differ as slices do."""
+    """Return smooth pictures `[count, channels, 224, 224]` that vary like slices."""
     return functional.interpolate(torch.rand(count, channels, 7, 7), 224, mode="bilinear")
 
 
 def settle_batch_norms(backbone: nn.Module) -> None:
-    """Give batch norms weights and statistics with which features neither vanish nor overflow."""
+    """Set the batch norms so that features neither vanish nor overflow."""
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.5
@@ -59,7 +59,7 @@ def settle_batch_norms(backbone: nn.Module) -> None:
 
 
 def ways_to_encode(model: str) -> dict[str, Encode]:
-    """Return the ways to make latents `[N, 512]` of slices `[N, 1, 224, 224]`, by name."""
+    """Return, by name, the ways to encode slices `[N, 1, 224, 224]` into latents `[N, 512]`."""
     backbone = EfficientNetBNFeatures(f"efficientnet-{model}", pretrained=False)
     settle_batch_norms(backbone)
     with tempfile.NamedTemporaryFile(suffix=".pth") as file:
@@ -86,7 +86,7 @@ def latents(network: SliceVAE, slices: Tensor) -> Tensor:
 
 
 def fastest_turns(ways: dict[str, Encode], slices: Tensor, rounds: int) -> dict[str, float]:
-    """Return the seconds of each way's fastest turn."""
+    """Return the duration of the fastest turn of each way, in seconds."""
     seconds = dict.fromkeys(ways, float("inf"))
     for _ in range(rounds):
         for name, encode in ways.items():

@@ -1,11 +1,12 @@
-"""How fast studies are scanned and read, beside a plain pydicom loop in the same run, and how much
+"""Measure how fast studies are scanned and read, compared with a plain pydicom loop, and how much
 memory a study of 2000 slices takes.
 
     python examples/benchmarks/reading.py FOLDER...
 
-FOLDER holds DICOM files that pydicom can read, such as a CT and an MR series. Exit code 1 says that
-a bound was missed: scanning at most 1.5 times a loop that reads headers, pixels at least as fast as
-a loop that decodes, at most 400 MiB above the interpreter for 2000 slices of 512x512.
+FOLDER holds DICOM files that pydicom can read, such as a CT and an MR series. Exit code 1 means
+that a target was missed: scanning in at most 1.5 times the time of a loop that reads headers,
+reading pixels at least as fast as a loop that decodes them, and at most 400 MiB above the
+interpreter for 2000 slices of 512x512.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from medvae.records import Pixels
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def speed(folders: list[Path], rounds: int) -> dict[str, float]:
-    """Time all four in turn, so that a change in the machine's speed meets each alike."""
+    """Time all four in turn, so that changes in the speed of the machine affect all alike."""
     files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
     start = time.perf_counter()
     slices = list(open_studies(folders).slices)
@@ -85,14 +86,14 @@ def speed(folders: list[Path], rounds: int) -> dict[str, float]:
 
 
 def decoded(pixels: Pixels | DecodeError) -> Pixels:
-    """Return pixels; a slice without any must not make reading look fast."""
+    """Return pixels, or fail, because a slice without pixels would make reading look fast."""
     if isinstance(pixels, DecodeError):
         raise pixels
     return pixels
 
 
 def memory(count: int) -> dict[str, float]:
-    """Make a study and have another process read it through."""
+    """Write a study and measure the memory of another process that reads it."""
     with tempfile.TemporaryDirectory() as folder:
         make_study(Path(folder), count)
         command = [sys.executable, __file__, folder, "--measure-memory", folder]
@@ -102,7 +103,7 @@ def memory(count: int) -> dict[str, float]:
 
 
 def peak_memory(folder: Path) -> dict[str, float]:
-    """Read a study and return how far the process has grown."""
+    """Read a study and return the memory growth of the process."""
     before = high_water_mark("self")
     count, workers = 0, 0.0
     for _, pixels in read_pixels(open_studies([folder]).slices):
@@ -119,14 +120,14 @@ def peak_memory(folder: Path) -> dict[str, float]:
 
 
 def high_water_mark(process: str) -> float:
-    """Return the most memory that a process has had resident, in MiB."""
+    """Return the peak resident memory of a process in MiB."""
     status = Path(f"/proc/{process}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
 
 def children() -> list[str]:
-    """Return the processes that this one has started."""
+    """Return the ids of the child processes."""
     processes = (path for path in Path("/proc").glob("[0-9]*") if (path / "stat").is_file())
     stats = {path.name: (path / "stat").read_text() for path in processes}
     own = str(os.getpid())

@@ -1,12 +1,12 @@
-"""How much of held-out slices a model restores, beside a median filter and biharmonic inpainting.
+"""Compare how well a model, a median filter and biharmonic inpainting restore held-out slices.
 
     python examples/benchmarks/restoration.py DATA --model RUN --split split.json --out curve.png
 
 Each slice gets mild Gaussian noise and keeps 10 to 100 % of its pixels, singly or in blocks of 8x8.
-All three methods get the same pictures and know which pixels are missing. The median filter is
-given the window that suits it best, for each figure anew. Exit code 1 says that an aim was missed:
-with 40 % of the pixels left 0.75 of the variance for a vector latent and 0.90 for a spatial one,
-and with 40 % left in either form ahead of both filters in both figures. Needs matplotlib.
+All three methods get the same pictures and know which pixels are missing. The median filter uses
+the best window for each metric. Exit code 1 means that a target was missed: with 40 % of the pixels
+left, 0.75 of the variance for a vector latent and 0.90 for a spatial one, and better than both
+filters in both metrics, for either form of missing pixels. Requires matplotlib.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ WINDOWS = (3, 5, 7, 9)
 
 Figures = dict[str, float]
 Table = dict[str, dict[int, dict[str, Figures]]]
-"""Figures by form, percentage left, and method."""
+"""Metrics by form, percentage left, and method."""
 
 
 def main() -> None:
-    """Measure, print and plot."""
+    """Run the benchmark, print the results and plot them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--model", required=True, help="a trained bundle")
@@ -84,13 +84,13 @@ def held_out_slices(data: list[Path], labels: Path | None, split: Path | None) -
 
 
 def spread_evenly(slices: Sequence[Slice], count: int) -> list[Slice]:
-    """Return at most `count` of the slices, from the first to the last."""
+    """Return at most `count` of the slices, evenly spaced from the first to the last."""
     places = np.linspace(0, len(slices) - 1, min(count, len(slices))).round().astype(int)
     return [slices[place] for place in places]
 
 
 def model_images(slices: Iterable[Slice], run: Run) -> tuple[list[Slice], Tensor]:
-    """Return the slices that can be decoded, and as the model sees them, `[N, 1, H, W]`."""
+    """Return the slices that can be decoded, and their model input, `[N, 1, H, W]`."""
     decoded, images = [], []
     for item, pixels in read_pixels(slices):
         if isinstance(pixels, DecodeError):
@@ -105,7 +105,7 @@ def model_images(slices: Iterable[Slice], run: Run) -> tuple[list[Slice], Tensor
 
 
 def measure(run: Run, images: Tensor) -> Table:
-    """Restore slices `[N, 1, H, W]` in every form, at every percentage, by every method."""
+    """Restore slices `[N, 1, H, W]` in every form, at every percentage, with every method."""
     model = inference_copy(run.model)
 
     def attempts(degraded: Degraded) -> Iterable[Iterable[Tensor]]:
@@ -124,7 +124,7 @@ def measure(run: Run, images: Tensor) -> Table:
 
 
 def best_figures(attempts: Iterable[Tensor], clean: Tensor) -> Figures:
-    """Return the best of each figure over attempts at restoring, each `[N, 1, H, W]`."""
+    """Return the best value of each metric over restored images, each `[N, 1, H, W]`."""
     explained, similar = [], []
     for attempt in attempts:
         picture = attempt.clamp(0, 1)
@@ -136,7 +136,7 @@ def best_figures(attempts: Iterable[Tensor], clean: Tensor) -> Figures:
 def median_filtered(degraded: Degraded, window: int) -> Tensor:
     """Filter degraded pictures, `[N, 1, H, W]`, by the median of the pixels left in a window.
 
-    Holes larger than the window are filled from their rims inwards, by what was filled before.
+    Holes larger than the window are filled from the edges inwards, using pixels already filled.
     """
     pictures = degraded.image.masked_fill(~degraded.left, torch.nan)
     return torch.stack([_median_filled(picture[0], window)[None] for picture in pictures])
@@ -156,18 +156,18 @@ def _median_filled(picture: Tensor, window: int) -> Tensor:
 
 
 def _medians(picture: Tensor, where: Tensor, window: int) -> Tensor:
-    """Return the medians of what is known around the n pixels of `[H, W]` in question, `[n]`."""
+    """Return the medians of the known pixels around the n pixels marked in `[H, W]`, `[n]`."""
     reach = torch.arange(window) - window // 2
     offsets = (reach[:, None] * picture.shape[1] + reach).flatten()
     around = picture.flatten()[where.flatten().nonzero() + offsets]
-    # An even number has two in the middle, of which torch gives the lower.
+    # With an even number of values, torch returns the lower of the two middle ones.
     return (around.nanmedian(1).values - (-around).nanmedian(1).values) / 2
 
 
 def biharmonic(degraded: Degraded) -> Tensor:
-    """Fill the missing pixels of pictures, `[N, 1, H, W]`, by the surface that bends least.
+    """Fill the missing pixels of pictures, `[N, 1, H, W]`, with the surface of least bending.
 
-    The result is that of scikit-image's `inpaint_biharmonic`, to rounding.
+    The result equals that of scikit-image's `inpaint_biharmonic` up to rounding.
     """
     pictures = degraded.image[:, 0].double().numpy()
     bending = _bending(pictures.shape[1:])
@@ -179,7 +179,7 @@ def biharmonic(degraded: Degraded) -> Tensor:
         if len(missing):
             equations = bending[missing]
             matrix = equations[:, missing].tocsc()
-            # Symmetric and positive definite: no pivoting, which is several times as fast.
+            # Symmetric positive definite: without pivoting, this is several times as fast.
             solver = splu(
                 matrix, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
             )
@@ -193,7 +193,7 @@ def biharmonic(degraded: Degraded) -> Tensor:
 
 
 def _bending(shape: tuple[int, ...]) -> sparse.csr_array:
-    """Return the biharmonic operator on pictures of this shape, mirrored at the edges."""
+    """Return the biharmonic operator for pictures of this shape, mirrored at the edges."""
     rows, columns = (_second_difference(side) for side in shape)
     laplacian = sparse.kron(rows, sparse.eye_array(shape[1]))
     laplacian += sparse.kron(sparse.eye_array(shape[0]), columns)
@@ -208,7 +208,7 @@ def _second_difference(side: int) -> sparse.dia_array:
 
 
 def aims_are_met(table: Table, latent_dimensions: int) -> bool:
-    """Say whether the model restores what it should with 40 % left."""
+    """Return whether the model meets the targets with 40 % of the pixels left."""
     at_40 = [by_percentage[40] for by_percentage in table.values()]
     aim = 0.75 if latent_dimensions == 1 else 0.90
     ahead = all(
@@ -221,7 +221,7 @@ def aims_are_met(table: Table, latent_dimensions: int) -> bool:
 
 
 def plot(table: Table, path: Path, title: str) -> None:
-    """Write the curves as a picture: a column for each form, a row for each figure."""
+    """Write the curves as a picture with a column for each form and a row for each metric."""
     drawing = Figure(figsize=(10, 8))
     axes = drawing.subplots(2, len(table), sharex=True, sharey="row", squeeze=False)
     for column, (form, by_percentage) in enumerate(table.items()):

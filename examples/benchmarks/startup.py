@@ -1,8 +1,8 @@
-"""How soon the command answers, beside the import of torch in the same run.
+"""Measure the start-up time of the command, compared with importing torch in the same run.
 
     python examples/benchmarks/startup.py
 
-Exit code 1 says that a bound was missed: `medvae --help` in at most 0.4 times the time that
+Exit code 1 means that the target was missed: `medvae --help` in at most 0.4 times the time that
 `python -c "import torch"` takes.
 """
 
@@ -19,7 +19,7 @@ ROUNDS = 11
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     command = str(Path(sys.executable).with_name("medvae"))
     commands = {
         "medvae --help": [command, "--help"],

@@ -1,13 +1,13 @@
-"""How fast `medvae train` is, beside a bare loop over the same network with its data in memory.
+"""Measure the speed of `medvae train`, compared with a bare loop over data in memory.
 
     python examples/benchmarks/training_throughput.py DATA
 
-One side is the bundle as it trains: augmentation, corruption, handlers. It is given by the images a
-second that it tells itself, from which start-up, validation, and what is written after an epoch are
-left out. The other side calls the same network, loss, and optimizer on ready batches, in the same
-precision. They take turns in one run, and each is given by its fastest turn: other work on the
-machine slows some turns, and never speeds one up. Exit code 1 says that training is slower than 0.9
-times the bare loop.
+One side is the normal training of the bundle, with augmentation, corruption and handlers. Its speed
+is the images per second that it reports, which excludes start-up, validation and what is written
+after an epoch. The other side applies the same network, loss and optimizer to prepared batches, in
+the same precision. They run in turn, and each is reported by its fastest turn, because other work
+on the machine can only slow a turn down. Exit code 1 means that training is slower than 0.9 times
+the bare loop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AIM = 0.9
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+", type=Path)
     parser.add_argument("--labels", type=Path, help="labels, which say who is which patient")
@@ -64,8 +64,8 @@ def main() -> None:
 
 
 def measure(run: Path, given: Mapping[str, Any], steps: int) -> dict[str, float]:
-    """Train the run in epochs of some steps, with the bare loop after each."""
-    # MONAI tells of its own steps on standard output, which is for the figures here.
+    """Train in epochs of `steps` steps, with the bare loop after each epoch."""
+    # MONAI logs to standard output, which is reserved for the results here.
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
     workflow = ConfigWorkflow(
         config_file=str(run / "configs" / "train.json"),
@@ -100,7 +100,7 @@ def measure(run: Path, given: Mapping[str, Any], steps: int) -> dict[str, float]
 
 
 class BareLoop:
-    """Trains a copy of a network, and does nothing else."""
+    """A loop that only trains a copy of a network."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class BareLoop:
         self.device = next(network.parameters()).device
 
     def turn(self, batches: tuple[Tensor, ...]) -> float:
-        """Train on batches `[N, 1, H, W]`, and return how many images a second it takes."""
+        """Train on batches `[N, 1, H, W]` and return the images per second."""
         start = time.perf_counter()
         for batch in batches:
             pictures = batch.to(self.device, memory_format=torch.channels_last)
@@ -126,12 +126,12 @@ class BareLoop:
             loss = self.loss(reconstruction, pictures)
             loss.backward()
             self.optimizer.step()
-        loss.item()  # on a GPU, only now all of it is done
+        loss.item()  # waits until all work on a GPU is done
         return sum(len(batch) for batch in batches) / (time.perf_counter() - start)
 
 
 class Waiting:
-    """Adds up how long a trainer waits for its data."""
+    """A counter of the time that a trainer waits for its data."""
 
     def __init__(self, trainer: Engine) -> None:
         self.seconds = 0.0

@@ -1,12 +1,12 @@
-"""How fast slices are warped, beside plain Gaussian demons in the same run.
+"""Measure how fast slices are warped, compared with plain Gaussian demons.
 
     python examples/benchmarks/warp_speed.py
 
-Both ways get the same pairs of smooth pictures in place of decoded ones, and the same slices of
-that size, each with a mask. They take turns, and each is given by its fastest turn. The share of
-the mean squared difference of a pair that the field removes says that neither is fast at the cost
-of the other's quality. Exit code 1 says that an aim was missed: `warp` at least 10 times as fast,
-no fold, and not more than 0.05 less of the difference removed.
+Both methods get the same pairs of smooth pictures in place of decoded ones, and the same slices of
+that size, each with a mask. They run in turn, and each is reported by its fastest turn. The share
+of the mean squared difference of a pair that the field removes shows whether speed costs quality.
+Exit code 1 means that a target was missed: `warp` at least 10 times as fast, no fold, and at most
+0.05 less of the difference removed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from medvae.render import Rendered, Scene, make_render
 AIM = 10
 DEMONS = "three-level Gaussian demons, 80 iterations"
 LEVELS = ((4, 30), (2, 30), (1, 20))
-"""By how much the pictures are reduced, and how many iterations follow."""
+"""Reduction factor of the pictures and number of iterations, for each level."""
 
 FORCE_SIGMA, FIELD_SIGMA, DETAIL_SIGMA = 1.0, 2.0, 1.5
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=128, help="of canvas and slices")
     parser.add_argument("--slices", type=int, default=32)
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def pairs(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Return ovals with smooth content, `[N, 1, size, size]`, and the same in other shapes."""
+    """Return ovals with smooth content, `[N, 1, size, size]`, and deformed versions of them."""
     random = torch.Generator().manual_seed(0)
     content = torch.rand(count, 1, 9, 9, generator=random) * 0.6 + 0.2
     content = functional.interpolate(content, size, mode="bicubic", align_corners=True)
@@ -88,7 +88,7 @@ def pairs(count: int, size: int) -> tuple[Tensor, Tensor]:
 
 
 def scene(picture: Tensor) -> Scene:
-    """Make a slice that looks as a picture `[1, size, size]` does, with a lesion."""
+    """Return a slice with a lesion that shows the picture `[1, size, size]`."""
     values = (1000 * picture[0]).numpy()
     size = len(values)
     full = np.zeros((size, size), dtype=np.bool_)
@@ -101,8 +101,8 @@ def scene(picture: Tensor) -> Scene:
 
 
 def warped_alone(scenes: list[Scene], before: Tensor, after: Tensor) -> Tensor:
-    """Warp the decoded pictures themselves, with no change of intensity added."""
-    # On a map without extent there is no intensity that could be added.
+    """Warp the decoded pictures themselves, without any change of intensity."""
+    # An intensity range of zero width prevents any change of intensity.
     silent = [
         Scene(picture[0].numpy(), None, Labels(), None, item.canvas, IntensityMap(0, 0, "full"))
         for picture, item in zip(before, scenes, strict=True)
@@ -112,12 +112,12 @@ def warped_alone(scenes: list[Scene], before: Tensor, after: Tensor) -> Tensor:
 
 
 def removed_share(moved: Tensor, before: Tensor, after: Tensor) -> float:
-    """Return how much of the mean squared difference is gone."""
+    """Return the share of the mean squared difference that is removed."""
     return 1 - float(((moved - after) ** 2).mean() / ((before - after) ** 2).mean())
 
 
 def demons_rendered(scenes: list[Scene], before: Tensor, after: Tensor) -> Tensor:
-    """Render as `warp` does, by the reference; return the fields."""
+    """Render like `warp` with the reference method, and return the fields."""
     fields = demons(before, after)
     values = torch.stack([torch.from_numpy(item.values)[None] for item in scenes])
     masks = [item.labels.findings[0].mask for item in scenes]
@@ -131,7 +131,7 @@ def demons_rendered(scenes: list[Scene], before: Tensor, after: Tensor) -> Tenso
 
 
 def demons(source: Tensor, target: Tensor) -> Tensor:
-    """Return fields `[N, 2, size, size]` that pull each source onto its target."""
+    """Return fields `[N, 2, size, size]` that map each source onto its target."""
     size = source.shape[-1]
     field = torch.zeros(len(source), 2, 1, 1)
     for factor, iterations in LEVELS:
@@ -149,7 +149,7 @@ def demons(source: Tensor, target: Tensor) -> Tensor:
 
 
 def pulled(source: Tensor, field: Tensor, mode: str = "bilinear") -> Tensor:
-    """Return `source(p + field(p))`."""
+    """Return the warped source, `source(p + field(p))`."""
     size = source.shape[-1]
     here = torch.arange(size, dtype=torch.float32)
     x, y = field[:, 0] + here, field[:, 1] + here[:, None]

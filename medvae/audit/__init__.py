@@ -1,4 +1,4 @@
-"""Audits: whether a synthetic set differs from the real one, and whether it matters."""
+"""Audits: test whether a synthetic set differs from the real one, and whether that matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audit from end to end: read, decode, measure, judge, and write the report."""
+"""The whole audit: read, decode and measure the sets, judge them, and write the report."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from medvae.render import Scene
 __all__ = ["SIZES", "Audit", "Progress", "audit"]
 
 Progress = Callable[[str, int, int, str], None]
-"""Is told what is done, how much of it, of how much, and what is to be said beside it."""
+"""Called with the current task, the amount done, the total amount, and a note."""
 
 SIZES = (224, 128, 64, 32)
-"""Of the pictures from which the published network learns."""
+"""Sizes of the pictures on which the published network is trained."""
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What came of an audit.
+    """The result of an audit.
 
     Attributes:
-        report: as it is in ``report.json``.
-        verdict: what it comes to.
-        broken: bounds that were asked for and are broken, a line each.
-        problems: files and labels that could not be used, a line each.
-        page: the report to look at.
-        outlines: What came of the outlines of the real slices, if there were any.
+        report: The report, as in ``report.json``.
+        verdict: The verdict on the synthetic set.
+        broken: Requested bounds that the report breaks, one line each.
+        problems: Files and labels that could not be used, one line each.
+        page: Path of the HTML report.
+        outlines: Result of attaching the outlines of the real slices, if any were given.
     """
 
     report: Mapping[str, Any]
@@ -82,33 +82,33 @@ def audit(
 ) -> Audit:
     """Compare a synthetic set with the real one, and write a report.
 
-    The same arguments give the same bytes.
+    The same arguments give the same report, byte for byte.
 
     Args:
-        real: files and folders with real slices.
-        synthetic: the folder of an augmentation, or a file or folder of other slices.
-        out: a folder for the report that is empty or not there yet.
-        labels: of the real slices.
+        real: Files and folders with real slices.
+        synthetic: Output folder of ``medvae augment``, or a file or folder with other slices.
+        out: Folder for the report, which must be empty or not exist yet.
+        labels: Labels of the real slices.
         outlines: Masks for the boxes of these labels, as in ``attach_labels``.
-        synthetic_labels: of slices that no augmentation wrote.
-        model: a trained bundle; without it the latent space is left out.
-        holdout: files and folders with real slices of other patients, for the baselines; without
-            them these come from splits of the real slices by patient.
-        extractors: weights of further networks whose features are compared, as ``NAME=FILE``.
-        fail_if: bounds that must not be met, such as ``auc>0.8``.
-        modality: taken for files that do not say.
-        sizes: of the pictures from which the published network learns; those above the model's
-            canvas are left out.
-        epochs: for which it learns.
-        seed: of every draw.
-        device: to compute on; a GPU where there is one.
-        workers: how many processes read; those already running by default.
-        progress: is told how it goes on.
+        synthetic_labels: Labels of synthetic slices that ``medvae augment`` did not write.
+        model: Trained bundle; without it, the latent space is not compared.
+        holdout: Files and folders with real slices of other patients, for the baselines; without
+            them, the baselines come from splits of the real slices by patient.
+        extractors: Weights of further networks whose features are compared, as ``NAME=FILE``.
+        fail_if: Bounds that must not be met, such as ``auc>0.8``.
+        modality: Modality of files that do not state one.
+        sizes: Sizes of the pictures on which the published network is trained; sizes larger than
+            the model's canvas are left out.
+        epochs: Number of epochs for which the published network is trained.
+        seed: Random seed for all draws.
+        device: Device to compute on; by default, a GPU if there is one.
+        workers: Number of reading processes; by default, those already running.
+        progress: Called with (task, done, total, note) as work proceeds.
 
     Raises:
-        UsageProblem: an argument cannot be right, or the sets cannot be compared.
-        ReadError: a set is empty or cannot be read, or the model is damaged.
-        WriteError: the file system refuses.
+        UsageProblem: If an argument is invalid, or the sets cannot be compared.
+        ReadError: If a set is empty or cannot be read, or the model is damaged.
+        WriteError: If the output cannot be written.
     """
     bounds = parse_bounds(fail_if, NAMES)
     folder, told = Path(out), progress or _silent
@@ -147,11 +147,11 @@ def audit(
 
 
 def _silent(what: str, done: int, total: int, beside: str) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 class _Made(NamedTuple):
-    """A report that is yet to be written."""
+    """A report that has not been written yet."""
 
     report: dict[str, Any]
     verdict: Verdict
@@ -203,7 +203,7 @@ def _side(
     workers: int | None,
     progress: Callable[[int, int], None],
 ) -> Side:
-    """Decode a set, and take down its findings."""
+    """Decode a set, and record its findings."""
     book = FindingBook()
 
     def see(member: Member, scene: Scene, picture: NDArray[np.float32]) -> None:

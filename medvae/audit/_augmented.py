@@ -1,4 +1,4 @@
-"""What an augmentation wrote, as a set: its pictures, and what the manifest says of them."""
+"""The output of ``medvae augment`` as a set: its slices, described by the manifest."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Progress = Callable[[int, int], None]
 _ORDER = "run.json"
 _LINES = "manifest.jsonl"
 _BEST_FIRST = ("dicom", "nifti", "png")
-"""Formats of an augmentation: DICOM and NIfTI say where a slice lies in the patient."""
+"""Output formats by preference: DICOM and NIfTI state the position of a slice in the patient."""
 
 _SCALE = re.compile(r"value = (\S+) \* pixel \+ (\S+)")
 
 
 def wrote_augment(folder: Path) -> bool:
-    """Say whether ``medvae augment`` wrote a folder."""
+    """Return whether a folder was written by ``medvae augment``."""
     return (folder / _ORDER).is_file() and (folder / _LINES).is_file()
 
 
@@ -42,13 +42,13 @@ def read_augmented(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> SliceSet:
-    """Read what an augmentation kept: slices from its files, all else from its manifest.
+    """Read the slices that an augmentation kept, and all else about them from its manifest.
 
-    What a file does not say, such as the spacing of a PNG, is taken from the real slice that it
-    is on.
+    What a file does not state, such as the spacing of a PNG, is taken from the host, which
+    is the last of the declared source slices.
 
     Raises:
-        ReadError: no slice was kept, a file is missing, or the manifest is damaged.
+        ReadError: If no slice was kept, a file is missing, or the manifest is damaged.
     """
     kept = [line for line in Manifest(folder).lines if line["outcome"] == "kept"]
     if not kept:
@@ -72,7 +72,7 @@ def _kept(
     there: Mapping[tuple[str, int], Slice],
     known: Mapping[str, Slice],
 ) -> Iterator[Member]:
-    """Yield a member for each line; the slices of a volume have their lines in its order."""
+    """Yield a member for each line; the lines of a volume follow the order of its slices."""
     frames: dict[str, int] = {}
     for line in lines:
         file = next((name for name in line["files"] if name.split("/")[1:2] == [written]), None)
@@ -110,7 +110,7 @@ def _kept(
 
 
 def _scale(path: Path) -> tuple[float, float] | None:
-    """Return what the comment of a picture says of its units."""
+    """Return slope and intercept of the pixels from the comment of a PNG; None without them."""
     with Image.open(path) as picture:
         said = _SCALE.fullmatch(str(picture.info.get("Comment", "")))
     if said is None:
@@ -125,4 +125,4 @@ def _scale(path: Path) -> tuple[float, float] | None:
 
 
 def _absolute(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100  # links must stay as they were given
+    return os.path.abspath(path)  # noqa: PTH100  # symbolic links must not be resolved

@@ -1,4 +1,4 @@
-"""What a pipeline asks of a report: bounds such as ``auc>0.8`` that must not be met."""
+"""Bounds such as ``auc>0.8`` that the numbers of a report must not meet."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _COMPARED = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operat
 
 @dataclass(frozen=True)
 class Bound:
-    """One such bound.
+    """A bound on one number of a report.
 
     Attributes:
-        text: as it was given.
-        name: where the number is in the report, its parts with points between them.
-        sign: how it is compared.
-        limit: with what.
+        text: The bound as it was given.
+        name: Dotted path of the number in the report.
+        sign: Comparison operator.
+        limit: Value with which the number is compared.
     """
 
     text: str
@@ -33,10 +33,10 @@ class Bound:
     limit: float
 
     def number(self, report: Mapping[str, Any]) -> float | None:
-        """Return the number in a report; None where it could not be measured.
+        """Return the number in a report, or None if it could not be measured.
 
         Raises:
-            UsageProblem: the report has no number of this name.
+            UsageProblem: If the report has no number of this name.
         """
         found: Any = report
         for place, part in enumerate(parts := self.name.split(".")):
@@ -59,14 +59,14 @@ class Bound:
 
 
 def parse_bounds(texts: Iterable[str], names: Sequence[str]) -> tuple[Bound, ...]:
-    """Read bounds, as far as they can be checked before there is a report.
+    """Parse bounds, and check them as far as is possible without a report.
 
     Args:
-        texts: as users give them.
-        names: that a report has at its top.
+        texts: Bounds as the user gave them.
+        names: Top-level names of a report.
 
     Raises:
-        UsageProblem: one cannot be right.
+        UsageProblem: If a bound is invalid.
     """
     return tuple(_parsed(text, names) for text in texts)
 
@@ -85,12 +85,12 @@ def _parsed(text: str, names: Sequence[str]) -> Bound:
 
 
 def broken(bounds: Iterable[Bound], report: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say which bounds a report breaks, a line each.
+    """Return a line for each bound that a report breaks.
 
-    A number that could not be measured breaks its bound: nobody has shown that it is kept.
+    A number that could not be measured breaks its bound, since nothing shows that it is kept.
 
     Raises:
-        UsageProblem: the report has no number of a name.
+        UsageProblem: If the report lacks the number of a bound.
     """
     said = []
     for bound in bounds:

@@ -1,4 +1,4 @@
-"""How boxes are distributed in the two sets: their sizes, their places, and how they stand out."""
+"""Distributions of the boxes in the two sets: their sizes, positions and contrast-to-noise."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class BoxMeasure:
-    """How something of boxes is distributed.
+    """The distributions of one property of boxes in the two sets.
 
     Attributes:
-        real, synthetic: the numbers, one a finding.
-        difference: largest difference of the two cumulative distributions (Kolmogorov, Smirnov).
+        real, synthetic: Values of the property, one for each finding.
+        difference: Kolmogorov-Smirnov statistic: the largest difference between the two cumulative
+            distributions.
     """
 
     real: NDArray[np.float64]
@@ -37,11 +38,11 @@ class BoxMeasure:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """The findings of one category in a set, N of them.
+    """The N findings of one category in a set.
 
     Attributes:
-        groups: patients of each.
-        measures: by name, ``[N]`` each; nan where something cannot be measured.
+        groups: Patients of each finding.
+        measures: Properties by name, ``[N]`` each; NaN where one cannot be measured.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -49,7 +50,7 @@ class Boxes:
 
 
 def measured(slices: Sequence[ShownSlice], category: str) -> Boxes:
-    """Measure the findings of a category."""
+    """Return the measures of the findings of a category."""
     found = [(of.groups, one) for of in slices for one in of.findings if one.category == category]
     boxes = np.array([one.box for _, one in found]).reshape(-1, 4)
     sides, centres = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
@@ -64,7 +65,7 @@ def measured(slices: Sequence[ShownSlice], category: str) -> Boxes:
 
 
 def compared(real: Boxes, synthetic: Boxes, seed: int) -> dict[str, BoxMeasure]:
-    """Compare the boxes of two sets, measure by measure; none where one of them has no boxes."""
+    """Compare the boxes of two sets, measure by measure; return {} if either set has no boxes."""
     if not real.groups or not synthetic.groups:
         return {}
     cuts = [halve(real.groups, synthetic.groups, seed, "boxes", n) for n in range(_SPLITS)]
@@ -73,7 +74,7 @@ def compared(real: Boxes, synthetic: Boxes, seed: int) -> dict[str, BoxMeasure]:
     for split, cut in enumerate(cuts):
         one, other = split % 2, 1 - split % 2
         sides = (cut.real[one], cut.synthetic[other], cut.real[other])
-        # The difference that chance makes depends on how many there are.
+        # The difference expected by chance depends on the number of boxes.
         count = min(map(len, sides))
         random = generator(seed, "boxes", split)
         here, there, beside = (random.permutation(rows)[:count] for rows in sides)
@@ -91,7 +92,7 @@ def compared(real: Boxes, synthetic: Boxes, seed: int) -> dict[str, BoxMeasure]:
 
 
 def _difference(one: Numbers, other: Numbers) -> float:
-    """Return the statistic of Kolmogorov and Smirnov; nan where one of the samples is empty."""
+    """Return the Kolmogorov-Smirnov statistic, or NaN if one of the samples is empty."""
     one, other = one[np.isfinite(one)], other[np.isfinite(other)]
     return float(stats.ks_2samp(one, other).statistic) if len(one) and len(other) else float("nan")
 

@@ -1,4 +1,4 @@
-"""A set on the model's canvas: every slice is decoded once, and its picture lies on the disk."""
+"""A set on the model's canvas: each slice is decoded once, and its picture is kept on disk."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from medvae.render import Scene
 __all__ = ["Canvases", "decode"]
 
 Watch = Callable[[Member, Scene, NDArray[np.float32]], None]
-"""Is shown a slice, as gates see it and on the canvas, ``[size, size]``."""
+"""Called with a slice, its scene as gates see it, and its picture ``[size, size]``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Canvases:
-    """The slices of a set that can be decoded, N of them.
+    """The N slices of a set that can be decoded.
 
     Attributes:
-        set: which one; its members are those that can be decoded, in their order.
-        pictures: ``[N, size, size]`` uint8, on the disk.
-        canvases: where each slice lies on its picture.
+        set: The set, with only those members that can be decoded, in their order.
+        pictures: Pictures ``[N, size, size]``, uint8, on disk.
+        canvases: Position of each slice on its picture.
     """
 
     set: SliceSet
@@ -42,12 +42,12 @@ class Canvases:
 
     @property
     def pool(self) -> Pool:
-        """The slices as statistics see them."""
+        """The slices in the form that the statistics take."""
         members = self.set.members
         seen: Counter[str] = Counter()
         keys = []
         for member in members:
-            # A file may be there twice.
+            # The same file may have been given twice.
             seen[member.native.key] += 1
             number = seen[member.native.key]
             keys.append(member.native.key + (f".{number}" if number > 1 else ""))
@@ -67,21 +67,21 @@ def decode(
     watch: Watch | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Canvases:
-    """Decode a set; memory does not grow with it.
+    """Decode a set; memory use does not grow with the size of the set.
 
     Args:
-        slices: the set.
-        size: of the canvas.
-        spec: the intensity map, as in ``intensity_rule``; None for that of each modality.
-        room: a folder on whose disk the pictures lie; they have no name there, and are gone when
-            the process is.
-        workers: how many processes decode; those already running by default.
-        watch: is shown each slice as it was decoded, in order.
-        progress: is told how many are done.
+        slices: Set to decode.
+        size: Side of the canvas in pixels.
+        spec: Intensity map, as in ``intensity_rule``; None for the one of each modality.
+        room: Folder on whose disk the pictures are stored, in an unnamed file that disappears when
+            the process ends.
+        workers: Number of decoding processes; by default, those already running.
+        watch: Called with each decoded slice, in order.
+        progress: Called with (done, total) as work proceeds.
 
     Raises:
-        ReadError: none of the slices can be decoded.
-        WriteError: there is no room.
+        ReadError: If none of the slices can be decoded.
+        WriteError: If there is no space for the pictures.
     """
     members: list[Member] = []
     canvases: list[Canvas] = []
@@ -113,7 +113,7 @@ def _on_disk(room: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     try:
         room.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=room) as file:
-            # A mapped file without its blocks would end the process once the disk is full.
+            # Without allocated blocks, writing to a mapped file on a full disk kills the process.
             os.posix_fallocate(file.fileno(), 0, math.prod(shape))
             return np.memmap(file, np.uint8, "w+", shape=shape)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Copies: synthetic slices that show a patient who is not declared to be in them."""
+"""Copies: synthetic slices that show a patient whom they do not declare."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["KINDS", "Copies", "Nearest", "find_copies", "outlines", "with_baseli
 Vectors = NDArray[np.float32]
 
 KINDS = ("source", "series", "patient", "stranger")
-"""What the real slice is to the synthetic one that is near to it: a source that it declares,
-another slice of the series of such a source, another slice of a patient who is declared to be in
-it, or a slice of a patient who is not. Only the last kind is a leak."""
+"""Relations of a real slice to a synthetic one that is near it: a declared source, another slice of
+the series of such a source, another slice of a declared patient, or a slice of a patient who is not
+declared. Only the last kind is a leak."""
 
 _STRANGER = KINDS.index("stranger")
 _NOT_NEAR = len(KINDS)
@@ -30,9 +30,9 @@ _PERCENTILE = 1
 _NEARER = 0.5
 _MANY = 12
 _LEAST = 0.02
-"""Chosen on FLAIR slices of glioma and on short-axis cardiac MR: of slices of as many patients who
-were held out, in sets of 3 to 31 patients, 97 % or more have no more than 1 % copies; all plain
-copies are found, and of slices that were warped gently nearly all."""
+"""Chosen on FLAIR slices of glioma and on short-axis cardiac MR. In comparisons of sets of 3 to 31
+patients with as many held-out patients, at least 97 % find no more than 1 % copies; all plain
+copies are found, and nearly all slices that were warped gently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +40,12 @@ class Nearest:
     """The nearest real slice of each synthetic one in one space.
 
     Attributes:
-        row: Its place in the real set, ``[M]``.
-        distance: The distance to it, ``[M]``.
-        real_distance: From each real slice to the nearest other one, ``[N]``.
-        stranger_distance: To the nearest slice of another patient, ``[N]``; infinite where there
-            is none.
-        limit: What is nearer than this is as near as a copy.
+        row: Index of the nearest real slice, ``[M]``.
+        distance: Distance to the nearest real slice, ``[M]``.
+        real_distance: Distance from each real slice to the nearest other one, ``[N]``.
+        stranger_distance: Distance from each real slice to the nearest slice of another patient,
+            ``[N]``; infinite where there is none.
+        limit: Distance below which a slice is as near as a copy.
     """
 
     row: NDArray[np.intp]
@@ -57,20 +57,20 @@ class Nearest:
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Which synthetic slices are as near to a real one as copies are, and to which one.
+    """The synthetic slices that are as near to a real one as copies are, with their neighbours.
 
     Attributes:
-        share: The share of slices that are copies: as near as that to a patient who is not
-            declared to be in them. Its baseline is the same share of real slices.
-        excess: The share minus its baseline, with an interval over the patients of both.
-        shares: The share of slices of each kind, by its name.
+        share: Share of slices that are copies: as near as that to a slice of an undeclared
+            patient. Its baseline is the same share of real slices.
+        excess: The share minus its baseline, with an interval over the patients of both sets.
+        shares: Share of slices of each kind, by the name of the kind.
         spaces: Neighbours by the name of the space: ``pixels``, and ``encoder`` with a model.
-        kind: The index in ``KINDS`` for each slice, or ``len(KINDS)`` where no real slice is near,
+        kind: Index in ``KINDS`` for each slice, or ``len(KINDS)`` where no real slice is near,
             ``[M]``.
-        nearness: The distance to the slice that gives the kind, or to the nearest one, as a share
-            of the limit, ``[M]``; infinite for a slice on which there is nothing.
-        nearest: The real slice there, ``[M]``.
-        shown: Whether there is something on a slice, ``[M]``.
+        nearness: Distance to the slice that determines the kind, or else to the nearest one, as a
+            share of the limit, ``[M]``; infinite for a blank slice.
+        nearest: Index of that real slice, ``[M]``.
+        shown: Whether a slice is not blank, ``[M]``.
     """
 
     share: Estimate
@@ -89,20 +89,20 @@ class Copies:
         return copied
 
     def kind_of(self, row: int) -> str | None:
-        """Return the kind of a slice; None where no real slice is near."""
+        """Return the kind of a slice, or None if no real slice is near."""
         return None if self.kind[row] == _NOT_NEAR else KINDS[self.kind[row]]
 
     def worst(self, count: int = 20) -> list[int]:
-        """Return places of synthetic slices: copies first, those near a declared source last.
+        """Return indices of synthetic slices: copies first, those near a declared source last.
 
-        Within each group, the nearest come first.
+        Within each group, the nearest slices come first.
         """
         order = np.lexsort((self.nearness, self.kind == 0, ~self.copied))
         return [int(row) for row in order[:count]]
 
 
 def outlines(pool: Pool) -> Vectors:
-    """Return the broad shape of each slice, as the gate `copy` compares it, ``[N, 256]``."""
+    """Return the broad shape of each slice, as the gate `copy` compares them, ``[N, 256]``."""
     return np.stack([outline(pool.batch(slice(row, row + 1))[0]) for row in range(len(pool))])
 
 
@@ -116,26 +116,27 @@ def find_copies(
 ) -> Copies:
     """Find synthetic slices that are nearer to a real one than slices of different patients are.
 
-    The limit of each space follows from the real slices alone: it is half of the distance that 99 %
-    of them keep from the nearest slice of another patient. Hardly any real slice may come so near
-    to another patient, or the limit would tell nothing. Fewer than 12 patients say less about how
-    near others would come, and the limit is smaller in proportion. It is at least 2 % of the median
-    of that distance, so that patients who are there twice do not make it 0. Where all are of one
-    patient, it is what 99 % of them keep from the nearest other slice.
+    The limit of each space is computed from the real slices alone: it is half of the distance by
+    which 99 % of them are separated from the nearest slice of another patient. Hardly any real
+    slice may be that near to another patient, or the limit would be meaningless. Fewer than 12
+    patients say less about how near others would be, so the limit is reduced in proportion. It is
+    at least 2 % of the median of that distance, so that patients who occur twice do not make it 0.
+    If all slices are of one patient, it is the distance by which 99 % of them are separated from
+    the nearest other slice.
 
-    A slice that is below the limit is of the kind of its nearest real slice; where the spaces
-    disagree, of the first kind in ``KINDS``: a slice that lies at its declared source in one space
-    is explained by that. The baseline is the share of real slices that are below the limit to one
-    of another patient. Slices on which there is nothing at all are like one another, and are left
-    out of limits and shares.
+    A slice below the limit has the kind of its nearest real slice. If the spaces disagree, it has
+    the first of these kinds in ``KINDS``: a slice that is near its declared source in one space is
+    explained by that source. The baseline is the share of real slices whose distance to a slice of
+    another patient is below the limit. Blank slices resemble one another, and are left out of
+    limits and shares.
 
     Args:
-        spaces: Real ``[N, D]`` and synthetic vectors ``[M, D]`` by the name of the space.
-        real, synthetic: The sets.
-        sources: Keys of the real slices that each synthetic one declares; None or empty where it
+        spaces: Real vectors ``[N, D]`` and synthetic vectors ``[M, D]`` by the name of the space.
+        real, synthetic: The two sets.
+        sources: Keys of the real slices that each synthetic one declares; None or empty if it
             declares none.
-        series: The series of each real slice.
-        seed: Seed of the bootstrap.
+        series: Series of each real slice.
+        seed: Random seed of the bootstrap.
     """
     here, there = _shown(real), _shown(synthetic)
     found = {name: _nearest(*vectors, real, synthetic, here) for name, vectors in spaces.items()}
@@ -170,14 +171,14 @@ def find_copies(
 def with_baseline_of(
     copies: Copies, others: Copies, groups: Groups, other_groups: Groups, seed: int
 ) -> Copies:
-    """Compare a set with held-out slices, which were searched for copies in the same way.
+    """Return copies whose excess is relative to held-out slices, searched in the same way.
 
     Args:
-        copies: What was found in the set.
-        others: What was found among the held-out slices.
-        groups: The patients of each slice of the set.
-        other_groups: The patients of each held-out slice.
-        seed: Seed of the bootstrap.
+        copies: Copies that were found in the set.
+        others: Copies that were found among the held-out slices.
+        groups: Patients of each slice of the set.
+        other_groups: Patients of each held-out slice.
+        seed: Random seed of the bootstrap.
     """
     excess = difference(
         copies.copied[copies.shown],
@@ -194,7 +195,7 @@ def _only(groups: Groups, shown: NDArray[np.bool_]) -> list[tuple[str, ...]]:
 
 
 def _shown(pool: Pool) -> NDArray[np.bool_]:
-    """Say on which slices there is something, ``[N]``; all where that is nowhere."""
+    """Return which slices are not blank, ``[N]``; if all of them are blank, select all."""
     shown = np.array([np.ptp(picture) > 0 for picture in pool.pictures], np.bool_)
     return shown if shown.any() else ~shown
 
@@ -202,7 +203,7 @@ def _shown(pool: Pool) -> NDArray[np.bool_]:
 def _nearest(
     known: Vectors, asked: Vectors, real: Pool, synthetic: Pool, shown: NDArray[np.bool_]
 ) -> Nearest:
-    """Find neighbours in one space; real slices that are shown say what is near."""
+    """Find neighbours in one space; real slices that are not blank determine the limit."""
     slices = _points(known, real.keys, real.keys)
     row, distance = _beside(_points(asked, synthetic.keys, [""] * len(synthetic)), slices)
     _, own = _beside(slices, slices)
@@ -216,7 +217,7 @@ def _nearest(
 def _limit(
     known: Vectors, own: NDArray[np.float64], strangers: NDArray[np.float64], patients: int
 ) -> float:
-    """Return how near copies are, from the distances of real slices to others and to strangers."""
+    """Return the limit, from the distances of real slices to others and to other patients."""
     own, strangers = own[np.isfinite(own)], strangers[np.isfinite(strangers)]
     limit = 0.0
     if len(strangers):
@@ -225,19 +226,19 @@ def _limit(
     elif len(own):
         limit = float(np.percentile(own, _PERCENTILE))
     apart = strangers[strangers > 0]
-    # The median: a few slices that lie far from all others must not raise the limit.
+    # The median is used because a few slices far from all others must not raise the limit.
     usual = float(np.median(apart)) if len(apart) else float(np.sqrt(known.var(0).sum()))
-    # Where all slices lie at one place no distance means anything.
+    # If all slices lie at one point, no distance is meaningful.
     return max(limit, _LEAST * usual) or float(np.finfo(np.float64).tiny)
 
 
 class _Relation:
-    """Says what a real slice is to a synthetic one.
+    """The relation of real slices to synthetic ones.
 
     Args:
-        real, synthetic: The sets.
-        sources: What each synthetic slice declares.
-        series: The series of each real slice.
+        real, synthetic: The two sets.
+        sources: Keys of the real slices that each synthetic slice declares.
+        series: Series of each real slice.
     """
 
     def __init__(
@@ -254,7 +255,7 @@ class _Relation:
         self._patients = synthetic.groups
 
     def of(self, known: Vectors, asked: Vectors, space: Nearest) -> NDArray[np.intp]:
-        """Return the kind of the real slice that is nearest to each synthetic one, ``[M]``."""
+        """Return the kind of the real slice nearest to each synthetic one, ``[M]``."""
         kinds = []
         for index, (row, distance) in enumerate(zip(space.row, space.distance, strict=True)):
             own = self._sources[index]
@@ -274,13 +275,13 @@ def _distance(one: Vectors, other: Vectors) -> float:
 
 
 def _points(vectors: Vectors, keys: Sequence[str], apart: Sequence[str]) -> Latents:
-    """Return vectors as something whose neighbours of another name in ``apart`` can be sought."""
+    """Return vectors as latents; neighbours are searched among other names in ``apart``."""
     tensor = torch.from_numpy(np.ascontiguousarray(vectors, np.float32))
     return Latents(tuple(keys), tuple(apart), (frozenset(),) * len(keys), tensor, tensor)
 
 
 def _beside(asked: Latents, known: Latents) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return where the nearest of other names are and how far, ``[M]``; infinite without one."""
+    """Return index and distance of the nearest of other names, ``[M]``; infinite without one."""
     found = nearest(asked, known, 1)
     rows = np.array([row[0] if len(row) else 0 for row in found], np.intp)
     distances = np.full(len(rows), np.inf)

@@ -1,4 +1,4 @@
-"""Distances between the two sets in a space of features, and how varied either is."""
+"""Distances between the two sets in a feature space, and the diversity of each set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 Numbers = NDArray[np.float64]
 
 _MOST = 2000
-"""Slices on a side: tables of distances between them are 32 MB."""
+"""Maximum number of slices on a side: a table of distances between them takes 32 MB."""
 
 _FEWEST = 2
 _MEASURES = 7
@@ -32,16 +32,16 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Distances:
-    """How far the sets are from one another, in the features of one extractor.
+    """The distances between the two sets in the features of one extractor.
 
     Attributes:
-        slices: on either side, the same for all and for the baselines.
-        fid: Frechet distance of two normal distributions (Heusel 2017).
-        mmd: maximum mean discrepancy, MONAI's, with a linear kernel.
-        kid: the same with a cubic kernel (Binkowski 2018).
-        precision, recall: share of synthetic slices that lie among real ones, and the reverse
+        slices: Number of slices on each side, the same for all distances and baselines.
+        fid: Frechet distance between two normal distributions (Heusel 2017).
+        mmd: Maximum mean discrepancy with a linear kernel, as computed by MONAI.
+        kid: Maximum mean discrepancy with a cubic kernel (Binkowski 2018).
+        precision, recall: Share of synthetic slices that lie among real ones, and the reverse
             (Kynkaanniemi 2019).
-        density, coverage: the same, less moved by outliers (Naeem 2020).
+        density, coverage: Counterparts that are less sensitive to outliers (Naeem 2020).
     """
 
     slices: int
@@ -64,21 +64,21 @@ def distances(
     splits: int = 10,
     progress: Progress | None = None,
 ) -> Distances:
-    """Measure features against features.
+    """Return the distances between real and synthetic features.
 
-    Both sets are cut in two between patients several times, and real slices of one side are
-    compared with synthetic ones of the other: that a slice lies beside the one that it was made of
-    says nothing of how like real ones it is. The baseline compares the real slices of both sides.
-    All of these distances depend on how many slices there are, so that each is taken of as many.
-    Values are means over the splits, and their intervals where 95 % of them lie.
+    Both sets are split in two by patient several times, and the real slices of one side are
+    compared with the synthetic ones of the other: a slice that lies close to the one from which it
+    was made is not thereby realistic. The baseline compares the real slices of both sides. All of
+    these distances depend on the number of slices, so each is computed from the same number.
+    Values are means over the splits, and their intervals contain 95 % of the splits.
 
     Args:
-        real: ``[N, D]``.
-        synthetic: ``[M, D]``.
-        real_groups, synthetic_groups: patients of the slices.
-        seed: of the splits.
-        splits: how many.
-        progress: is told how many splits are done.
+        real: Features ``[N, D]`` of the real slices.
+        synthetic: Features ``[M, D]`` of the synthetic slices.
+        real_groups, synthetic_groups: Patients of each slice.
+        seed: Random seed of the splits.
+        splits: Number of splits.
+        progress: Called with (done, total) after each split.
     """
     cuts = [halve(real_groups, synthetic_groups, seed, "distances", n) for n in range(splits)]
     count = min(_MOST, *(len(rows) for cut in cuts for rows in (*cut.real, *cut.synthetic)))
@@ -87,7 +87,7 @@ def distances(
     values, baselines = [], []
     for split, cut in enumerate(cuts):
         random = generator(seed, "distances", split)
-        # Each side is the real one in every other split.
+        # The two sides take turns as the real one.
         one, other = (split % 2, 1 - split % 2)
         here, there, beside = (
             features[np.sort(random.permutation(rows)[:count])].astype(np.float64)
@@ -114,21 +114,21 @@ def _measured(real: Numbers, synthetic: Numbers) -> list[float]:
 
 
 def frechet(real: Numbers, synthetic: Numbers) -> float:
-    """Return the Frechet distance of normal distributions with the moments of two samples.
+    """Return the Frechet distance between normal distributions fitted to two samples.
 
-    It is MONAI's `FIDMetric` to the last digits, but needs no root of a matrix: the trace of the
-    root of a product of covariances is the sum of the singular values of the product of their
-    factors. So it is exact too where there are fewer slices than features.
+    It agrees with MONAI's `FIDMetric` to the last digits, but needs no matrix square root: the
+    trace of the root of a product of covariances is the sum of the singular values of the product
+    of their factors. It is therefore exact even if there are fewer slices than features.
 
     Args:
-        real: ``[N, D]``, two at least.
-        synthetic: ``[M, D]``.
+        real: Features ``[N, D]``, at least two rows.
+        synthetic: Features ``[M, D]``.
     """
     means = [sample.mean(0) for sample in (real, synthetic)]
     factors = []
     for sample, mean in zip((real, synthetic), means, strict=True):
         factor = (sample - mean) / np.sqrt(len(sample) - 1)
-        # The triangle has the same covariance, and no more rows than there are features.
+        # The triangular factor has the same covariance, and at most as many rows as features.
         factors.append(qr(factor, mode="r")[0][: factor.shape[1]])
     shared = svdvals(factors[0] @ factors[1].T).sum()
     spread = sum(float(np.square(factor).sum()) for factor in factors)
@@ -150,11 +150,11 @@ def kid(real: Numbers, synthetic: Numbers) -> float:
 
 
 def manifold(real: Numbers, synthetic: Numbers) -> tuple[float, float, float, float]:
-    """Return precision, recall, density and coverage, by the 5 nearest neighbours.
+    """Return precision, recall, density and coverage, based on the 5 nearest neighbours.
 
     Args:
-        real: ``[N, D]``, two at least.
-        synthetic: ``[M, D]``.
+        real: Features ``[N, D]``, at least two rows.
+        synthetic: Features ``[M, D]``.
     """
     nearest = min(_NEAREST, len(real) - 1, len(synthetic) - 1)
     across = _lengths(real, synthetic)
@@ -169,21 +169,21 @@ def manifold(real: Numbers, synthetic: Numbers) -> tuple[float, float, float, fl
 
 
 def _lengths(one: Numbers, other: Numbers) -> Numbers:
-    """Return the Euclidean distances between rows, ``[N, M]``, at the speed of a product."""
+    """Return the Euclidean distances between rows, ``[N, M]``, by means of a matrix product."""
     squares = [np.einsum("nd,nd->n", sample, sample) for sample in (one, other)]
     lengths: Numbers = np.add.outer(*squares) - 2 * (one @ other.T)
     return np.sqrt(lengths.clip(0, out=lengths), out=lengths)
 
 
 def diversity(real: Pool, synthetic: Pool, seed: int, *, pairs: int = 500) -> Estimate:
-    """Return the mean MS-SSIM of random pairs of synthetic slices; the baseline is of real ones.
+    """Return the mean MS-SSIM of random pairs of synthetic slices; real pairs are the baseline.
 
-    The greater it is, the less varied is the set.
+    The greater the value, the less varied the set.
 
     Args:
-        real, synthetic: the sets, of two slices at least.
-        seed: of the draw of pairs, and of the bootstrap over patients.
-        pairs: how many of either set.
+        real, synthetic: The two sets, of at least two slices each.
+        seed: Random seed of the pairs, and of the bootstrap over patients.
+        pairs: Number of pairs in each set.
     """
     similar, groups = _similarities(synthetic, seed, pairs)
     drawn = [similar @ w / w.sum() for (w,) in redrawn(groups, seed=seed) if w.any()]
@@ -192,7 +192,7 @@ def diversity(real: Pool, synthetic: Pool, seed: int, *, pairs: int = 500) -> Es
 
 
 def _similarities(pool: Pool, seed: int, pairs: int) -> tuple[Numbers, Groups]:
-    """Return MS-SSIM of random pairs, ``[pairs]``, and the patients in each pair."""
+    """Return the MS-SSIM of random pairs, ``[pairs]``, and the patients in each pair."""
     ordered = np.array(sorted(range(len(pool)), key=pool.keys.__getitem__))
     random = generator(seed, "pairs")
     first = random.integers(len(pool), size=pairs)

@@ -1,4 +1,4 @@
-"""A number with what gives it a meaning, and the slices of a set as statistics see them."""
+"""Estimates with intervals and baselines, and the slices of a set as input to statistics."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 __all__ = ["Estimate", "Groups", "Pool"]
 
 Groups = Sequence[tuple[str, ...]]
-"""Of each slice, the patients in it; the first is the one that it shows most of."""
+"""The patients in each slice, starting with the one of whom it shows most."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number that means something.
+    """A measured value with its interval and its baseline.
 
     Attributes:
-        value: what was measured.
-        low, high: where 95 % of the values lie that other patients of the same kind would give.
-        baseline: the same between real slices of some patients and of others; None where there
-            can be none.
+        value: Measured value.
+        low, high: Bounds of 95 % of the values that other patients of the same kind would give.
+        baseline: Value between real slices of some patients and of others; None if there cannot be
+            one.
     """
 
     value: float
@@ -32,7 +32,7 @@ class Estimate:
     baseline: float | None = None
 
     def as_json(self) -> dict[str, float | None]:
-        """Return the numbers by name; null for what is not finite."""
+        """Return the numbers by name, with None for those that are not finite."""
         numbers = {
             "value": self.value,
             "low": self.low,
@@ -47,13 +47,13 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """One of the sets that are compared, N slices.
+    """One of the compared sets, with N slices.
 
     Attributes:
-        pictures: ``[N, S, S]`` on the model's canvas: float32 in [0, 1], or uint8 in 0 to 255. It
-            may lie on the disk, and is never taken as a whole.
-        groups: of each slice, the patients in it, the one that it shows most of first.
-        keys: of the slices, all different.
+        pictures: Pictures ``[N, S, S]`` on the model's canvas, float32 in [0, 1] or uint8 in 0 to
+            255. The array may be on disk, and is never read as a whole.
+        groups: Patients in each slice, starting with the one of whom it shows most.
+        keys: Unique keys of the slices.
     """
 
     pictures: NDArray[np.float32] | NDArray[np.uint8]
@@ -69,7 +69,7 @@ class Pool:
         return len(self.keys)
 
     def batch(self, rows: slice | NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return some of the pictures in [0, 1], ``[B, S, S]``."""
+        """Return the pictures of the given rows in [0, 1], ``[B, S, S]``."""
         pictures = np.asarray(self.pictures[rows])
         if pictures.dtype == np.uint8:
             return pictures.astype(np.float32) / np.float32(255)

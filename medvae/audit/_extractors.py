@@ -1,4 +1,4 @@
-"""Extractors: what turns pictures into features that statistics can compare."""
+"""Extractors, which turn pictures into features that statistics can compare."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 _BATCH = 16
 _IMAGENET_SIZE = 224
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Means and standard deviations of the colours that ImageNet networks were trained with."""
+"""Colour means and standard deviations with which ImageNet networks were trained."""
 
 _FIELDS = 4
 _SIDE = 16
@@ -51,13 +51,13 @@ _NETWORKS: Mapping[str, EfficientNet | ResNet152 | VGG11BN] = {
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """Turns pictures into features.
+    """A function from pictures to features.
 
     Attributes:
-        name: ``encoder``, ``pixels``, or that of a network.
-        size: side of the pictures that it takes; None where any will do.
-        features: of a batch ``[B, size, size]`` in [0, 1], as ``[B, D]``. What it says of a
-            picture does not depend on the others.
+        name: ``encoder``, ``pixels``, or the name of a network.
+        size: Side of the pictures that it takes; None if any size is accepted.
+        features: Function from a batch ``[B, size, size]`` in [0, 1] to features ``[B, D]``. The
+            features of a picture do not depend on the rest of the batch.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Extractor:
 
 
 def _pixels(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return 16x16 mean levels, and how levels, steps and curvatures are distributed."""
+    """Return 16x16 mean levels, and the distributions of levels, steps and curvatures."""
     x = torch.from_numpy(batch)[:, None]
     broad = functional.interpolate(x, (_SIDE, _SIDE), mode="bilinear", antialias=True)
     across, down = np.diff(batch, axis=2)[:, :-1], np.diff(batch, axis=1)[:, :, :-1]
@@ -82,29 +82,29 @@ def _pixels(batch: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _shares(values: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return which share of the values of each picture lies between two edges, ``[B, edges - 1]``.
+    """Return the share of the values of each picture in each bin, ``[B, edges - 1]``.
 
-    What is beyond the last edge counts to the bin before it.
+    Values beyond the last edge are counted in the last bin.
     """
     bins = np.digitize(values, edges[1:-1]).reshape(len(values), -1)
     return np.stack([np.bincount(row, minlength=len(edges) - 1) for row in bins]) / bins.shape[1]
 
 
 PIXELS = Extractor("pixels", None, _pixels)
-"""Needs no network: 304 features, of which the last 32 say how sharp and how noisy a slice is."""
+"""304 features that need no network; the last 32 describe the sharpness and noise of a slice."""
 
 
 def encoder(
     model: SliceVAE, device: torch.device | str = "cpu", *, whole: bool = False
 ) -> Extractor:
-    """Make features of a model's own encoder: the posterior mean.
+    """Return an extractor whose features are the posterior means of the model's encoder.
 
     Args:
-        model: on the CPU; it stays as it is.
-        device: to compute on.
-        whole: return every unit of a spatial latent, ``[B, D]`` channel by channel, as the latent
-            view and decoding need it; else its means in 4x4 fields of each channel. Of a vector
-            latent both are the same.
+        model: Model on the CPU, which is not changed.
+        device: Device to compute on.
+        whole: Whether to return all units of a spatial latent, ``[B, D]`` channel by channel, as
+            the latent view and decoding require, rather than the means of 4x4 fields of each
+            channel. For a vector latent, both are the same.
     """
     device = device_named(device)
     fast = inference_copy(model, fastest_dtype(device)).to(device)
@@ -118,16 +118,17 @@ def encoder(
 
 
 def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tuple[Extractor, ...]:
-    """Make extractors of weight files, such as those that were trained on ImageNet.
+    """Create extractors from weight files, such as weights that were trained on ImageNet.
 
     Args:
-        specs: each as ``NAME=FILE``: efficientnet (which is efficientnet-b1), efficientnet-b0 to
-            -b7, resnet152 and vgg11-bn, with state dicts that `torch.save` or safetensors wrote.
-        device: to compute on.
+        specs: Extractors as ``NAME=FILE``. The name is efficientnet (the same as efficientnet-b1),
+            efficientnet-b0 to -b7, resnet152 or vgg11-bn; the file is a state dict that
+            `torch.save` or safetensors wrote.
+        device: Device to compute on.
 
     Raises:
-        UsageProblem: a name is unknown, or given twice.
-        ReadError: a file is missing, damaged, or of another network.
+        UsageProblem: If a name is unknown or given twice.
+        ReadError: If a file is missing, damaged, or from another network.
     """
     files: dict[str, str] = {}
     for spec in specs:
@@ -144,7 +145,7 @@ def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tupl
 
 def _from_file(name: str, file: str, device: torch.device) -> Extractor:
     part = replace(_NETWORKS[name], pretrained=file)
-    # Whole models alone are rewritten for inference; of this one nothing but the encoder is used.
+    # Only whole models can be rewritten for inference; of this one, only the encoder is used.
     model = SliceVAE(GrayToColor(), part, VectorLatent(1, 1), ConvDecoder((1,) * 5), _IMAGENET_SIZE)
     dtype = fastest_dtype(device)
     fast = inference_copy(model.eval(), dtype).encoder.to(device)
@@ -161,7 +162,7 @@ def _from_file(name: str, file: str, device: torch.device) -> Extractor:
 def _in_batches(
     compute: Callable[[Tensor], Tensor], device: torch.device, batch: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Compute on batches of one size: how a product is rounded depends on it."""
+    """Compute on batches of a fixed size, on which the rounding of products depends."""
     parts = []
     for start in range(0, len(batch), _BATCH):
         x = torch.from_numpy(np.ascontiguousarray(batch[start : start + _BATCH]))[:, None]
@@ -177,9 +178,9 @@ def extract(
     """Return the features of all slices, ``[N, D]``.
 
     Args:
-        extractor: makes them.
-        pool: the slices.
-        progress: is told how many are done.
+        extractor: Extractor of the features.
+        pool: Slices.
+        progress: Called with (done, total) as work proceeds.
     """
     parts = []
     for start in range(0, len(pool), _BATCH):

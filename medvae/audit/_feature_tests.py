@@ -1,4 +1,4 @@
-"""Tests of features: how many of them have another mean in the synthetic set."""
+"""Feature tests: how many features have a different mean in the synthetic set."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ __all__ = ["Differences", "FeatureTests", "feature_tests", "shares"]
 
 _LEVEL = 0.05
 _FEWEST = 2
-"""Patients on a side: a spread cannot be told from one."""
+"""Minimum number of patients on a side: one patient gives no variance."""
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Shares of the features that differ, by one test.
+    """The shares of features that differ, according to one test.
 
     Attributes:
-        between: real slices of some patients, and synthetic ones of others; its baseline is that
-            of ``within_real``.
-        within_real: real slices of some patients, and of others.
-        within_synthetic: the same of synthetic ones; None where they are of too few patients.
+        between: Share between real slices of some patients and synthetic slices of others; its
+            baseline is the value of ``within_real``.
+        within_real: Share between real slices of some patients and of others.
+        within_synthetic: Share between synthetic slices of some patients and of others; None if
+            there are too few patients.
     """
 
     between: Estimate
@@ -40,15 +41,15 @@ class Differences:
 
 @dataclass(frozen=True)
 class FeatureTests:
-    """What the tests say of the features of one extractor.
+    """The results of the tests for the features of one extractor.
 
     Attributes:
-        features: how many there are.
-        patients: how many a test has on either side, on average.
-        t_test: Welch's two-sided test, p < 0.05, as published.
-        t_test_adjusted: the same, with the false discovery rate kept at 0.05.
-        mann_whitney, mann_whitney_adjusted: by Mann and Whitney's test, which takes no
-            distribution for granted.
+        features: Number of features.
+        patients: Mean number of patients on each side of a test.
+        t_test: Welch's two-sided t-test, p < 0.05, as published.
+        t_test_adjusted: Welch's t-test with the false discovery rate controlled at 0.05.
+        mann_whitney, mann_whitney_adjusted: Mann-Whitney test, which assumes no distribution,
+            without and with the same control.
     """
 
     features: int
@@ -71,19 +72,20 @@ def feature_tests(
 ) -> FeatureTests:
     """Test whether the features of the two sets have the same means.
 
-    Slices of one patient are alike, and a test that took each for itself would find differences
-    between any two groups of patients in nearly all features. So it is the means of patients that
-    are tested, and the two sides have no patient in common: then about 5 % of the features differ
-    where nothing does. Both sets are cut in two between patients many times; each share is the
-    mean over these splits, and its interval is where 95 % of them lie.
+    Slices of one patient are similar, and a test that treated them as independent would find
+    differences in nearly all features between any two groups of patients. Therefore the means of
+    patients are tested, and the two sides have no patient in common: about 5 % of the features
+    then differ if the sets do not. Both sets are split in two by patient many times; each share is
+    the mean over these splits, and its interval contains 95 % of them.
 
     Args:
-        real: ``[N, D]``.
-        synthetic: ``[M, D]``; a slice of two patients counts to its first.
-        real_groups, synthetic_groups: patients of the slices.
-        seed: of the splits.
-        splits: how many.
-        progress: is told how many splits are done.
+        real: Features ``[N, D]`` of the real slices.
+        synthetic: Features ``[M, D]`` of the synthetic slices; a slice of two patients is assigned
+            to the first.
+        real_groups, synthetic_groups: Patients of each slice.
+        seed: Random seed of the splits.
+        splits: Number of splits.
+        progress: Called with (done, total) after each split.
     """
     found: dict[str, list[Numbers]] = {"real": [], "synthetic": [], "between": []}
     patients = []
@@ -116,7 +118,7 @@ def feature_tests(
 
 
 def _patient_means(features: NDArray[np.float32], groups: Groups, rows: Rows) -> Numbers:
-    """Return the mean of the slices of each patient, ``[P, D]``."""
+    """Return the mean features of the slices of each patient, ``[P, D]``."""
     patients, places = np.unique([groups[row][0] for row in rows], return_inverse=True)
     sums = np.zeros((len(patients), features.shape[1]))
     np.add.at(sums, places, features[rows])
@@ -128,8 +130,8 @@ def shares(one: Numbers, other: Numbers) -> Numbers:
     """Return the shares of features that differ, in the order of `FeatureTests`, ``[4]``.
 
     Args:
-        one: ``[P, D]``, independent rows, two at least.
-        other: ``[Q, D]``.
+        one: Independent rows ``[P, D]``, at least two.
+        other: Independent rows ``[Q, D]``, at least two.
     """
     found = []
     for p in (_welch(one, other), _mann_whitney(one, other)):
@@ -138,27 +140,27 @@ def shares(one: Numbers, other: Numbers) -> Numbers:
 
 
 def _welch(one: Numbers, other: Numbers) -> Numbers:
-    """Return two-sided p-values of Welch's t-test, ``[D]``; 1 for a feature that is constant."""
+    """Return two-sided p-values of Welch's t-test, ``[D]``; 1 for a constant feature."""
     spread = np.sqrt(sum(sample.var(0, ddof=1) / len(sample) for sample in (one, other)))
     largest = np.maximum(np.abs(one).max(0), np.abs(other).max(0))
     varies = spread > np.finfo(np.float64).eps * largest
     p: Numbers = np.ones(one.shape[1])
     with warnings.catch_warnings():
-        # Of a feature that is constant in one sample alone.
+        # Raised for a feature that is constant in only one sample.
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
         p[varies] = stats.ttest_ind(one[:, varies], other[:, varies], equal_var=False).pvalue
     return p
 
 
 def _mann_whitney(one: Numbers, other: Numbers) -> Numbers:
-    """Return two-sided p-values by ranks, ``[D]``; 1 for a feature that is constant."""
+    """Return two-sided p-values of the Mann-Whitney test, ``[D]``; 1 for a constant feature."""
     p = stats.mannwhitneyu(one, other, axis=0, method="asymptotic").pvalue
     known: Numbers = np.nan_to_num(p, nan=1.0)
     return known
 
 
 def _estimates(numbers: list[Numbers]) -> list[Estimate]:
-    """Take shares over all splits, one for each test."""
+    """Return an estimate for each test from its shares over all splits."""
     if not numbers:
         return [Estimate(np.nan, np.nan, np.nan)] * 4
     return [Estimate(float(column.mean()), *interval(column)) for column in np.stack(numbers).T]

@@ -1,4 +1,4 @@
-"""Figures: on a page in the colours of its text, day and night, or as PNG on white."""
+"""Figures, as SVG that follows the light or dark colours of a page, or as PNG on white."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Dot", "Drawing", "clouds", "curves", "densities", "dots", "histogram
 Numbers = NDArray[np.floating]
 
 _INK = "#010203"
-"""Stands in a figure for the colour of the text around it."""
+"""Placeholder in a figure for the colour of the surrounding text."""
 
 _COLOURS = ("#3f8fd2", "#e07f2e", "#2fa57f", "#b678c4", "#b3a12e")
 _DASHES: Final = ("-", "--", "-.", ":")
@@ -33,7 +33,7 @@ _INCHES = (4.4, 3.5)
 _SETTINGS: Any = {
     "svg.hashsalt": "medvae",
     "svg.fonttype": "path",
-    # Names are text: without this, dollar signs in them begin formulas.
+    # Names are plain text: without this, dollar signs would start formulas.
     "text.parse_math": False,
     "text.usetex": False,
     "font.size": 9,
@@ -52,10 +52,10 @@ _NIGHT = (
 
 
 class Drawing:
-    """A figure; the same numbers give the same bytes.
+    """A figure that is reproducible: the same numbers give the same bytes.
 
     Args:
-        figure: as matplotlib has it.
+        figure: Matplotlib figure.
     """
 
     def __init__(self, figure: Figure) -> None:
@@ -63,7 +63,7 @@ class Drawing:
 
     @property
     def uri(self) -> str:
-        """An SVG as a data URI."""
+        """The figure as a data URI of an SVG."""
         buffer = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         with matplotlib.rc_context(_SETTINGS):
@@ -75,7 +75,7 @@ class Drawing:
 
     @property
     def png(self) -> bytes:
-        """A PNG file."""
+        """The figure as the bytes of a PNG file."""
         buffer = io.BytesIO()
         with matplotlib.rc_context(_SETTINGS):
             self._figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
@@ -83,7 +83,7 @@ class Drawing:
 
 
 class Dot(NamedTuple):
-    """A number with its interval, and what it is compared with."""
+    """A named value with its interval and its baseline."""
 
     name: str
     value: float
@@ -98,9 +98,9 @@ def curves(
     """Draw curves in the unit square.
 
     Args:
-        lines: x and y of each, by its name.
-        x, y: what the axes show.
-        chance: y at the left and at the right of the line that guessing gives.
+        lines: The x and y values of each curve, by name.
+        x, y: Labels of the axes.
+        chance: The y values at the left and right ends of the line for random guessing.
     """
 
     def draw(axes: Axes) -> None:
@@ -117,11 +117,11 @@ def curves(
 
 
 def histograms(samples: Mapping[str, Numbers], x: str) -> Drawing:
-    """Draw how numbers are distributed, one outline for each sample.
+    """Draw histograms of numbers, one outline for each sample.
 
     Args:
-        samples: numbers by name, of any length; what is not finite is left out.
-        x: what they are.
+        samples: Numbers by name, of any length; those that are not finite are left out.
+        x: Label of the x axis.
     """
     finite = {name: found[np.isfinite(found)] for name, found in samples.items()}
     edges = _edges(np.concatenate(list(finite.values())))
@@ -134,7 +134,7 @@ def histograms(samples: Mapping[str, Numbers], x: str) -> Drawing:
 
 
 def densities(edges: Numbers, heights: Mapping[str, Numbers], x: str) -> Drawing:
-    """Draw densities ``[B]`` in bins ``[B + 1]``, one outline for each name."""
+    """Draw densities ``[B]`` between bin edges ``[B + 1]``, one outline for each name."""
 
     def draw(axes: Axes) -> None:
         for place, (name, found) in enumerate(heights.items()):
@@ -149,7 +149,7 @@ def densities(edges: Numbers, heights: Mapping[str, Numbers], x: str) -> Drawing
 
 
 def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
-    """Draw points, ``[N, 2]`` for each name; of very many points every n-th, of names none."""
+    """Draw points ``[N, 2]`` for each name; many points are thinned, many names get no legend."""
     many = len(points) > _MOST_NAMES
     size = float(np.clip(4000 / sum(map(len, points.values())), 9, 36))
     shades = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(points)))
@@ -176,7 +176,7 @@ def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
 
 
 def dots(rows: Sequence[Dot], x: str, limits: tuple[float, float] | None = None) -> Drawing:
-    """Draw numbers with their intervals below one another, beside what they are compared with."""
+    """Draw values one below another, with their intervals and baselines."""
 
     def draw(axes: Axes) -> None:
         for place, row in enumerate(rows):
@@ -193,10 +193,10 @@ def dots(rows: Sequence[Dot], x: str, limits: tuple[float, float] | None = None)
 
 
 def tiles(pictures: NDArray[np.float32], names: Sequence[str]) -> Drawing:
-    """Draw pictures in [0, 1], ``[N, side, side]``, in a row with their names above them."""
+    """Draw pictures ``[N, side, side]`` in [0, 1] in a row, with their names above them."""
     side = pictures.shape[-1]
     gap = max(1, side // 16)
-    # What is not a number is left blank.
+    # NaN is left blank.
     spaced = np.pad(pictures, ((0, 0), (0, 0), (0, gap)), constant_values=np.nan)
     strip = np.concatenate(list(spaced), axis=1)[:, :-gap]
     with matplotlib.rc_context(_SETTINGS):
@@ -212,11 +212,11 @@ def tiles(pictures: NDArray[np.float32], names: Sequence[str]) -> Drawing:
 
 
 def drawable(name: str) -> str:
-    """Return a name as a figure can show it.
+    """Return a name in a form that a figure can show.
 
-    What cannot be printed, or has no sign in the font, is shown as an escape such as ``\\u4e2d``;
-    long names are cut. A legend leaves out names that are empty or begin with an underscore, so
-    they come after a blank. Dollar signs need nothing: these figures parse no formulas.
+    Characters that are not printable, or have no glyph in the font, become escapes such as
+    ``\\u4e2d``; long names are cut. Legends leave out names that are empty or begin with an
+    underscore, so these get a leading space. Dollar signs are kept, as figures parse no formulas.
     """
     font = get_font(findfont(FontProperties()))
     shown = "".join(
@@ -236,7 +236,7 @@ def _dashes(place: int) -> Literal["-", "--", "-.", ":"]:
 
 
 def _edges(numbers: Numbers) -> Numbers:
-    """Return the edges of bins in which all but the rarest numbers lie."""
+    """Return the edges of bins that contain all numbers but the most extreme ones."""
     low, high = np.percentile(numbers, (0.2, 99.8)) if len(numbers) else (0.0, 1.0)
     if low == high:
         low, high = low - 0.5, high + 0.5
@@ -245,7 +245,7 @@ def _edges(numbers: Numbers) -> Numbers:
 
 
 def _legend(axes: Axes) -> None:
-    """Name what is drawn above the axes, where it covers nothing."""
+    """Add a legend above the axes, where it covers nothing."""
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
 
 

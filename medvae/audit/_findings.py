@@ -1,4 +1,4 @@
-"""The findings of a set, with what is needed to judge them when their slices are gone."""
+"""The findings of a set, with what is needed to judge them without their slices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medvae.render import Scene
 __all__ = ["FindingBook", "Shown", "ShownSlice"]
 
 _EMPTY = 0.02
-"""Model units: a place that shows less than that is outside of the patient."""
+"""Level in model units below which a place is outside the patient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +22,12 @@ class Shown:
     """A finding as its slice shows it.
 
     Attributes:
-        category: its name.
-        box: on the canvas, as shares of its side.
-        patch: what is in the box and around it; None where there is too little around it to
-            compare it with.
-        elsewhere: contrast-to-noise at the mirrored place on the same slice, where nothing was
-            found; None where there is no such place.
+        category: Name of the category.
+        box: Box on the canvas, as fractions of the side of the canvas.
+        patch: Patch of the box and its surroundings; None if there is too little around the finding
+            to compare it with.
+        elsewhere: Contrast-to-noise at a mirrored place on the same slice that has no finding; None
+            if there is no such place.
     """
 
     category: str
@@ -37,7 +37,7 @@ class Shown:
 
     @property
     def visibility(self) -> float:
-        """Contrast-to-noise, above 0 where the finding is brighter than what is around it."""
+        """Contrast-to-noise, above 0 if the finding is brighter than its surroundings."""
         return float("nan") if self.patch is None else visibility(self.patch)
 
 
@@ -46,10 +46,10 @@ class ShownSlice:
     """A slice with its findings.
 
     Attributes:
-        key: of the slice.
-        groups: patients in it.
-        sources: keys of the real slices that it declares.
-        findings: in the order of its labels.
+        key: Key of the slice.
+        groups: Patients in the slice.
+        sources: Keys of the real slices that it declares.
+        findings: Findings in the order of the labels.
     """
 
     key: str
@@ -59,12 +59,12 @@ class ShownSlice:
 
 
 class FindingBook:
-    """The findings of one set: it is shown each slice once, and keeps 12 KB of a finding.
+    """The findings of one set, at 12 KB for each finding.
 
-    Show it slices of a series one after another, in their order.
+    Each slice is added once; add the slices of a series consecutively, in their order.
 
     Attributes:
-        slices: all that it was shown, with findings or without.
+        slices: All slices that were added, with or without findings.
     """
 
     def __init__(self) -> None:
@@ -80,15 +80,15 @@ class FindingBook:
         picture: NDArray[np.float32],
         sources: tuple[str, ...] = (),
     ) -> None:
-        """Look at a slice.
+        """Add a slice.
 
         Args:
-            series: key of its series.
-            key: of the slice.
-            groups: patients in it.
-            scene: the slice, with its findings.
-            picture: on the model's canvas, ``[size, size]`` in [0, 1].
-            sources: keys of the real slices that it declares; the last is the one that it is on.
+            series: Key of the series.
+            key: Key of the slice.
+            groups: Patients in the slice.
+            scene: The slice with its findings.
+            picture: The slice on the model's canvas, ``[size, size]`` in [0, 1].
+            sources: Keys of the real slices that it declares; the last one is the host.
         """
         if not sources:
             self._calibration.add(series, scene, picture)
@@ -96,20 +96,20 @@ class FindingBook:
         self.slices.append(ShownSlice(key, groups, sources, findings))
 
     def limits(self) -> Limits:
-        """Return the limits of the gates, as the slices say that declare no sources.
+        """Return the limits of the gates, computed from the slices that declare no sources.
 
         Raises:
-            ValueError: there is no such slice.
+            ValueError: If there is no such slice.
         """
         return self._calibration.gates().limits
 
     def __len__(self) -> int:
-        """How many findings there are."""
+        """Return the number of findings."""
         return sum(len(shown.findings) for shown in self.slices)
 
 
 def visibility(patch: Patch) -> float:
-    """Return contrast-to-noise."""
+    """Return the contrast-to-noise ratio of a patch."""
     return patch.contrast / patch.noise
 
 
@@ -123,7 +123,7 @@ def _shown(scene: Scene, finding: Finding) -> Shown:
 
 
 def _elsewhere(scene: Scene, finding: Finding) -> float | None:
-    """Measure the mirrored place: from left to right, from top to bottom, or both."""
+    """Measure the first usable mirrored place: left to right, top to bottom, or both."""
     for across, down in ((True, False), (False, True), (True, True)):
         there = _mirrored(finding, scene.values.shape, across, down)
         if any(_touch(there.box, other.box) for other in scene.labels):

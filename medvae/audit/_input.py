@@ -1,4 +1,4 @@
-"""What an audit is given, and whether it can be compared at all."""
+"""The input of an audit, and checks that its sets can be compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Sets", "read_sets"]
 Progress = Callable[[int, int], None]
 
 _UNLIKE = 0.1
-"""A difference between shares that a reader should know."""
+"""Difference between shares from which it is reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,9 @@ class Sets:
     """The sets of an audit.
 
     Attributes:
-        real, synthetic: what is compared.
-        held_out: real slices of other patients, for the baseline; None where it comes from splits
-            of the real ones.
+        real, synthetic: The sets that are compared.
+        held_out: Real slices of other patients, for the baseline; None if the baseline comes from
+            splits of the real slices.
     """
 
     real: SliceSet
@@ -36,17 +36,17 @@ class Sets:
 
     @property
     def all(self) -> tuple[SliceSet, ...]:
-        """Those that there are."""
+        """The sets that were given."""
         return (self.real, self.synthetic, *([] if self.held_out is None else [self.held_out]))
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Files and labels that could not be used, a line each."""
+        """Files and labels that could not be used, one line each."""
         return tuple(problem for one in self.all for problem in one.problems)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the report should know of the sets, a sentence each."""
+        """Notes on the sets for readers of the report, one sentence each."""
         return tuple(_notes(self))
 
 
@@ -66,20 +66,20 @@ def read_sets(
     """Read the headers and labels of all sets.
 
     Args:
-        real: files and folders.
-        synthetic: what an augmentation wrote, or a file or folder of other slices.
-        labels: of the real slices and of those held out, where they are in it.
+        real: Files and folders of the real slices.
+        synthetic: The output of an augmentation, or a file or folder of other slices.
+        labels: Labels of the real slices, which may also cover the held-out slices.
         outlines: Masks for the boxes of these labels.
-        synthetic_labels: of slices that no augmentation wrote.
-        holdout: files and folders.
-        modality: taken for files that do not say.
-        run: the model, whose modality they must have.
-        workers: how many processes read; those already running by default.
-        progress: is told how many files of a set are done.
+        synthetic_labels: Labels of synthetic slices that are not the output of an augmentation.
+        holdout: Files and folders of the held-out slices.
+        modality: Modality assumed for files that do not state one.
+        run: The model, whose modality the slices must have.
+        workers: Number of reading processes; by default those already running.
+        progress: Called with (done, total) for the files of each set.
 
     Raises:
-        ReadError: a set is empty, or cannot be read.
-        UsageProblem: the sets cannot be compared.
+        ReadError: If a set is empty or cannot be read.
+        UsageProblem: If the sets cannot be compared.
     """
     own = read_studies(
         "real",
@@ -123,7 +123,7 @@ def read_sets(
 
 
 def _of_one_modality(sets: Sets) -> Sets:
-    """Take slices that do not say their modality for what all others are."""
+    """Assign the modality of all other slices to those that do not state one."""
     known = {modality for one in sets.all for modality in one.modalities}
     if len(known) != 1:
         return sets
@@ -203,7 +203,7 @@ def _notes(sets: Sets) -> Iterator[str]:
 
 
 def _share_with_findings(one: SliceSet) -> float | None:
-    """Return it of the slices that are labelled; None where there are none."""
+    """Return the share of labelled slices with a finding; None if no slice is labelled."""
     known = [member.native.labels for member in one.members if member.native.labels is not None]
     return sum(map(bool, map(len, known))) / len(known) if known else None
 

@@ -1,4 +1,4 @@
-"""The latent view alone: slices to pictures and a page."""
+"""The latent view on its own: a page and figures for given slices."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["LatentReport", "show_latent"]
 
 @dataclass(frozen=True, eq=False)
 class LatentReport:
-    """What was written of a latent view.
+    """The written output of a latent view.
 
     Attributes:
-        page: to look at.
-        pictures: its figures as PNG files.
-        slices: how many are looked at.
-        units: of a latent.
-        problems: files and labels that could not be used, a line each.
+        page: The HTML page.
+        pictures: Figures of the page as PNG files.
+        slices: Number of slices shown.
+        units: Number of units of a latent.
+        problems: Files and labels that could not be used, one line each.
     """
 
     page: Path
@@ -56,23 +56,23 @@ def show_latent(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> LatentReport:
-    """Show where slices lie in the latent space of a model.
+    """Write a page that shows where slices lie in the latent space of a model.
 
     Args:
-        studies: files and folders.
-        model: a trained bundle.
-        out: a folder that is empty or not there yet.
-        labels: of the slices, which are then coloured by them.
-        modality: taken for files that do not say.
-        seed: chooses slices where there are very many.
-        device: to compute on; a GPU where there is one.
-        workers: how many processes read; those already running by default.
-        progress: is told how it goes on.
+        studies: Files and folders of the slices.
+        model: Folder of a trained model.
+        out: Output folder, which must be empty or not exist yet.
+        labels: Labels of the slices, by which they are then coloured.
+        modality: Modality assumed for files that do not state one.
+        seed: Random seed for choosing slices if there are very many.
+        device: Device to compute on; a GPU by default if there is one.
+        workers: Number of reading processes; by default those already running.
+        progress: Called with (stage, done, total, note) as work proceeds.
 
     Raises:
-        UsageProblem: an argument cannot be right.
-        ReadError: nothing can be read, or the model is damaged.
-        WriteError: the file system refuses.
+        UsageProblem: If an argument is invalid.
+        ReadError: If nothing can be read, or the model is damaged.
+        WriteError: If the output cannot be written.
     """
     folder, studies = Path(out), list(studies)
 
@@ -145,7 +145,7 @@ def _written(folder: Path, canvases: Canvases, latent: LatentPicture) -> LatentR
 
 
 def _label(member: Member) -> str:
-    """Name what is on a slice."""
+    """Return the categories on a slice as text."""
     found = member.native.labels
     if found is None:
         return "not labelled"
@@ -153,7 +153,7 @@ def _label(member: Member) -> str:
 
 
 def _by_name(points: NDArray[np.float64], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Take points ``[N, K]`` apart by the name of each."""
+    """Group points ``[N, K]`` by name."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(names):
         rows[name].append(row)

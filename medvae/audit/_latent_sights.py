@@ -21,11 +21,11 @@ class LatentSight:
     """A figure of a latent view.
 
     Attributes:
-        name: of its file.
-        figure: to be shown.
-        alternative: what it shows, for those who do not see it.
-        caption: below it.
-        wide: whether it takes the whole width of a page.
+        name: Name of its file, without a suffix.
+        figure: The figure itself.
+        alternative: Alternative text.
+        caption: Text below the figure.
+        wide: Whether it takes the full width of the page.
     """
 
     name: str
@@ -38,11 +38,11 @@ class LatentSight:
 def latent_sights(
     latent: LatentPicture, points: Mapping[str, Mapping[str, NDArray[np.float64]]]
 ) -> Iterator[LatentSight]:
-    """Draw how units are distributed, where slices lie, and what directions decode to.
+    """Draw the distribution of units, the positions of slices, and decoded directions.
 
     Args:
-        latent: the view.
-        points: coordinates of slices, ``[N, K]``, by name, for each way to colour them.
+        latent: The latent view.
+        points: For each way to colour slices, their coordinates ``[N, K]`` by name.
     """
     view = latent.view
     heights = {"real" if view.synthetic else "slices": view.real.density}
@@ -77,7 +77,7 @@ def latent_sights(
 
 
 def latent_gallery(sights: Iterable[LatentSight]) -> Markup:
-    """Show the figures on a page."""
+    """Return the figures for a page."""
     shown = [(one.wide, drawing(one.figure, one.alternative, one.caption)) for one in sights]
     narrow = gallery("figures", (html for wide, html in shown if not wide))
     return narrow + Markup("").join(html for wide, html in shown if wide)

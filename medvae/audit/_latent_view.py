@@ -1,4 +1,4 @@
-"""The latent view: where slices lie in the latent space, and what its directions are."""
+"""The latent view: where slices lie in the latent space, and its principal directions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Occupancy:
     """How the units of latents are distributed.
 
     Attributes:
-        points: coordinates on the principal directions, ``[N, K]``.
-        density: of all units, in the bins of the view; what is beyond them is left out.
-        inside: share of all units within [-1.5, 1.5]; 0.866 of a standard normal distribution.
-        wholly_inside: share of slices all of whose units are.
+        points: Coordinates on the principal directions, ``[N, K]``.
+        density: Density of all units in the bins of the view; values beyond the bins are left out.
+        inside: Share of all units within [-1.5, 1.5]; 0.866 for a standard normal distribution.
+        wholly_inside: Share of slices with all units within [-1.5, 1.5].
     """
 
     points: NDArray[np.float64]
@@ -36,17 +36,17 @@ class Occupancy:
 
 @dataclass(frozen=True, eq=False)
 class LatentView:
-    """The latent space as the real slices fill it.
+    """The latent space as occupied by the real slices.
 
     Attributes:
-        real: their latents.
-        synthetic: those of the synthetic slices; None where there are none.
-        explained: share of the real variance along each principal direction, ``[K]``.
-        edges: of the bins of the densities, ``[B + 1]``.
-        normal: density of N(0, 1) in the bins, ``[B]``.
-        steps: of the traversals, in standard deviations along the direction.
-        traversals: latents to be decoded, ``[T, len(steps), D]``.
-        scales: one standard deviation along each traversed direction, ``[T]``.
+        real: Occupancy of the real latents.
+        synthetic: Occupancy of the synthetic latents; None if there are none.
+        explained: Share of the real variance along each principal direction, ``[K]``.
+        edges: Edges of the bins of the densities, ``[B + 1]``.
+        normal: Density of N(0, 1) in the bins, ``[B]``.
+        steps: Steps of the traversals, in standard deviations along the direction.
+        traversals: Latents to decode, ``[T, len(steps), D]``.
+        scales: Standard deviation along each traversed direction, ``[T]``.
     """
 
     real: Occupancy
@@ -67,20 +67,20 @@ def latent_view(
     traversed: int = 4,
     steps: tuple[float, ...] = STEPS,
 ) -> LatentView:
-    """Look at latents, posterior means, and beside them at those of another set.
+    """Return the view of latents (posterior means), optionally with those of another set.
 
     Args:
-        real: ``[N, D]``; two at least.
-        synthetic: ``[M, D]``; None where there are none.
-        components: principal directions of the real latents; fewer where there are not so many.
-        traversed: how many of them are traversed, through the mean of the real latents.
-        steps: of the traversals, in standard deviations.
+        real: Latents of the real slices, ``[N, D]``, with N at least 2.
+        synthetic: Latents of the synthetic slices, ``[M, D]``; None if there are none.
+        components: Number of principal directions of the real latents; fewer if fewer exist.
+        traversed: Number of directions to traverse, through the mean of the real latents.
+        steps: Steps of the traversals, in standard deviations.
     """
     count = min(components, len(real) - 1, real.shape[1])
     pca = PCA(count, svd_solver="covariance_eigh" if len(real) > real.shape[1] else "full")
-    with np.errstate(invalid="ignore"):  # Of latents that do not vary, nothing explains anything.
+    with np.errstate(invalid="ignore"):  # Without variance, the ratios are 0 / 0.
         pca.fit(real.astype(np.float64))
-    # A direction and its opposite are equally right: fixed, so that equal latents look the same.
+    # The sign of a direction is arbitrary; it is fixed so that equal latents give equal views.
     largest = np.abs(pca.components_).argmax(1)
     pca.components_ *= np.sign(pca.components_[np.arange(count), largest])[:, None]
     scales = np.sqrt(pca.explained_variance_[:traversed])

@@ -1,4 +1,4 @@
-"""The latents of some slices, and what the directions decode to in which they vary."""
+"""The latents of slices, and pictures decoded along their principal directions."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from medvae.randomness import generator
 __all__ = ["LatentPicture", "look"]
 
 _MOST = 2000
-"""Slices of a set whose latents are looked at: a spatial latent has some 10 000 units."""
+"""Largest number of slices of a set that are viewed; a spatial latent has some 10 000 units."""
 
 _BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
 class LatentPicture:
-    """The latent view with what it shows.
+    """The latent view with its decoded pictures.
 
     Attributes:
-        view: the numbers.
-        traversals: what the latents of its traversals decode to, ``[T, steps, size, size]``.
-        rows: places of the real slices that are looked at, in their order.
+        view: The numbers of the view.
+        traversals: Pictures decoded from its traversals, ``[T, steps, size, size]``.
+        rows: Indices of the real slices that are shown, in ascending order.
     """
 
     view: LatentView
@@ -46,15 +46,15 @@ def look(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> LatentPicture:
-    """Look at the latents of slices, and at what the directions decode to in which they vary.
+    """Encode slices, and decode along the principal directions of the real ones.
 
     Args:
-        model: in eval mode, on the CPU.
-        real: whose directions they are.
-        synthetic: is shown beside them.
-        seed: chooses slices where there are very many.
-        device: to compute on.
-        progress: is told how many slices are encoded.
+        model: Model in eval mode, on the CPU.
+        real: Slices that define the principal directions.
+        synthetic: Slices to show beside the real ones, or None.
+        seed: Random seed for choosing slices if there are very many.
+        device: Device to compute on.
+        progress: Called with (done, total) as slices are encoded.
     """
     rows = _chosen(len(real), seed)
     latents = _latents(model, real, rows, device, progress)

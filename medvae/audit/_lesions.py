@@ -1,4 +1,4 @@
-"""Labels: whether synthetic findings still hold a lesion, and whether boxes are like real ones."""
+"""Labels: whether synthetic findings still contain a lesion, and how boxes compare to real ones."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _SPLITS = 5
 
 @dataclass(frozen=True, eq=False)
 class CategoryLabels:
-    """What is said of one category.
+    """Results for the labels of one category.
 
     Attributes:
-        real, synthetic: how many findings there are.
-        survival: share of synthetic findings that still hold a lesion; None where none can be
+        real, synthetic: Number of findings in either set.
+        survival: Share of synthetic findings that still contain a lesion; None if none can be
             judged.
-        contrast: median of what is left of the contrast, 1 for all; None where no finding can be
-            compared with the one that it was.
-        contrast_low: its 5th percentile.
-        measures: ``width``, ``height`` (shares of the canvas), ``x``, ``y`` (of the centre) and
-            ``contrast-to-noise``; empty where one of the sets has none of this category.
+        contrast: Median fraction of the contrast that is kept; None if no finding can be compared
+            with its original.
+        contrast_low: The 5th percentile of the same fraction.
+        measures: Comparisons of ``width``, ``height`` (shares of the canvas), ``x``, ``y`` (of the
+            centre) and ``contrast-to-noise``; empty if either set lacks this category.
     """
 
     real: int
@@ -48,19 +48,19 @@ class CategoryLabels:
 
 @dataclass(frozen=True, eq=False)
 class LabelReport:
-    """What is said of the labels of the synthetic set.
+    """Results for the labels of the synthetic set.
 
     Attributes:
-        survival, contrast, contrast_low: over all categories, as in `CategoryLabels`.
-        judged: how many findings were judged by the finding that their source has there
-            (``declared``), by that of the nearest slice (``nearest``), and by what can be seen
-            (``visibility``). The others are ``unjudged``: there is too little around them, or even
-            real findings of their category do not stand out.
-        categories: by name, sorted.
-        lost: keys of slices with a finding that is gone: those with least of the contrast that it
-            had first, and last those that nobody can see, among which there are as many as nobody
-            can see on real slices either.
-        limits: of the gates, as real slices have them.
+        survival, contrast, contrast_low: As in `CategoryLabels`, over all categories.
+        judged: Number of findings judged by the finding of their source (``declared``), by that of
+            the nearest real slice (``nearest``), and by visibility alone (``visibility``). The
+            others are ``unjudged``: they have too few surroundings, or even real findings of their
+            category do not stand out.
+        categories: Results by the name of the category, sorted.
+        lost: Keys of slices with a lost finding, those that keep the least contrast first. Findings
+            judged by visibility alone come last; some of them are only as hard to see as some real
+            findings are.
+        limits: Limits of the gates, taken from the real slices.
     """
 
     survival: Estimate | None
@@ -77,21 +77,21 @@ def compare_labels(
 ) -> LabelReport:
     """Compare the findings of the two sets.
 
-    A synthetic finding is compared with the one that its declared source has. Where it declares
-    none, or one that is not among the real slices, it is compared with the one that the nearest
-    real slice has at its place, if that slice is so near that the synthetic one was most likely
-    made of it. Else all that can be asked is whether the place looks like real findings or like the
-    mirrored places on their slices. The baseline of the survival is that of real findings, asked in
-    the same way by what findings of other patients look like.
+    A synthetic finding is compared with that of its declared source. If no source is declared, or
+    none is among the real slices, it is compared with the finding at the same place on the nearest
+    real slice, provided that slice is so near that the synthetic one was most likely made from it.
+    Otherwise it is judged by whether it looks like real findings or like the mirrored places on
+    their slices. The baseline of the survival is that of real findings, judged in this last way by
+    the findings of other patients.
 
     Args:
-        real, synthetic: their findings.
-        nearest: of each synthetic slice, in the order in which they were added, in the space
-            ``pixels``; None where findings are judged by what can be seen alone.
-        seed: of the bootstrap.
+        real, synthetic: Findings of either set.
+        nearest: Nearest real slices in the space ``pixels``, in the order in which the synthetic
+            slices were added; None to do without the nearest slice.
+        seed: Random seed for the bootstrap and the baseline splits.
 
     Raises:
-        ValueError: there are no real slices.
+        ValueError: If there are no real slices.
     """
     limits = real.limits()
     judged = Judge(real, limits, nearest).judge(synthetic.slices)
@@ -119,7 +119,7 @@ def compare_labels(
 
 
 class _Judged(NamedTuple):
-    """A synthetic finding, its patients, and what is said of it."""
+    """A synthetic finding with its patients and its judgement."""
 
     category: str
     groups: tuple[str, ...]
@@ -150,7 +150,7 @@ def _category(
 def _summary(
     findings: Sequence[_Judged], baseline: float | None, seed: int
 ) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
-    """Return survival, and the median and the 5th percentile of what is left of the contrast."""
+    """Return the survival, and the median and 5th percentile of the contrast that is kept."""
     known = [one for one in findings if one.verdict.holds is not None]
     kept = [one for one in known if one.verdict.contrast is not None]
     survival = contrast = contrast_low = None
@@ -166,9 +166,9 @@ def _summary(
 
 
 def _real_survival(real: FindingBook, seed: int) -> Mapping[str | None, float]:
-    """Judge real findings by what those of other patients look like; under None all of them.
+    """Return the survival of real findings by category, and of all of them under None.
 
-    What can be seen is all that they are judged by.
+    They are judged by visibility alone, by rules from the findings of other patients.
     """
     marks: defaultdict[str | None, list[float]] = defaultdict(list)
     groups = [one.groups for one in real.slices]
@@ -185,7 +185,7 @@ def _real_survival(real: FindingBook, seed: int) -> Mapping[str | None, float]:
 
 
 def _lost(slices: Sequence[ShownSlice], judged: Sequence[Sequence[Judgement]]) -> list[str]:
-    """Return keys of slices with a finding that holds no lesion, the surest first."""
+    """Return keys of slices with a finding that contains no lesion, the most certain first."""
     worst = {}
     for one, verdicts in zip(slices, judged, strict=True):
         gone = [

@@ -1,4 +1,4 @@
-"""Everything that is measured of two sets, each number beside its baseline."""
+"""All measurements of two sets, each number with its baseline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from medvae.audit._two_sample import Separation, feature_two_sample, two_sample
 __all__ = ["Instruments", "Measured", "Side", "measure"]
 
 Features = Mapping[str, NDArray[np.float32]]
-"""``[N, D]`` by the name of the extractor."""
+"""Features ``[N, D]`` by the name of the extractor."""
 
 _LATENT = "encoder"
 _SPLITS = 3
@@ -33,9 +33,9 @@ class Side:
     """One of the sets, ready to be measured.
 
     Attributes:
-        canvases: its slices.
-        pool: the same as statistics see them.
-        book: its findings.
+        canvases: Slices of the set.
+        pool: The same slices in the form that statistics use.
+        book: Findings of the set.
     """
 
     canvases: Canvases
@@ -45,15 +45,15 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Instruments:
-    """What sets are measured with.
+    """Settings and tools of the measurements.
 
     Attributes:
-        sizes: of the pictures that the small network learns from.
-        epochs: for which it does.
-        extractors: of features.
-        seed: of every draw.
-        device: to compute on.
-        progress: is told what is done, how much of it, of how much, and a word beside it.
+        sizes: Picture sizes at which the small network is trained.
+        epochs: Number of epochs for which it is trained.
+        extractors: Feature extractors.
+        seed: Random seed for all draws.
+        device: Device to compute on.
+        progress: Called with (stage, done, total, note) as work proceeds.
     """
 
     sizes: tuple[int, ...]
@@ -64,21 +64,21 @@ class Instruments:
     progress: Callable[[str, int, int, str], None]
 
     def told(self, what: str) -> Callable[[int, int], None]:
-        """Return what is told how far one part of the work is."""
+        """Return a progress callback, called with (done, total), for one stage of the work."""
         return lambda done, total: self.progress(what, done, total, "")
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured.
+    """The results of all measurements.
 
     Attributes:
-        published: the small network, by the size of its pictures.
-        features: the stronger classifier, by extractor.
-        tests, distances: by extractor.
-        diversity: similarity of pairs of slices.
-        copies: of real slices.
-        labels: None where no slice has a finding.
+        published: Results of the small network, by picture size.
+        features: Results of the stronger classifier, by extractor.
+        tests, distances: Results by extractor.
+        diversity: Similarity of pairs of slices.
+        copies: Copies of real slices.
+        labels: Results for the labels; None if no slice has a finding.
     """
 
     published: Mapping[int, Separation]
@@ -93,9 +93,9 @@ class Measured:
 def measure(real: Side, synthetic: Side, held_out: Side | None, tools: Instruments) -> Measured:
     """Measure a set against the real slices.
 
-    Held-out slices of other patients are measured likewise, and give the baselines in the place
-    of random splits of the real slices; but for the distances, which depend on how many slices
-    there are.
+    Held-out slices of other patients are measured in the same way, and give the baselines in
+    place of random splits of the real slices, except for the distances, which depend on the
+    number of slices.
     """
     known = _features(real, tools)
     found = _measured(real, known, synthetic, tools, _SPLITS if held_out is None else 0)
@@ -123,12 +123,12 @@ def _measured(
     """Measure one set.
 
     Args:
-        real: the real slices.
-        known: their features.
-        other: the set.
-        tools: what it is measured with.
-        splits: of the real slices, for the baselines of classifiers.
-        far: measure distances.
+        real: The real slices.
+        known: Features of the real slices.
+        other: The set to measure.
+        tools: Settings and tools of the measurements.
+        splits: Number of splits of the real slices, for the baselines of classifiers.
+        far: Whether to measure distances.
     """
     features, seed = _features(other, tools), tools.seed
     pools = real.pool, other.pool
@@ -190,7 +190,7 @@ def _copies(
 
 
 def _beside(found: Any, others: Any) -> Any:
-    """Give every estimate, however deep, the value of its like in ``others`` for a baseline."""
+    """Set the baseline of every nested estimate to the value of its counterpart in ``others``."""
     if isinstance(found, Estimate):
         return replace(found, baseline=others.value) if isinstance(others, Estimate) else found
     if isinstance(found, Mapping) and isinstance(others, Mapping):

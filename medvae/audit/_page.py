@@ -1,4 +1,4 @@
-"""What the pages of an audit are made of: sections, tables, figures and rows of pictures."""
+"""Building blocks of the pages of an audit: sections, tables, figures and rows of pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cell(NamedTuple):
 
     Attributes:
         text: The number as text.
-        path: Where it is in the report.
+        path: Path of the number in the report.
     """
 
     text: str
@@ -45,13 +45,13 @@ class Section:
 def page(
     title: str, summary: str, sections: Sequence[Section], opening: Iterable[Markup] = ()
 ) -> str:
-    """Make a page.
+    """Return a page as HTML.
 
     Args:
-        title: Of the page.
+        title: Title of the page.
         summary: A line below the title.
-        sections: In their order.
-        opening: What comes before the sections.
+        sections: Sections in order.
+        opening: Content before the sections.
     """
     return render(
         "sections", title=title, summary=summary, sections=sections, opening=list(opening)
@@ -69,7 +69,7 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | Ce
 
 
 def cell(report: Mapping[str, Any], path: str) -> Cell:
-    """Return the cell of a number of the report, which says where it is there."""
+    """Return a table cell with a number of the report and its path."""
     return Cell(said(at(report, path)), path)
 
 
@@ -80,9 +80,9 @@ def numbers(
 
     Args:
         report: The report that holds them.
-        caption: Of the table.
-        rows: The path of each by its name; those that are not in the report are left out.
-        what: What the rows are.
+        caption: Caption of the table.
+        rows: Path of each estimate by its name; paths that are not in the report are left out.
+        what: Heading of the column of names.
     """
     return table(
         caption,
@@ -101,5 +101,5 @@ def drawing(figure: Drawing, alternative: str, caption: str = "") -> Markup:
 
 
 def gallery(kind: str, items: Iterable[Markup]) -> Markup:
-    """Set figures beside one another."""
+    """Return figures arranged side by side."""
     return part("gallery", kind, list(items))

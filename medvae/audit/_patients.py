@@ -1,4 +1,4 @@
-"""Splits by patient, and which numbers other patients would have given."""
+"""Splits by patient, and estimates with bootstrap intervals over patients."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Part:
     """Some slices of a set.
 
     Attributes:
-        values: pictures or features of the whole set, ``[N, ...]``.
-        rows: which of them.
+        values: Pictures or features of the whole set, ``[N, ...]``.
+        rows: Indices of the slices in the set.
     """
 
     values: NDArray[Any]
@@ -48,11 +48,11 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """Both sets, cut in two between patients: no patient is on both sides.
+    """Both sets, split in two by patient: no patient is on both sides.
 
     Attributes:
-        real, synthetic: the slices on either side, by their places in the set. A slice of
-            patients on both sides is on neither.
+        real, synthetic: Indices of the slices on either side. A slice with patients of both sides
+            is on neither.
     """
 
     real: tuple[Rows, Rows]
@@ -60,21 +60,22 @@ class Halves:
 
 
 def halve(real: Groups, synthetic: Groups, seed: int, *key: str | int) -> Halves:
-    """Put half of the patients of either set on one side, and the others on the other.
+    """Split the patients of either set into two halves.
 
-    A patient has one side for both sets: what was made of a slice is on the side of that slice.
+    A patient is on the same side in both sets, so a synthetic slice is on the side of its source.
 
     Args:
-        real: patients of the real slices.
-        synthetic: of the synthetic ones.
-        seed: of all splits.
-        key: of this one.
+        real: Patients of the real slices.
+        synthetic: Patients of the synthetic slices.
+        seed: Random seed for all splits.
+        key: Key of this split.
     """
     here, there = patients_in(real), patients_in(synthetic)
     random = generator(seed, "halves", *key)
     sides: dict[str, int] = {}
     for kind in (here & there, here - there, there - here):
-        # Those of one set go on where those of both have ended: each set is on both sides.
+        # Patients of one set continue the alternation of the shared ones: each set is on both
+        # sides.
         first = len(here & there) if sides else 0
         for place, patient in enumerate(random.permutation(sorted(kind)).tolist(), first):
             sides[patient] = place % 2
@@ -95,15 +96,15 @@ def patients_in(groups: Groups) -> set[str]:
 
 
 def redrawn(*sets: Groups, seed: int, draws: int = _DRAWS) -> Iterator[tuple[Weights, ...]]:
-    """Draw patients anew, with replacement, again and again: the bootstrap over patients.
+    """Resample patients with replacement: the bootstrap over patients.
 
     Args:
-        sets: the patients of each slice of some sets.
-        seed: of the draws.
-        draws: how many.
+        sets: Patients of each slice, for one or more sets.
+        seed: Random seed for the draws.
+        draws: Number of draws.
 
     Yields:
-        how often each slice of each set is there: the product of how often its patients are.
+        The weight of each slice of each set: the product of the counts of its patients.
     """
     patients = sorted(set().union(*map(patients_in, sets)))
     place = {patient: index for index, patient in enumerate(patients)}
@@ -119,12 +120,12 @@ def redrawn(*sets: Groups, seed: int, draws: int = _DRAWS) -> Iterator[tuple[Wei
 
 
 def interval(numbers: Iterable[float], patients: int | None = None) -> tuple[float, float]:
-    """Return where 95 % of the numbers lie that mean something; nan where none does.
+    """Return the 95 % interval of the finite numbers; nan if none is finite.
 
     Args:
-        numbers: of repeated draws.
-        patients: how many were drawn anew; of a few, the bootstrap tells too little, and the
-            percentiles are expanded as Student's distribution is (Hesterberg 2015).
+        numbers: Values from repeated draws.
+        patients: Number of patients that were resampled. The bootstrap is too narrow for few of
+            them, so the percentiles are expanded by Student's distribution (Hesterberg 2015).
     """
     finite = [number for number in numbers if np.isfinite(number)]
     if not finite:
@@ -143,16 +144,16 @@ def share(
     seed: int,
     baseline: float | None = None,
 ) -> Estimate:
-    """Return the share of slices that are marked, with its interval over their patients.
+    """Return the share of marked slices, with its interval over their patients.
 
-    Where all slices or none are marked no bootstrap can say how sure that is. Then the interval
-    is as wide as that of n patients of whom none differs: 1 - 0.05^(1/n), the rule of three.
+    If all slices or none are marked, the bootstrap gives no interval. The interval is then at
+    least as wide as for n patients of whom none differs: 1 - 0.05^(1/n), the rule of three.
 
     Args:
-        marks: one a slice, one of them at least; of a mark that is not sure, what it adds.
-        groups: the patients of each.
-        seed: of the bootstrap.
-        baseline: the same share of real slices.
+        marks: One mark for each slice, at least one in all; if uncertain, its expected credit.
+        groups: Patients of each slice.
+        seed: Random seed for the bootstrap.
+        baseline: The same share for real slices.
     """
     numbers, patients = marks.astype(np.float64), len(patients_in(groups))
     drawn = [numbers @ w / w.sum() for (w,) in redrawn(groups, seed=seed) if w.any()]
@@ -183,7 +184,7 @@ def difference(
         groups: The patients of each of these slices.
         other_marks: One mark for each slice of the set that it is compared with.
         other_groups: The patients of each of those.
-        seed: Seed of the bootstrap.
+        seed: Random seed for the bootstrap.
     """
     numbers, others = marks.astype(np.float64), other_marks.astype(np.float64)
     drawn = [
@@ -207,7 +208,7 @@ def percentile(numbers: NDArray[np.float64], groups: Groups, percent: float, see
     ordered = numbers[order]
 
     def of(weights: Weights) -> float:
-        # Each number stands at the middle of what it weighs.
+        # Each number is placed at the middle of its weight.
         below = np.cumsum(weights) - weights / 2
         return float(np.interp(percent / 100 * weights.sum(), below, ordered))
 

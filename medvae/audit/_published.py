@@ -1,4 +1,4 @@
-"""The small network by which the published method tells synthetic slices from real ones."""
+"""The small network of the published method that tells synthetic slices from real ones."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Pictures = NDArray[np.float32] | NDArray[np.uint8]
 
 
 class PublishedNetwork(nn.Module):
-    """Two convolutions of 3x3 with pooling, dropout, and two layers: one number a picture.
+    """Two 3x3 convolutions with pooling, dropout and two linear layers; one logit per picture.
 
     Args:
-        size: of the pictures, a multiple of 4.
+        size: Side of the pictures, a multiple of 4.
     """
 
     def __init__(self, size: int) -> None:
@@ -39,7 +39,7 @@ class PublishedNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``[N]`` of being synthetic for pictures ``[N, 1, size, size]``."""
-        # ReLU behind the pooling is the same, and has a quarter of the work.
+        # ReLU after pooling gives the same result for a quarter of the work.
         x = functional.relu(functional.max_pool2d(self.first(x), 2))
         x = functional.relu(functional.max_pool2d(self.second(x), 2))
         x = functional.relu(self.hidden(self.dropout(x).flatten(1)))
@@ -47,13 +47,13 @@ class PublishedNetwork(nn.Module):
         return logits[:, 0]
 
     def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the maps behind both convolutions and their ReLU."""
+        """Return the feature maps after each convolution and its ReLU."""
         first = functional.relu(self.first(x))
         return first, functional.relu(self.second(functional.max_pool2d(first, 2)))
 
 
 def resized(pictures: Pictures, size: int) -> Pictures:
-    """Return pictures ``[N, S, S]`` at another size, as uint8; they themselves if it is theirs."""
+    """Return pictures ``[N, S, S]`` resized, as uint8; unchanged if they have that size already."""
     if pictures.shape[1] == size:
         return pictures
     result = np.empty((len(pictures), size, size), np.uint8)
@@ -65,11 +65,11 @@ def resized(pictures: Pictures, size: int) -> Pictures:
 
 
 def as_input(pictures: Pictures) -> Tensor:
-    """Return pictures ``[B, S, S]`` as the network takes them, ``[B, 1, S, S]`` in [0, 1]."""
+    """Return pictures ``[B, S, S]`` as input of the network, ``[B, 1, S, S]`` in [0, 1]."""
     x = torch.from_numpy(np.ascontiguousarray(pictures, np.float32))
     x = x / 255 if pictures.dtype == np.uint8 else x
-    # Strides of channels last, which those of one channel are not by themselves: the network is
-    # three times as fast with them.
+    # Set channels-last strides, which a single channel does not have by default: they make the
+    # network three times as fast.
     return x[..., None].permute(0, 3, 1, 2)
 
 
@@ -85,11 +85,11 @@ def train(
     """Train the network: Adam at 1e-4, binary cross-entropy, batches of 16.
 
     Args:
-        real, synthetic: what is to be told apart.
-        seed, key: of its weights, the order of slices, and dropout.
-        epochs: how often it sees each slice.
-        device: to train on.
-        step: is told of each batch how many slices were in it.
+        real, synthetic: Slices to tell apart.
+        seed, key: Random seed and key for its weights, the order of slices, and dropout.
+        epochs: Number of epochs.
+        device: Device to train on.
+        step: Called after each batch with the number of its slices.
     """
     random = generator(seed, "published", *key)
     sides = (real, synthetic)
@@ -114,7 +114,7 @@ def train(
 
 @torch.inference_mode()
 def score(network: PublishedNetwork, part: Part, device: torch.device) -> NDArray[np.float64]:
-    """Return the logits of slices, ``[N]``: the higher, the more synthetic."""
+    """Return the logits of slices, ``[N]``; a higher logit means more synthetic."""
     found = []
     for start in range(0, len(part.rows), BATCH):
         x = as_input(part.values[part.rows[start : start + BATCH]])

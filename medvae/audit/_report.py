@@ -1,4 +1,4 @@
-"""The report in numbers: what is written as ``report.json``."""
+"""The report as numbers, written as ``report.json``."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ NAMES = (
     "nearest",
     "medvae",
 )
-"""What a report has at its top, in this order."""
+"""The top-level names of a report, in this order."""
 
 
 def as_report(
     sets: Sets, measured: Measured, latent: LatentPicture | None, about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Make the report, but for its verdict.
+    """Return the report without its verdict.
 
     Args:
-        sets: what was compared.
-        measured: what came of it.
-        latent: None without a model.
-        about: how it was measured.
+        sets: Sets that were compared.
+        measured: Results of the measurements.
+        latent: Latent view; None without a model.
+        about: Settings of the measurements.
     """
     labels = measured.labels
     native = max(measured.published)
@@ -168,7 +168,7 @@ def _nearest(sets: Sets, copies: Copies) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return plain JSON; null for numbers that are not finite."""
+    """Return a value as plain JSON data; null for numbers that are not finite."""
     if isinstance(value, Estimate):
         return value.as_json()
     if is_dataclass(value):

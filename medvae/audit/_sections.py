@@ -1,4 +1,4 @@
-"""The sections of a report: what was measured, in tables and figures, with what it means."""
+"""The sections of a report: tables and figures of the measurements, with explanations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _BOXES = {
 
 
 def summary(report: Report) -> str:
-    """Return a line that says what the report is of."""
+    """Return one line that states what the report covers."""
     sets = report["sets"]
     said = [
         f"{sets[name]['slices']} {name} slices of {sets[name]['patients']} patients"
@@ -59,7 +59,7 @@ def summary(report: Report) -> str:
 
 
 def opening(report: Report) -> Markup:
-    """Return the verdict: in words, as a table, and what to change."""
+    """Return the verdict in words and as a table, with advice on what to change."""
     rows = [
         {
             "name": _named(row),
@@ -81,7 +81,7 @@ def _named(row: Mapping[str, Any]) -> str:
 def sections(
     report: Report, measured: Measured, latent: LatentPicture | None, real: Side, synthetic: Side
 ) -> Iterator[Section]:
-    """Make the sections for which there are numbers."""
+    """Yield the sections for which there are numbers."""
     yield Section("sets", "What was compared", tuple(_sets(report)))
     if measured.labels is not None:
         parts = _findings(report, measured.labels, real, synthetic)

@@ -24,13 +24,13 @@ class Member:
     """A slice of a set.
 
     Attributes:
-        native: the slice.
-        series: key of its series.
-        place: in the series, from 0.
-        groups: every patient in it.
-        sources: keys of the real slices that it says it was made of; the last is the one that it
-            is on. None where it says nothing.
-        scale: slope and intercept of its pixels, where its file has them in a comment.
+        native: The slice.
+        series: Key of its series.
+        place: Index in the series, from 0.
+        groups: All patients in the slice.
+        sources: Keys of the real slices that it declares as its sources, the host last; None if it
+            declares none.
+        scale: Slope and intercept of its pixels, if a comment in its file states them.
     """
 
     native: Slice
@@ -42,11 +42,11 @@ class Member:
 
     @property
     def order(self) -> tuple[str, int, str]:
-        """A place among all slices that does not depend on how files were given."""
+        """A sort key among all slices that does not depend on how files were given."""
         return (self.series, self.place, self.native.key)
 
     def pixels(self, found: Pixels | DecodeError) -> Pixels | DecodeError:
-        """Give pixels as they were read the units of the file's comment."""
+        """Return pixels as read, converted to the units stated in the comment of the file."""
         if self.scale is None or isinstance(found, DecodeError):
             return found
         slope, intercept = self.scale
@@ -59,11 +59,11 @@ class SliceSet:
     """One of the sets of an audit.
 
     Attributes:
-        name: ``real``, ``synthetic`` or ``held-out``.
-        members: its slices, in an order that arguments do not change.
-        problems: files and labels that could not be used, a line each.
-        order: of an augmentation, what it was asked for; None of other slices.
-        outlines: What came of the outlines, if there were any.
+        name: One of ``real``, ``synthetic`` and ``held-out``.
+        members: Slices of the set, in an order that does not depend on arguments.
+        problems: Files and labels that could not be used, one line each.
+        order: Settings of the augmentation; None for other slices.
+        outlines: Result of attaching the outlines, if there were any.
     """
 
     name: str
@@ -74,23 +74,23 @@ class SliceSet:
 
     @property
     def patients(self) -> frozenset[str]:
-        """All patients in it."""
+        """All patients in the set."""
         return frozenset(group for member in self.members for group in member.groups)
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those that are known, sorted."""
+        """The known modalities, sorted."""
         return tuple(sorted({m.native.modality for m in self.members if m.native.modality}))
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Names of what is labelled, sorted."""
+        """The names of the labelled categories, sorted."""
         findings = (finding for m in self.members for finding in m.native.labels or ())
         return tuple(sorted({finding.category.name for finding in findings}))
 
     @property
     def labelled(self) -> bool:
-        """Whether somebody has said what is on any of its slices."""
+        """Whether any of its slices has labels."""
         return any(member.native.labels is not None for member in self.members)
 
 
@@ -108,18 +108,18 @@ def read_studies(
     """Read the headers and labels of studies.
 
     Args:
-        name: of the set, for messages.
-        paths: files and folders.
-        labels: of their slices.
+        name: Name of the set, for messages.
+        paths: Files and folders of the studies.
+        labels: Labels of their slices.
         outlines: Masks for the boxes of the labels, as in ``attach_labels``.
-        modality: taken for files that do not say.
-        workers: how many processes read; those already running by default.
-        progress: is told how many files are done.
-        may_lack_labels: the labels need not belong to any of the slices.
+        modality: Modality assumed for files that do not state one.
+        workers: Number of reading processes; by default those already running.
+        progress: Called with (done, total) as files are read.
+        may_lack_labels: Whether the labels may belong to none of the slices.
 
     Raises:
-        ReadError: none of the files can be read.
-        UsageProblem: labels belong to none of the slices.
+        ReadError: If none of the files can be read.
+        UsageProblem: If the labels belong to none of the slices.
     """
     check_outlines(labels, outlines)
     scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
@@ -151,5 +151,5 @@ def _members(studies: Iterable[Study]) -> Iterator[Member]:
 
 
 def in_order(members: Iterable[Member]) -> tuple[Member, ...]:
-    """Sort members in the order that arguments do not change."""
+    """Return members in an order that does not depend on arguments."""
     return tuple(sorted(members, key=lambda member: member.order))

@@ -1,4 +1,4 @@
-"""Slices on a page: beside their nearest real ones, with their findings, as a network sees them."""
+"""Slices on a page: with their nearest real slices, findings or activation maps."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ KIND_WORDS = {
     "patient": "another slice of a patient who is declared in it",
     "stranger": "a patient who is not declared in it: a copy",
 }
-"""What the real slice that is near to a synthetic one is, for each of the kinds of copies."""
+"""Descriptions of the real slice near a synthetic one, by the kind of copy."""
 
 _TILE = 96
 _LOST = 12
 
 
 def worst_copies(real: Canvases, synthetic: Canvases, copies: Copies) -> Markup:
-    """Show the slices that are nearest to a real one, beside it."""
+    """Show the synthetic slices that are nearest to a real slice, beside that slice."""
     shown = []
     for row in copies.worst():
         nearest = int(copies.nearest[row])
@@ -47,7 +47,7 @@ def worst_copies(real: Canvases, synthetic: Canvases, copies: Copies) -> Markup:
 
 
 def lost_findings(real: Canvases, synthetic: Canvases, keys: Sequence[str]) -> Markup:
-    """Show slices with a finding that is gone, worst first, beside the slice it was taken from."""
+    """Show slices with a lost finding, worst first, beside their source slices."""
     rows = {member.native.key: row for row, member in enumerate(synthetic.set.members)}
     sources = {member.native.key: row for row, member in enumerate(real.set.members)}
     shown = []
@@ -65,7 +65,7 @@ def _code(side: Canvases, row: int) -> Markup:
 
 
 def _sight(side: Canvases, row: int, name: str) -> tuple[str, SlicePicture]:
-    """Name and show a slice with its findings."""
+    """Return a name and a picture of a slice with its findings."""
     findings = side.set.members[row].native.labels or ()
     found = ", ".join(sorted({one.category.name for one in findings})) or "no finding"
     image = np.asarray(side.pictures[row], dtype=np.float32) / np.float32(255)
@@ -75,7 +75,7 @@ def _sight(side: Canvases, row: int, name: str) -> tuple[str, SlicePicture]:
 
 
 def activations(found: Sequence[Activation]) -> Markup:
-    """Show what both convolutions of the small network make of slices."""
+    """Show the activation maps of slices in both convolutions of the small network."""
     return gallery("figures", (_activation(one) for one in found))
 
 
@@ -91,7 +91,7 @@ def _activation(one: Activation) -> Markup:
 
 
 def _grid(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Set maps ``[N, side, side]`` in two rows, each spread over [0, 1]."""
+    """Arrange maps ``[N, side, side]`` in two rows, each scaled to [0, 1]."""
     tiles = [_small(_unit(each), _TILE) for each in maps]
     half = len(tiles) // 2
     rows = [np.concatenate(row, axis=1) for row in (tiles[:half], tiles[half:])]
@@ -99,7 +99,7 @@ def _grid(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Spread values from 0 to their greatest over [0, 1]; all 0 where there is none."""
+    """Scale values by their maximum to [0, 1]; return zeros if none is positive."""
     most = np.float32(values.max())
     return values / most if most > 0 else np.zeros_like(values)
 

@@ -1,4 +1,4 @@
-"""Whether a synthetic finding still holds a lesion, by the best evidence that there is."""
+"""Whether a synthetic finding still contains a lesion, by the best available evidence."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _FEWEST = 20
 _LEAST_GAIN = 0.5
 _SAME = 1 / 3
 _STRANGERS = 5
-"""Percent of the real slices that have a slice of another patient so near: what is nearer to a real
-slice than that was most likely made of it."""
+"""Percentile of the distances from real slices to those of other patients; a synthetic slice that
+is nearer than that to a real slice was most likely made from it."""
 
 _OF_ALL = ""
-"""Stands for all categories together."""
+"""Key for all categories together."""
 
 
 @dataclass(frozen=True)
 class Visible:
-    """How to tell by contrast-to-noise alone whether a place holds a lesion.
+    """A rule that tells by the contrast-to-noise ratio alone whether a place contains a lesion.
 
     Attributes:
-        sign: 1 for lesions that are brighter than what is around them, -1 for darker ones.
-        limit: least contrast-to-noise, with that sign.
-        found: share of the real findings that have more.
-        mistaken: share of places without a finding that have more.
+        sign: 1 for lesions that are brighter than their surroundings, -1 for darker ones.
+        limit: Smallest contrast-to-noise ratio, multiplied by that sign.
+        found: Share of real findings above the limit.
+        mistaken: Share of places without a finding above the limit.
     """
 
     sign: float
@@ -45,10 +45,10 @@ class Visible:
 
     @classmethod
     def of(cls, findings: Sequence[Shown]) -> Visible | None:
-        """Take the limit that tells real findings from the mirrored places best.
+        """Return the rule with the limit that best separates real findings from mirrored places.
 
         Returns:
-            None where the two look the same.
+            The rule, or None if the two look the same.
         """
         seen = np.array([one.visibility for one in findings if one.patch is not None])
         empty = np.array([one.elsewhere for one in findings if one.elsewhere is not None])
@@ -64,11 +64,11 @@ class Visible:
         return cls(sign, float(limits[best]), float(found[best]), float(mistaken[best]))
 
     def credit(self, one: Shown) -> tuple[bool, float]:
-        """Say whether a finding can be seen, and what it adds to the share of those that hold one.
+        """Return whether a finding is visible, and its contribution to the share with a lesion.
 
-        Some real findings cannot be seen, and some empty places look like one. The credits of many
-        findings add up to how many hold a lesion in spite of that (Rogan and Gladen 1978); that of
-        a single one can lie beyond 0 and 1.
+        Some real findings are not visible, and some empty places look like one. The credits correct
+        for this (Rogan and Gladen 1978): their sum estimates the number of findings with a lesion,
+        but a single credit can lie outside [0, 1].
         """
         seen = self.sign * one.visibility > self.limit
         return seen, (float(seen) - self.mistaken) / (self.found - self.mistaken)
@@ -81,13 +81,13 @@ def _share_above(numbers: NDArray[np.float64], limits: NDArray[np.float64]) -> N
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said of one synthetic finding.
+    """The judgement of one synthetic finding.
 
     Attributes:
-        how: ``declared``, ``nearest``, ``visibility`` or ``unjudged``.
-        holds: whether it holds a lesion; None where nobody can say.
-        credit: what it adds to the share of those that do.
-        contrast: what is left of its contrast, 1 for all; None where there is nothing that it was.
+        how: One of ``declared``, ``nearest``, ``visibility`` and ``unjudged``.
+        holds: Whether it contains a lesion; None if this cannot be judged.
+        credit: Its contribution to the share of findings with a lesion.
+        contrast: Fraction of its contrast that is kept; None without an original finding.
     """
 
     how: str
@@ -97,12 +97,12 @@ class Judgement:
 
 
 class Judge:
-    """Judges synthetic findings by what is known of real ones.
+    """Judge of synthetic findings, based on real ones.
 
     Args:
-        real: the real findings.
-        limits: of the gates.
-        nearest: the real slice beside each synthetic one, in the order in which those come.
+        real: The real findings.
+        limits: Limits of the gates.
+        nearest: Nearest real slice of each synthetic one, in the order of the synthetic slices.
     """
 
     def __init__(self, real: FindingBook, limits: Limits, nearest: Nearest | None) -> None:
@@ -116,7 +116,7 @@ class Judge:
         self._visible = rules(real.slices)
 
     def judge(self, synthetic: Sequence[ShownSlice]) -> list[list[Judgement]]:
-        """Judge the findings of all synthetic slices, in their order."""
+        """Judge the findings of all synthetic slices, in order."""
         return [
             [self._judged(place, one, number) for number in range(len(one.findings))]
             for place, one in enumerate(synthetic)
@@ -137,9 +137,9 @@ class Judge:
         return by_visibility(finding, self._visible)
 
     def _declared(self, one: ShownSlice, number: int) -> tuple[list[Shown], bool]:
-        """Return the real findings that one may come from, and whether it was transplanted.
+        """Return the possible real origins of a finding, and whether it was transplanted.
 
-        The findings of the slice that it is on come first, in their order.
+        On a synthetic slice, the findings of the host come first, in order.
         """
         finding = one.findings[number]
         known = [self._slices[self._places[key]] for key in one.sources if key in self._places]
@@ -153,7 +153,7 @@ class Judge:
         return _alike(origins, finding), number >= len(base)
 
     def _beside(self, place: int, finding: Shown) -> list[Shown]:
-        """Return the finding at its place on the slice that it was most likely made of."""
+        """Return the finding at the same place on the real slice it was most likely made from."""
         if self._nearest is None:
             return []
         if self._nearest.distance[place] >= self._made_of:
@@ -165,9 +165,9 @@ class Judge:
         return [max(alike, key=lambda one: box_overlap(one.box, finding.box))] if alike else []
 
     def _compared(self, origin: Shown, finding: Shown, transplanted: bool) -> tuple[bool, float]:
-        """Say whether a finding is what it was, and what is left of its contrast.
+        """Return whether a finding matches its origin, and the fraction of its contrast kept.
 
-        The gate `lesion` asks the same, but for its highest contrast: too much of it is no loss.
+        The gate `lesion` checks the same, but also limits a gain in contrast, which is no loss.
         """
         before, after = origin.patch, finding.patch
         assert before is not None
@@ -180,7 +180,7 @@ class Judge:
 
 
 def by_visibility(finding: Shown, visible: Mapping[str, Visible | None]) -> Judgement:
-    """Judge a finding by what can be seen alone."""
+    """Judge a finding by its visibility alone."""
     rule = visible.get(finding.category, visible.get(_OF_ALL))
     if rule is None or finding.patch is None:
         return Judgement("unjudged")
@@ -193,9 +193,9 @@ def _alike(origins: Iterable[Shown], finding: Shown) -> list[Shown]:
 
 
 def rules(slices: Iterable[ShownSlice]) -> Mapping[str, Visible | None]:
-    """Return how each category is told by its visibility; None where it cannot be told so.
+    """Return the visibility rule of each category; None if visibility does not separate it.
 
-    Under no name there is how all together are told: for categories with too few findings.
+    The rule for all categories together, under an empty name, serves those with few findings.
     """
     by_category: defaultdict[str, list[Shown]] = defaultdict(list)
     for one in slices:

@@ -1,4 +1,4 @@
-"""Two-sample classifiers: how well synthetic slices can be told from real ones."""
+"""Two-sample classifiers that tell synthetic slices from real ones."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ Scores = NDArray[np.float64]
 Key = tuple[str | int, ...]
 
 _SHOWN = 2
-"""Slices of either set whose activations are kept."""
+"""Number of slices of either set whose activations are kept."""
 
 _STEPS = 2000
 
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """What the two convolutions of the published network make of a slice.
+    """The activation maps of a slice in the published network.
 
     Attributes:
-        synthetic: of which set the slice is.
-        row: its place there.
-        picture: as the network sees it, ``[size, size]``.
-        first: maps behind the first convolution and its ReLU, ``[4, size, size]``.
-        second: behind the second, ``[8, size / 2, size / 2]``.
+        synthetic: Whether the slice is synthetic.
+        row: Index of the slice in its set.
+        picture: The slice as the network sees it, ``[size, size]``.
+        first: Maps after the first convolution and its ReLU, ``[4, size, size]``.
+        second: Maps after the second convolution, ``[8, size / 2, size / 2]``.
     """
 
     synthetic: bool
@@ -54,24 +54,25 @@ class Activation:
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """How well a classifier tells synthetic slices from real ones of patients it has not seen.
+    """How well a classifier tells synthetic from real slices of patients it has not seen.
 
-    It learns from half of the patients and scores the others, both ways. All figures are means
-    over the two halves, whose scores are not on one scale. Intervals are by bootstrap over the
-    patients that are scored; the classifiers stay as they are.
+    It is trained on half of the patients and scores the others, both ways. All metrics are means
+    over the two halves, whose scores are not on a common scale. Intervals are by bootstrap over
+    the scored patients; the classifiers are not retrained.
 
     Attributes:
-        name: of the classifier.
-        size: of the pictures; None where features are classified.
-        slices: of either set that were scored.
-        auc: area under the ROC curve; 0.5 where nothing is told apart.
-        average_precision: of the synthetic ones, where half of all are synthetic.
-        roc: false positive rate and sensitivity.
-        precision_recall: recall and precision.
-        scores_real, scores_synthetic: place of each slice among those of its half, from 0 for the
-            most real to 1; nan for slices that were not scored, as they are of patients on both
-            sides, or there are more of their set than of the other.
-        activations: of the slices of either set about which the network is surest.
+        name: Name of the classifier.
+        size: Side of the pictures; None if features are classified.
+        slices: Number of slices of either set that were scored.
+        auc: Area under the ROC curve; 0.5 if the sets cannot be told apart.
+        average_precision: Average precision for the synthetic slices, which are half of all.
+        roc: False positive rate and sensitivity.
+        precision_recall: Recall and precision.
+        scores_real, scores_synthetic: Rank of each slice within its half, from 0 for the most real
+            to 1; nan for slices that were not scored, because their patients are on both sides, or
+            their set has more slices than the other.
+        activations: Activations of the slices of either set about which the network is most
+            certain.
     """
 
     name: str
@@ -87,7 +88,7 @@ class Separation:
 
 
 class _Fold(NamedTuple):
-    """What was scored by a classifier that has seen nothing of these patients."""
+    """Slices scored by a classifier that has not seen their patients."""
 
     real: Rows
     synthetic: Rows
@@ -113,16 +114,17 @@ def two_sample(
     """Train the published network on half of the patients and score the others, both ways.
 
     Args:
-        real, synthetic: the sets.
-        size: of the pictures, a multiple of 4.
-        seed: of splits, weights and the order of slices.
-        epochs: how often the network sees each slice.
-        splits: of the real patients in two, told apart likewise for the baseline; 0 for none.
-        device: to train on.
-        progress: is told how many slices have gone through the training, and of how many.
+        real, synthetic: The sets to tell apart.
+        size: Side of the pictures, a multiple of 4.
+        seed: Random seed for splits, weights and the order of slices.
+        epochs: Number of epochs.
+        splits: Number of splits of the real patients in two, told apart in the same way for the
+            baseline; 0 for no baseline.
+        device: Device to train on.
+        progress: Called with (done, total), counting slices over all epochs.
 
     Raises:
-        UsageProblem: one of the sets cannot be split by patient.
+        UsageProblem: If one of the sets cannot be split by patient.
     """
     device = device_named(device)
     plan = _balanced_halves(real, synthetic, seed)
@@ -166,15 +168,15 @@ def feature_two_sample(
     """Tell the sets apart by logistic regression on features, on the same halves of the patients.
 
     Args:
-        name: of the extractor.
-        real_features: ``[N, D]``.
-        synthetic_features: ``[M, D]``.
-        real, synthetic: the sets.
-        seed: of the splits.
-        splits: as for `two_sample`.
+        name: Name of the extractor.
+        real_features: Features of the real slices, ``[N, D]``.
+        synthetic_features: Features of the synthetic slices, ``[M, D]``.
+        real, synthetic: The sets to tell apart.
+        seed: Random seed for the splits.
+        splits: As for `two_sample`.
 
     Raises:
-        UsageProblem: one of the sets cannot be split by patient.
+        UsageProblem: If one of the sets cannot be split by patient.
     """
     plan = _balanced_halves(real, synthetic, seed)
     folds = _cross_fitted(_fit_regression, real_features, synthetic_features, plan, ())
@@ -201,7 +203,7 @@ def _fit_regression(real: Part, synthetic: Part, key: Key) -> Judge:
 def _cross_fitted(
     fit: Fit, real: NDArray[np.generic], synthetic: NDArray[np.generic], halves: Halves, key: Key
 ) -> Folds:
-    """Learn from either side, and score the other."""
+    """Train on each side, and score the other."""
     folds = []
     for side, other in ((0, 1), (1, 0)):
         judge = fit(
@@ -214,7 +216,7 @@ def _cross_fitted(
 
 
 def _balanced_halves(real: Pool, synthetic: Pool, seed: int) -> Halves:
-    """Cut both sets in two by patient, with as many slices of either set on a side."""
+    """Split both sets in two by patient, with equally many slices of either set on a side."""
     halves = halve(real.groups, synthetic.groups, seed)
     for name, sides in (("real", halves.real), ("synthetic", halves.synthetic)):
         if not all(map(len, sides)):
@@ -226,7 +228,7 @@ def _balanced_halves(real: Pool, synthetic: Pool, seed: int) -> Halves:
 
 
 def _real_halves(real: Pool, seed: int, splits: int) -> Iterator[Halves]:
-    """Yield the real slices as if those of half of the patients were synthetic."""
+    """Yield splits of the real slices, as if those of half of the patients were synthetic."""
     for split in range(splits):
         one, other = halve(real.groups, (), seed, "baseline", split).real
         groups: list[Groups] = [[real.groups[row] for row in rows] for rows in (one, other)]
@@ -240,7 +242,7 @@ def _real_halves(real: Pool, seed: int, splits: int) -> Iterator[Halves]:
 def _balanced(
     halves: Halves, real_keys: Sequence[str], synthetic_keys: Sequence[str], seed: int
 ) -> Halves:
-    """Take as many slices of either set, in an order that is that of their keys."""
+    """Take equally many slices of either set, in the order of their keys."""
     real, synthetic = [], []
     for one, other in zip(halves.real, halves.synthetic, strict=True):
         count = min(len(one), len(other))
@@ -265,7 +267,7 @@ def _activations(
     synthetic: NDArray[np.generic],
     fold: _Fold,
 ) -> tuple[Activation, ...]:
-    """Show what the network sees in slices of either set that it knows best."""
+    """Return the activations of the slices of either set that are classified most surely."""
     shown = []
     device = next(network.parameters()).device
     sides = zip((real, synthetic), (fold.real, fold.synthetic), fold.ranking.ranks(), strict=True)
@@ -290,7 +292,7 @@ def _separation(
     baseline: Sequence[Folds],
     shown: tuple[Activation, ...],
 ) -> Separation:
-    """Take the figures of two folds together."""
+    """Combine the metrics of two folds."""
     auc, precision = _estimates(real, synthetic, seed, folds, baseline)
     scores = np.full(len(real), np.nan), np.full(len(synthetic), np.nan)
     for fold in folds:
@@ -314,9 +316,9 @@ def _estimates(
 ) -> list[Estimate]:
     """Return AUC and average precision.
 
-    Their intervals are the means of those of the two folds, and not the narrower ones of the means:
-    what the patients of one half have in common by chance is what the classifier of the other half
-    learns and is tested on, so that the folds err alike.
+    Their intervals are the means of the intervals of the two folds, and not the narrower intervals
+    of the means: what the patients of a half share by chance is what one classifier is trained on
+    and the other is tested on, so the errors of the folds are correlated.
     """
     figures = (Ranking.auc, Ranking.average_precision)
     drawn = np.array(
@@ -331,8 +333,8 @@ def _estimates(
         ends = [interval(*of) for of in zip(draws, patients, strict=True)]
         low, high = np.mean(ends, axis=0).tolist()
         if figure is Ranking.auc and low == 1:
-            # Of n patients who are all told apart, the bootstrap says nothing. As many others as
-            # the rule of three leaves may not be told apart at all: their area is 0.5.
+            # If all n patients are told apart, the bootstrap gives no interval. By the rule of
+            # three, 1 - 0.05^(1/n) of patients may not be told apart: their area is 0.5.
             low = (1 + 0.05 ** (1 / min(patients))) / 2
         known = [figure(fold.ranking) for pair in baseline for fold in pair]
         value = float(np.mean([figure(fold.ranking) for fold in folds]))

@@ -1,4 +1,4 @@
-"""The verdict: the numbers of a report against stated bounds, in words, and what to change."""
+"""The verdict: the numbers of a report against stated bounds, in words, with advice."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Report = Mapping[str, Any]
 _MARKS = ("green", "amber", "red")
 _NETWORK = "Small network"
 _WIDE = 0.3
-"""An interval from there on says little."""
+"""Width from which an interval says little."""
 
 
 @dataclass(frozen=True)
 class _Glaring:
-    """When two sets are so different that one look is enough.
+    """Thresholds from which two sets differ obviously.
 
     Attributes:
         value: The smallest area under the curve.
@@ -32,7 +32,7 @@ class _Glaring:
     lead: float
 
     def fits(self, found: Mapping[str, Any]) -> bool:
-        """Say whether an estimate is such a case."""
+        """Return whether an estimate reaches all thresholds."""
         value, low, baseline = found["value"], found["low"], found["baseline"]
         if low is None or baseline is None:
             return False
@@ -41,20 +41,20 @@ class _Glaring:
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a number should be.
+    """The bounds of a number of the report.
 
     Attributes:
-        path: where it is in the report; ``*`` stands for the extractor that gives the worst number.
-        name: of the row.
-        question: that it answers.
-        green, amber: bounds of these marks; beyond the latter is red.
-        slack: by how much the number may be worse than its baseline and still be green; None where
-            the bounds stay, whatever real slices give.
-        high_is_good: whether it should be above the bounds.
-        decisive: whether red here is red for the whole set.
-        excess: where the report has the number minus its baseline, with the interval of this
-            difference; if given, it is what is held against the bounds.
-        glaring: for an area under a curve, what makes red decisive; None where nothing does.
+        path: Path in the report; ``*`` stands for the extractor that gives the worst number.
+        name: Name of the row.
+        question: Question that the number answers.
+        green, amber: Bounds of these marks; beyond the latter is red.
+        slack: How much worse than its baseline the number may be and still be green; None if the
+            bounds do not depend on the baseline.
+        high_is_good: Whether it should be above the bounds.
+        decisive: Whether red here makes the whole set red.
+        excess: Path of the number minus its baseline, with the interval of this difference; if
+            given, the difference is compared with the bounds.
+        glaring: Thresholds for an area under a curve that make red decisive; None for no such case.
     """
 
     path: str
@@ -69,7 +69,7 @@ class _Rule:
     glaring: _Glaring | None = None
 
     def bounds(self, baseline: float | None) -> tuple[float, float]:
-        """Return the bounds: where real slices themselves do no better, nobody asks for more."""
+        """Return the bounds, relaxed where real slices themselves do no better."""
         if baseline is None or self.slack is None:
             return self.green, self.amber
         if self.high_is_good:
@@ -79,7 +79,7 @@ class _Rule:
         return green, max(self.amber, green)
 
     def mark(self, found: Mapping[str, float]) -> str:
-        """Mark an estimate: it is red where all of its interval is, amber where that is unsure."""
+        """Return the mark of an estimate: red only if its whole interval is beyond the bounds."""
         green, amber = self.bounds(found["baseline"])
         value, best = found["value"], found["high" if self.high_is_good else "low"]
         best = value if best is None else best
@@ -156,15 +156,15 @@ _RULES = (
 
 @dataclass(frozen=True)
 class Row:
-    """A number against its bounds.
+    """A number compared with its bounds.
 
     Attributes:
-        path: where it is in the report.
-        name, question: what it is.
-        extractor: that gives the worst number; empty where there are none.
-        mark: ``green``, ``amber`` or ``red``; None where it could not be measured.
-        bounds: in words.
-        decisive: whether red here is red for the whole set.
+        path: Path of the number in the report.
+        name, question: Name of the number, and the question that it answers.
+        extractor: Extractor that gives the worst number; empty if there are no extractors.
+        mark: One of ``green``, ``amber`` and ``red``; None if it could not be measured.
+        bounds: The bounds in words.
+        decisive: Whether red here makes the whole set red.
     """
 
     path: str
@@ -178,13 +178,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the numbers come to.
+    """The overall verdict on a synthetic set.
 
     Attributes:
-        mark: ``green``, ``amber`` or ``red``.
-        words: one paragraph.
-        rows: each number with its bounds.
-        advice: what to change, a sentence or two each.
+        mark: One of ``green``, ``amber`` and ``red``.
+        words: The verdict in one paragraph.
+        rows: Numbers with their bounds.
+        advice: Changes to make, one or two sentences each.
     """
 
     mark: str
@@ -193,7 +193,7 @@ class Verdict:
     advice: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for the report."""
+        """Return the verdict for the report."""
         return {
             "mark": self.mark,
             "words": self.words,
@@ -206,8 +206,8 @@ def judge(report: Report, order: Mapping[str, Any] | None) -> Verdict:
     """Judge a report.
 
     Args:
-        report: its numbers.
-        order: what an augmentation was asked for; None of other slices.
+        report: Numbers of the report.
+        order: Settings of the augmentation; None for other slices.
     """
     rows = tuple(_row(rule, report) for rule in _RULES)
     mark = _overall(rows)
@@ -216,10 +216,10 @@ def judge(report: Report, order: Mapping[str, Any] | None) -> Verdict:
 
 
 def at(report: Report, path: str) -> Any:
-    """Return what is at a path in a report; None where there is nothing."""
+    """Return the value at a path in a report, or None if there is none."""
     found: Any = report
     while path and isinstance(found, Mapping):
-        # The name of a category may hold a point.
+        # The name of a category may contain a dot.
         fitting = [name for name in found if f"{path}.".startswith(f"{name}.")]
         name = max(fitting, key=len, default=path)
         found, path = found.get(name), path[len(name) + 1 :]
@@ -227,7 +227,7 @@ def at(report: Report, path: str) -> Any:
 
 
 def said(number: Any) -> str:
-    """Say a number, or an estimate with its interval, as all tables do."""
+    """Format a number, or an estimate with its interval, as in all tables."""
     if isinstance(number, Mapping):
         value, low, high = (said(number[name]) for name in ("value", "low", "high"))
         return value if number["low"] is None else f"{value} ({low} to {high})"
@@ -348,7 +348,7 @@ def _percent(estimate: Mapping[str, float]) -> str:
 
 
 def _advice(rows: Sequence[Row], order: Mapping[str, Any] | None) -> Iterator[str]:
-    """Say what to change; each row that is not green has its remedy."""
+    """Yield advice on what to change, for each row that is not green."""
     weak = {row.name for row in rows if row.mark in ("amber", "red")}
     render = str((order or {}).get("render", ""))
     decoded = "decode" in render

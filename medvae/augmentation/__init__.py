@@ -1,4 +1,4 @@
-"""The main job: synthetic slices of studies, with labels that can be trusted."""
+"""Augmentation of studies: synthetic slices with labels that can be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the slices of a series lie along their normal."""
+"""Positions of the slices of a series along their normal."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Axis"]
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the slices of a series lie along their normal.
+    """Positions of the slices of a series along their normal.
 
     Attributes:
-        places: of the slices, no two the same.
-        gap: from slice to slice.
-        in_space: places are millimetres, which grow the same way through the patient in all series
-            of one orientation; else the slices are counted.
+        places: Positions of the slices, all distinct.
+        gap: Distance between adjacent slices.
+        in_space: Whether positions are in millimetres, increasing in the same direction through the
+            patient in all series of one orientation; otherwise they are slice numbers.
     """
 
     places: Sequence[float]
@@ -29,7 +29,7 @@ class Axis:
 
     @classmethod
     def of(cls, series: Series) -> Axis:
-        """Take the axis of a series: in space, where its slices have places in a row."""
+        """Return the axis of a series: in space if the positions of its slices are monotonic."""
         normal = series.slices[0].geometry.normal
         positions = [native.geometry.position for native in series.slices]
         known = [position for position in positions if position is not None]
@@ -44,18 +44,18 @@ class Axis:
 
     @classmethod
     def counted(cls, series: Series) -> Axis:
-        """Count the slices."""
+        """Return the axis whose positions are slice numbers."""
         return cls([float(place) for place in range(len(series.slices))], 1.0, False)
 
     @classmethod
     def of_both(cls, one: Series, other: Series) -> tuple[Axis, Axis]:
-        """Take the axes of two series: in space where both can be, else both counted."""
+        """Return the axes of two series: in space if both can be, otherwise both counted."""
         axes = cls.of(one), cls.of(other)
         known = all(axis.in_space for axis in axes)
         return axes if known else (cls.counted(one), cls.counted(other))
 
     def room(self, below: float, above: float) -> list[int]:
-        """Return the slices with so much of the series below and above them."""
+        """Return the indices of slices with at least ``below`` and ``above`` on either side."""
         first, last = min(self.places) - self.gap / 2, max(self.places) + self.gap / 2
         return [
             index

@@ -1,4 +1,4 @@
-"""Finds for the lesion on a slice a host that is its neighbour in the latent space."""
+"""Transplants of lesions on single slices into hosts that are neighbours in the latent space."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Donors"]
 
 
 class Donors:
-    """Sets lesions of single slices into single slices.
+    """Inserter of lesions from single slices into single slices.
 
     Args:
-        donors: the slices with lesions.
-        hosts: slices that are free of findings.
-        space: where they all lie.
-        ready: decodes hosts.
+        donors: Slices with lesions.
+        hosts: Slices that are free of findings.
+        space: Latents of donors and hosts.
+        ready: Cache that decodes hosts.
 
     Raises:
-        UsageProblem: there is no host of another patient.
+        UsageProblem: If there is no host of another patient.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Donors:
     ) -> None:
         self._hosts: dict[Located, list[Located]] = {}
         for absolute in (False, True):
-            # A lesion of a CT cannot be brought to the level of an MR.
+            # The intensities of a lesion from CT cannot be matched to those of MR.
             alike = [item for item in hosts if is_absolute(item.native) == absolute]
             asking = [item for item in donors if is_absolute(item.native) == absolute]
             found = nearest(space.of(asking), space.of(alike), MOST_HOSTS)
@@ -56,7 +56,7 @@ class Donors:
         randoms: Callable[[int], np.random.Generator],
         strength: float,
     ) -> list[Staged] | Refused:
-        """Set one of a slice's lesions, which the generator of try 0 chooses, into a neighbour."""
+        """Insert one lesion of a slice, chosen by the generator of try 0, into a neighbour."""
         donor = seen[draw.source]
         hosts = self._hosts[draw.source]
         if not hosts:

@@ -1,4 +1,4 @@
-"""Where the slices of a run lie in the latent space: each is decoded once and encoded."""
+"""Encoding of the slices of a run: each is decoded once and encoded into the latent space."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Decoded = tuple[Located, Seen, NDArray[np.float32]]
-"""A slice, as renders see it, and on the model's canvas."""
+"""A slice, its decoded form for renders, and its image on the model's canvas."""
 
 Watch = Callable[[Located, Seen, NDArray[np.float32]], None]
 
@@ -46,16 +46,16 @@ def encode(
     """Encode slices.
 
     Args:
-        items: the slices.
-        network: encodes.
-        spec: the model's intensity map.
-        threads: where it encodes.
-        readers: processes that decode pixels; those already running by default.
-        watch: is shown each slice, decoded, in order: with it and its canvas.
-        progress: is told how many are done.
+        items: Slices to encode.
+        network: Network that encodes.
+        spec: Intensity map of the model.
+        threads: Threads that encode.
+        readers: Number of processes that decode pixels; by default those already running.
+        watch: Called, in order, with each slice, its decoded form and its canvas image.
+        progress: Called with (done, total) as slices are decoded.
 
     Returns:
-        Where they lie, and what is wrong with those that cannot be decoded.
+        The latents of the slices, and the problems of those that cannot be decoded.
     """
     problems: list[str] = []
     known: list[Located] = []
@@ -99,7 +99,7 @@ def encode(
 
 
 def _batches(items: Iterator[T]) -> Iterator[tuple[T, ...]]:
-    """Yield so many items at a time as go through the network at once."""
+    """Yield items in batches of the size that is encoded together."""
     while batch := tuple(islice(items, BATCH)):
         yield batch
 
@@ -107,7 +107,7 @@ def _batches(items: Iterator[T]) -> Iterator[tuple[T, ...]]:
 def in_order(
     work: Callable[[T], R], tasks: Iterable[T], threads: ThreadPoolExecutor, ahead: int = 4
 ) -> Iterator[R]:
-    """Yield the results of tasks in their order, with only a few of them under way."""
+    """Yield the results of tasks in their order, with only a few tasks in progress at a time."""
     under_way: deque[Future[R]] = deque()
     try:
         for task in tasks:

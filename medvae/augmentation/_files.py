@@ -1,4 +1,4 @@
-"""Writes the pictures that were made, and says in the manifest's words what they are."""
+"""Writing of synthetic slices as images, and their description in manifest lines."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = ["Files"]
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Writes batches.
+    """Writer of batches.
 
     Attributes:
-        out: the folder of the run.
-        settings: the formats, and what the manifest repeats.
-        about: what all slices have in common.
+        out: Folder of the run.
+        settings: Settings that give the image formats.
+        about: Provenance that all slices have in common.
     """
 
     out: Path
@@ -36,13 +36,13 @@ class Files:
     about: Synthesis
 
     def write(self, batch: Batch, made: Sequence[Made]) -> list[Line]:
-        """Write what is kept of a batch; return its lines of the manifest.
+        """Write the kept slices of a batch, and return its manifest lines.
 
-        What a format does not allow, such as a DICOM image whose source has text burned into its
-        pixels, is rejected.
+        Slices that a format does not allow, such as a DICOM image whose source has text burned
+        into its pixels, are rejected.
 
         Raises:
-            WriteError: the file system refuses.
+            WriteError: If the file system refuses.
         """
         kept = [one for one in made if one.reason is None]
         written: dict[Made, tuple[str | None, list[str]]] = {}
@@ -59,7 +59,7 @@ class Files:
     def _written(
         self, slices: Sequence[tuple[Staged, float]], whole: bool
     ) -> tuple[str | None, list[list[str]]]:
-        """Write slices of one series; return why they cannot be, and the files of each."""
+        """Write slices of one series; return why that failed, if so, and the files of each."""
         first = slices[0][0]
         natives = tuple(
             replace(item.base.native, key=item.key, labels=item.rendered.labels)
@@ -116,5 +116,5 @@ def _seed(draw: Draw) -> str:
 
 
 def _rounded(value: float) -> float | None:
-    """Return a number as JSON can hold it: None where it is none."""
+    """Return a rounded number for JSON, or None if it is not finite."""
     return round(float(value), 6) if math.isfinite(value) else None

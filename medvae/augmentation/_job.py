@@ -1,4 +1,4 @@
-"""The augmentation from end to end: read, encode, plan, make, write, and sum up."""
+"""Augmentation from end to end: read, encode, plan, generate, write and summarise."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ from medvae.writers import Synthesis
 __all__ = ["Augmented", "Progress", "augment"]
 
 Progress = Callable[[str, int, int, str], None]
-"""Is told what is done, how much of it, of how much, and what is to be said beside it."""
+"""Called with (stage, done, total, note) as work proceeds."""
 
 
 @dataclass(frozen=True)
 class Augmented:
-    """What became of a run.
+    """Result of a run.
 
     Attributes:
-        out: its folder.
-        render: what was used, and why where it was chosen.
-        draws, kept: how many lines the manifest has, and how many of them are of slices that were
+        out: Folder of the run.
+        render: Render that was used, and the reason where it was chosen automatically.
+        draws, kept: Number of lines in the manifest, and how many of them are of slices that were
             written.
-        rejected: how many for each reason.
-        planned: how many draws the plan has, made or not.
-        real: how many real slices were written beside them.
-        problems: files and labels that could not be used, a line each.
-        preview: the page to look at; None after a dry run.
-        outlines: What came of the outlines, if there were any.
+        rejected: Number of rejections for each reason.
+        planned: Number of draws in the plan, whether carried out or not.
+        real: Number of real slices written beside the synthetic ones.
+        problems: Files and labels that could not be used, one line each.
+        preview: Path of the preview page; None after a dry run.
+        outlines: Result of matching the outlines, if there were any.
     """
 
     out: Path
@@ -98,34 +98,36 @@ def augment(
     progress: Progress | None = None,
     **choices: Any,
 ) -> Augmented:
-    """Write synthetic slices of studies, with labels that fit them.
+    """Write synthetic slices of studies, with matching labels.
 
-    The same arguments give the same bytes, however many workers there are and however often the
-    run is taken up again.
+    The same arguments give the same bytes, regardless of the number of workers and of how often
+    the run is resumed.
 
     Args:
-        paths: files and folders with the slices to augment.
-        model: a trained bundle.
-        out: a folder that is empty or not there yet.
-        labels: of the slices; needed where lesions are transplanted.
+        paths: Files and folders with the slices to augment.
+        model: A trained bundle.
+        out: A folder that is empty or does not exist yet.
+        labels: Labels of the slices; required where lesions are transplanted.
         outlines: Masks for the boxes of the labels, as in ``attach_labels``.
-        hosts: files and folders with scans that are known to be free of findings.
-        split: a JSON file that says which patients are held out: none of them may be used.
-        align_to: files and folders with the slices to whose mean latents are shifted.
-        modality: taken for files that do not say.
-        allow_burned_in: Use images whose headers say that text is burned into their pixels, too.
-        device: to compute on; a GPU where there is one.
-        workers: threads that make slices, and processes that read; one for each processor.
-        resume: go on with a run that was stopped.
-        dry_run: read, encode and plan, but write nothing.
-        progress: is told how it goes on.
-        choices: as in ``Settings``.
+        hosts: Files and folders with scans that are known to be free of findings.
+        split: A JSON file that lists held-out patients, none of whom may be used.
+        align_to: Files and folders with the slices to whose mean the latents are shifted.
+        modality: Modality assumed for files that do not state one.
+        allow_burned_in: Whether to use images whose headers report text burned into the pixels.
+        device: Device to compute on; by default a GPU if there is one.
+        workers: Number of generating threads, and of reading processes; by default one per
+            processor.
+        resume: Whether to continue a run that was stopped.
+        dry_run: Whether to read, encode and plan only, and write nothing.
+        progress: Called with (stage, done, total, note) as work proceeds.
+        choices: Settings, as in ``Settings``.
 
     Raises:
-        UsageProblem: an argument cannot be right.
-        ReadError: a path is not there, or the model is damaged.
-        WriteError: the file system refuses; what was written stays, and ``resume`` goes on.
-        Stopped: the run was interrupted; batches under way are finished, and ``resume`` goes on.
+        UsageProblem: If an argument is invalid.
+        ReadError: If a path does not exist, or the model is damaged.
+        WriteError: If the file system refuses; what was written stays, and ``resume`` continues.
+        Stopped: If the run is interrupted; batches in progress are finished, and ``resume``
+            continues.
     """
     settings = Settings(**choices)
     if settings.merge and labels is None:
@@ -167,24 +169,24 @@ def augment(
 
 
 def _silent(what: str, done: int, total: int, beside: str) -> None:
-    """Tell nobody."""
+    """Ignore progress."""
 
 
 class _Job:
     """One run.
 
     Args:
-        run: the model.
-        settings: the choices.
-        sources: what there is.
-        out: the folder.
-        device: to compute on.
-        workers: threads and processes.
-        progress: is told how it goes on.
+        run: The model.
+        settings: The settings.
+        sources: The slices to start from.
+        out: The folder of the run.
+        device: Device to compute on.
+        workers: Number of threads and of processes.
+        progress: Called with (stage, done, total, note) as work proceeds.
 
     Attributes:
-        out: as given.
-        order: all that decides what is written, as plain JSON.
+        out: The folder of the run.
+        order: Everything that determines the output, as plain JSON.
     """
 
     def __init__(
@@ -211,7 +213,7 @@ class _Job:
         self._network = Network(run.model, device_named(device))
         count = workers or os.cpu_count() or 1
         self._ahead = 2 * count
-        # Each thread computes alone: several at one product would round it in another way.
+        # Each thread computes alone: a product split over several would be rounded differently.
         self._threads = ThreadPoolExecutor(
             count,
             thread_name_prefix="medvae-maker",
@@ -223,7 +225,7 @@ class _Job:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Batches under way are finished: nothing may be written after the folder is given back.
+        # Finish the batches in progress: nothing may be written after the folder is released.
         while True:
             try:
                 self._threads.shutdown(cancel_futures=True)
@@ -233,12 +235,12 @@ class _Job:
 
     @property
     def finished(self) -> str:
-        """How many draws are finished, in words."""
+        """The number of finished draws, in words."""
         done = 0 if self._manifest is None else len(self._manifest.lines)
         return f"{done} of {self._planned} draws are finished"
 
     def _order(self) -> dict[str, Any]:
-        """Return all that decides what is written, naming nobody."""
+        """Return everything that determines the output, without identifying anyone."""
         return {
             "medvae": version("monai-medvae"),
             "model": self._model.digest,
@@ -249,7 +251,7 @@ class _Job:
         }
 
     def run(self, dry_run: bool) -> Augmented:
-        """Do it."""
+        """Run the augmentation."""
         recipe, sources = self._recipe, self._sources
         statistics = LatentStatistics.load(self._model.folder / "models")
         witness = Witness()
@@ -336,7 +338,7 @@ class _Job:
         return Donors(list(dict.fromkeys(draw.source for draw in draws)), hosts, space, ready)
 
     def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[Manifest, Preview]:
-        """Make what is not there yet, batch by batch."""
+        """Generate and write the batches that are not finished yet."""
         manifest = self._manifest = Manifest(self.out)
         done = manifest.keep_whole(batch.key for batch in batches)
         preview = Preview(self.out, (draw.key for batch in batches for draw in batch.draws))
@@ -346,7 +348,7 @@ class _Job:
             made = studio.make(batches[place])
             lines = files.write(batches[place], made)
             preview.collect(made)
-            # An interrupt reaches the main thread alone, so it can neither cut nor lose a line.
+            # An interrupt reaches only the main thread, so it can neither truncate nor lose a line.
             manifest.finish(place, lines)
 
         counts = list(accumulate(len(batch.draws) for batch in batches))
@@ -357,7 +359,7 @@ class _Job:
         return manifest, preview
 
     def _real(self, items: Sequence[Located], problems: list[str]) -> list[LabelledImage]:
-        """Write the labelled real slices, and note what is wrong with others."""
+        """Write the labelled real slices, and add to ``problems`` those that cannot be written."""
         real, images = RealSlices(items, self._settings), []
         for problem, written in real.write(self.out, self._threads):
             images += written
@@ -381,7 +383,7 @@ class _Job:
 
 
 def _digest(items: Sequence[Located]) -> str:
-    """Return what changes with the slices and their labels, and names none of them."""
+    """Return a digest of the slices and their labels that identifies none of them."""
     whole = hashlib.blake2b(digest_size=10)
     for item in items:
         known = item.native.labels

@@ -1,4 +1,4 @@
-"""Has each rendered slice judged by gates that the real slices of the run have calibrated."""
+"""Gates for rendered slices, calibrated on the real slices of the run."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ __all__ = ["Judge", "Witness"]
 _COPY = "copy"
 
 _BY_THE_MEDIAN = ("area", "contrast", "similarity", "distance", "change", "remoteness")
-"""Measures of how like a slice is to others. A series has the limits of its median slice: of its
-many slices, some lie beyond those of single ones even where they are real.
+"""Measures of how similar a slice is to others. In a series, the limits apply to the median over
+slices: even in a real series, some of the many slices exceed the limits for single slices.
 """
 
 
 class Witness:
-    """Sees all real slices, and makes the judge."""
+    """Calibration of the gates on all real slices."""
 
     def __init__(self) -> None:
         self._calibration = Calibration()
 
     def see(self, item: Located, seen: Seen, image: NDArray[np.float32]) -> None:
-        """Look at a slice; those of a series come one after another."""
+        """Add a slice; the slices of a series must be added consecutively."""
         self._calibration.add(item.series.key, seen.scene, image)
 
     def judge(self, statistics: LatentStatistics, network: Network, copies_pass: bool) -> Judge:
-        """Make the judge.
+        """Return the calibrated gates.
 
         Args:
-            statistics: of the model's training set.
-            network: shows the judge where a new slice lies in the latent space.
-            copies_pass: the run was asked for copies, which are then no reason to reject.
+            statistics: Latent statistics of the model's training set.
+            network: Network that encodes new slices.
+            copies_pass: Whether copies were requested and are not rejected.
         """
         return Judge(self._calibration.gates(statistics), network, copies_pass)
 
 
 class Judge:
-    """Judges slices.
+    """Gates applied to drafts.
 
     Args:
-        gates: calibrated.
-        network: encodes what was rendered.
-        copies_pass: leave the gate against copies out.
+        gates: Calibrated gates.
+        network: Network that encodes rendered slices.
+        copies_pass: Whether to leave out the gate against copies.
     """
 
     def __init__(self, gates: Gates, network: Network, copies_pass: bool) -> None:
@@ -65,17 +65,17 @@ class Judge:
 
     @property
     def limits(self) -> Limits:
-        """What the gates ask for."""
+        """The limits of the gates."""
         return self._gates.limits
 
     def __call__(
         self, staged: Sequence[Staged], whole: bool
     ) -> Iterator[tuple[Staged, tuple[Verdict, ...], str | None]]:
-        """Give what the gates say of each slice, and why it is rejected.
+        """Yield each draft with its verdicts and the reason for its rejection, if any.
 
         Args:
-            staged: slices; those of a host that nothing was done to are not judged.
-            whole: they are a series.
+            staged: Drafts; unchanged slices of a host get no verdicts.
+            whole: Whether the drafts form a series.
         """
         judged = dict(self._judged([item for item in staged if not item.untouched]))
         of_all = _of_all(judged) if whole else None
@@ -97,7 +97,7 @@ class Judge:
 
 
 def _of_all(judged: Mapping[Staged, Sequence[Verdict]]) -> str | None:
-    """Say what is wrong with a series as a whole, if anything."""
+    """Return the reason to reject a series as a whole, if any."""
     counting = _counting(judged)
     for measure in _BY_THE_MEDIAN:
         verdicts = [
@@ -114,17 +114,17 @@ def _of_all(judged: Mapping[Staged, Sequence[Verdict]]) -> str | None:
 
 
 def _counting(items: Collection[Staged]) -> Collection[Staged]:
-    """Return the slices that say whether a series is a copy.
+    """Return the slices that decide whether a series is a copy.
 
-    Where a lesion was set in, those that show it; else those that are not empty, as the last ones
-    at its ends may be: nothing can be changed there.
+    These are the slices that show an inserted lesion, or, if there are none, those that are not
+    empty: the slices at the ends of a series may be empty, and nothing can be changed there.
     """
     with_lesion = [item for item in items if item.planted is not None]
     return with_lesion or [item for item in items if np.ptp(item.seen.scene.values) > 0]
 
 
 def _with_one_piece(item: Staged) -> Rendered:
-    """Return what was rendered, of a whole lesion with the largest piece on the slice alone."""
+    """Return the rendered slice; for a whole lesion, only with its largest piece on the slice."""
     own, labels = len(item.seen.scene.labels), item.rendered.labels.findings
     if item.draw.lesion is None or item.planted is None:
         return item.rendered

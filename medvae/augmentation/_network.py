@@ -1,4 +1,4 @@
-"""The model as augmentation uses it: batches of one size, so that each slice fares alike."""
+"""The model as augmentation uses it, with a fixed batch size that treats all slices alike."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from medvae.networks import SliceVAE, fastest_dtype, inference_copy
 __all__ = ["BATCH", "Network"]
 
 BATCH = 16
-"""Slices that are worked on together; on a GPU all go through the network at once."""
+"""Number of slices processed together; on a GPU, all go through the network at once."""
 
 _AT_ONCE_ON_CPU = 4
-"""There 16 at once are no faster than 4, and where one is drawn again, 15 more would be in vain."""
+"""On a CPU, 16 at once are no faster than 4, and redrawing one slice would waste 15 others."""
 
 
 class Network:
     """A model in eval mode that encodes and decodes vectors.
 
-    Every batch is filled up to one size: the rounding of matrix products depends on it, and what
-    becomes of a slice must not depend on how many others there are.
+    Every batch is padded to one size: the rounding of matrix products depends on the batch size,
+    and the result for a slice must not depend on how many others there are.
 
     Args:
-        model: on the CPU; it stays as it is.
-        device: to compute on.
+        model: Model on the CPU; it is not modified.
+        device: Device to compute on.
 
     Attributes:
-        size: of the canvas.
-        latent_shape: of one latent.
+        size: Side length of the canvas.
+        latent_shape: Shape of one latent.
     """
 
     def __init__(self, model: SliceVAE, device: torch.device) -> None:
@@ -56,17 +56,17 @@ class Network:
 
     @torch.inference_mode()
     def decode(self, z: Tensor) -> Tensor:
-        """Return pictures ``[N, 1, size, size]`` on the device for latents ``[N, D]``."""
+        """Return images ``[N, 1, size, size]`` on the device for latents ``[N, D]``."""
         parts = []
         for batch in z.split(self._at_once):
             shaped = self._filled(batch).reshape(-1, *self.latent_shape).to(self._device)
             pictures = self._model.decode(shaped)[: len(batch)].float()
-            # A model with three channels makes grey pictures in colour.
+            # A model with three channels decodes grey images in colour.
             parts.append(pictures.mean(dim=1, keepdim=True))
         return torch.cat(parts)
 
     def _filled(self, batch: Tensor) -> Tensor:
-        """Repeat the last of a batch until it has the one size."""
+        """Pad a batch to the fixed size by repeating its last item."""
         missing = self._at_once - len(batch)
         rest = batch[-1:].expand(missing, *batch.shape[1:])
         return torch.cat((batch, rest)) if missing else batch

@@ -1,4 +1,4 @@
-"""Writes slices of one series as pictures, in all formats of a run or in none."""
+"""Writing of the slices of one series as images, in all formats of a run or in none."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Pictures"]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Writes pictures.
+    """Writer of images.
 
     Attributes:
-        out: the folder of the run.
-        folder: in it, where the pictures go.
-        formats: of each of them.
+        out: Folder of the run.
+        folder: Subfolder of ``out`` for the images.
+        formats: Formats in which each image is written.
     """
 
     out: Path
@@ -34,15 +34,17 @@ class Pictures:
         """Write slices of one series.
 
         Args:
-            series: gives keys and patient.
-            pixels: of each of its slices.
-            place: of the first in a longer series, from 1; None where this is all of it.
+            series: Series that gives the keys and the patient.
+            pixels: Pixels of each slice of the series.
+            place: Position of the first slice in a longer series, from 1; None if the series is
+                complete.
 
         Returns:
-            Why they cannot be written, and the files of each slice, from the folder of the run.
+            The reason why the slices cannot be written, if any, and the files of each slice,
+            relative to the folder of the run.
 
         Raises:
-            WriteError: the file system refuses.
+            WriteError: If the file system refuses.
         """
         files: list[list[str]] = [[] for _ in pixels]
         for name in self.formats:
@@ -60,7 +62,7 @@ class Pictures:
     def _in(
         self, name: str, series: Series, pixels: Sequence[NewPixels], place: int | None
     ) -> list[str]:
-        """Write them in one format; return the file of each slice."""
+        """Write the slices in one format, and return the file of each slice."""
         folder = self.out / self.folder / name / f"sub-{series.slices[0].group}"
         paths = WRITERS[name](folder, series, pixels, place)
         if len(paths) < len(pixels):

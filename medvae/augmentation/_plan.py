@@ -1,4 +1,4 @@
-"""Which synthetic slices are to be made: the draws, in batches, in an order of their own."""
+"""Plan of the synthetic slices to generate: draws, in batches, in a fixed order."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Batch", "Draw", "plan"]
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One synthetic slice to be made, or a series into which one whole lesion is transplanted.
+    """One synthetic slice to generate, or a series into which one whole lesion is transplanted.
 
     Attributes:
-        source: the slice that is varied, or whose lesion is transplanted: of a whole lesion, the
+        source: Slice that is varied, or whose lesion is transplanted; for a whole lesion, the
             slice that shows most of it.
-        copy: which one of this source, from 1.
-        seed: of the whole run.
-        lesion: the whole lesion that is transplanted, through all its slices.
+        copy: Number of this copy of the source, from 1.
+        seed: Random seed of the run.
+        lesion: Whole lesion that is transplanted, through all its slices.
     """
 
     source: Located
@@ -37,14 +37,14 @@ class Draw:
 
     @cached_property
     def key(self) -> str:
-        """The name of what is made, and what its random numbers depend on."""
+        """The name of the result, which also determines its random numbers."""
         source = (self.source.series.key, self.source.native.key)
         lesion = () if self.lesion is None else (f"lesion {self.lesion.number}",)
         return pseudonym("draw", str(self.seed), *source, str(self.copy), *lesion)
 
     @property
     def decoded(self) -> tuple[Located, ...]:
-        """The slices whose pixels it takes."""
+        """The slices whose pixels the draw needs."""
         if self.lesion is None:
             return (self.source,)
         return tuple(item for item, _ in self.lesion.sections)
@@ -57,11 +57,11 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Draws that are made together, and whose lines in the manifest come together.
+    """Draws that are processed together, and whose manifest lines are adjacent.
 
     Attributes:
-        draws: single slices, those of one copy of a whole series, or one whole lesion.
-        whole: a series comes of it, drawn as one.
+        draws: Draws of single slices, of one copy of a whole series, or of one whole lesion.
+        whole: Whether the result is a series, drawn as a unit.
     """
 
     draws: tuple[Draw, ...]
@@ -69,7 +69,7 @@ class Batch:
 
     @cached_property
     def key(self) -> str:
-        """Its name in the manifest."""
+        """The name of the batch in the manifest."""
         return pseudonym("batch", *(draw.key for draw in self.draws))
 
 
@@ -77,12 +77,12 @@ def plan(sources: Sequence[Located], settings: Settings, transplants: bool) -> l
     """Plan the draws of all sources.
 
     Args:
-        sources: in their own order.
-        settings: how many are asked for, and by the slice or the series.
-        transplants: lesions are drawn, so that only slices with a finding can be sources.
+        sources: Slices in the order of ``Located.order``.
+        settings: Settings with the number of draws, and whether slices or series are drawn.
+        transplants: Whether lesions are drawn, so that only slices with a finding can be sources.
 
     Raises:
-        UsageProblem: no slice can be a source.
+        UsageProblem: If no slice can be a source.
     """
     positive_alone = transplants or settings.only_positive
     chosen = [item for item in sources if not positive_alone or item.native.labels]
@@ -108,18 +108,19 @@ def plan(sources: Sequence[Located], settings: Settings, transplants: bool) -> l
 
 
 def _spread(firsts: Sequence[Draw], wanted: int, over_patients: bool) -> list[Draw]:
-    """Return as many draws as are wanted, in the order of their sources.
+    """Return the wanted number of draws, in the order of their sources.
 
     Args:
         firsts: The first draw of each source.
         wanted: The number of draws.
-        over_patients: Give each patient the same number of draws, and each source of a patient;
-            otherwise give each source the same number, whoever the patient is.
+        over_patients: Whether to spread draws evenly over patients, and over the sources of each
+            patient; otherwise they are spread evenly over sources, regardless of the patient.
     """
     parts: dict[str, list[int]] = {}
     for place, first in enumerate(firsts):
         parts.setdefault(first.source.native.group if over_patients else "", []).append(place)
-    # Where the number cannot be divided evenly, an order of the seed decides who gets one more.
+    # If the number does not divide evenly, an order that depends on the seed decides who gets one
+    # more.
     everyone = sorted(parts.values(), key=lambda part: _order(firsts[part[0]]))
     drawn: list[tuple[int, int]] = []
     for number, part in enumerate(everyone):

@@ -1,4 +1,4 @@
-"""One HTML page that shows source and synthetic slice side by side, for a person to judge."""
+"""HTML page that shows source and synthetic slices side by side, for visual inspection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from medvae.records import Labels
 __all__ = ["Preview"]
 
 Shown = tuple[NDArray[np.float32], Canvas]
-"""A picture, ``[side, side]``, and where the slice lies on it."""
+"""An image, ``[side, side]``, and the canvas that locates the slice on it."""
 
 _SHOWN = 40
 _SIDE = 224
@@ -36,23 +36,23 @@ _FOLDER = ".preview"
 
 
 class Preview:
-    """Collects pictures while a run goes on, and makes the page at its end.
+    """Preview page: images are collected during a run, and the page is written at its end.
 
-    The pictures wait in files of their own, so that a run that was killed still has them.
+    Collected images are kept in separate files, so that they survive a killed run.
 
     Args:
-        out: the folder of the run.
-        keys: of all draws.
+        out: Folder of the run.
+        keys: Keys of all draws.
     """
 
     def __init__(self, out: Path, keys: Iterable[str]) -> None:
         self._out = out
         ranked = sorted(keys, key=lambda key: hashlib.blake2b(key.encode()).digest())
-        # Some of those that are chosen will be rejected.
+        # Some of the chosen draws will be rejected.
         self._order = dict.fromkeys(ranked[: 4 * _SHOWN])
 
     def collect(self, made: Iterable[Made]) -> None:
-        """Draw those of the slices that the page may show: of a whole lesion its largest."""
+        """Collect slices that the page may show: for a whole lesion, the one that shows most."""
         kept = [one for one in made if one.reason is None and one.draw.key in self._order]
         for draw, ones in groupby(kept, key=lambda one: one.draw):
             one = max(ones, key=_labelled)
@@ -61,14 +61,14 @@ class Preview:
                 write_text(self._file(draw.key), json.dumps(article))
 
     def write(self, manifest: Manifest, title: str) -> Path:
-        """Write the page, and remove what was collected.
+        """Write the page, and remove the collected files.
 
         Raises:
-            WriteError: the file system refuses.
+            WriteError: If the file system refuses.
         """
         path = self._out / "preview.html"
         if path.is_file():
-            # Of a run that had come to its end: what was collected for it may be gone.
+            # The run had already finished, so the files collected for its page may be gone.
             shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
             return path
         chosen = [key for key in self._order if self._file(key).is_file()][:_SHOWN]
@@ -83,12 +83,12 @@ class Preview:
 
 
 def _labelled(one: Made) -> float:
-    """Return how many pixels of a synthetic slice are labelled."""
+    """Return the number of labelled pixels of a synthetic slice."""
     return 0.0 if one.staged is None else sum(map(area, one.staged.rendered.labels))
 
 
 def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Show one synthetic slice beside what it was made of."""
+    """Return the entry that shows a synthetic slice beside the slices it was made from."""
     before, after = _shown(item.seen), _shown(item.seen, item.rendered.values)
     labels = item.seen.scene.labels
     pictures = [_picture("Source" if item.planted is None else "Host", before, labels)]
@@ -108,7 +108,7 @@ def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> dict
 
 
 def _shown(seen: Seen, values: NDArray[np.float32] | None = None) -> Shown:
-    """Show a slice, or other values of it, as small as the page wants it."""
+    """Return a slice, with its own or other values, at the size that the page shows."""
     scene = seen.scene
     rows, columns = (
         max(1, round(extent * _SIDE / scene.canvas.size)) for extent in scene.canvas.extent

@@ -1,4 +1,4 @@
-"""Writes the labelled real slices beside the synthetic ones, to train with both."""
+"""Writing of the labelled real slices beside the synthetic ones, for training with both."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Written = tuple[str | None, list[LabelledImage]]
 class RealSlices:
     """The labelled slices of the studies that are augmented, under pseudonyms.
 
-    What a killed run has written of them is written again, the same as before.
+    Slices that a killed run has already written are written again, identically.
 
     Args:
-        items: slices in their order; those that nobody has labelled are left out.
-        settings: the formats of the pictures, and whether a series is one.
+        items: Slices in their order; unlabelled ones are left out.
+        settings: Settings with the image formats, and whether whole series are written.
 
     Attributes:
-        count: how many there are.
+        count: Number of labelled slices.
     """
 
     def __init__(self, items: Sequence[Located], settings: Settings) -> None:
@@ -43,13 +43,13 @@ class RealSlices:
         self._parts = by_series(labelled) if whole else [[item] for item in labelled]
 
     def write(self, out: Path, threads: ThreadPoolExecutor) -> Iterator[Written]:
-        """Write them, to ``real`` in the folder of the run.
+        """Write the slices to ``real`` in the folder of the run.
 
         Yields:
-            For each part what is wrong with it, if anything, and the images for the label files.
+            For each slice or series, a problem, if any, and the images for the label files.
 
         Raises:
-            WriteError: the file system refuses.
+            WriteError: If the file system refuses.
         """
         pictures = Pictures(out, "real", self._settings.formats)
         return in_order(lambda part: self._written(pictures, part), self._parts, threads)

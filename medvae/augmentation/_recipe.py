@@ -1,4 +1,4 @@
-"""How slices are rendered: as the user says, or as the labels and hosts suggest."""
+"""Choice of the render: given by the user, or suggested by the labels and hosts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _STRENGTH_OF_LESIONS, _STRENGTH_OF_LATENTS = 1.0, 0.5
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """What is done to each slice.
+    """Operations applied to each slice.
 
     Attributes:
-        spec: the chain of renders, such as ``transplant+warp``.
-        said: that, and why where it was chosen.
-        transplants: lesions are set into hosts first.
-        hosts: the slices that are known to be free of findings; for whole lesions, those of
-            series that are free as a whole.
-        render: is led by the latents; None where lesions are only transplanted.
-        strength: of the draws.
+        spec: Chain of renders, such as ``transplant+warp``.
+        said: The chain, and the reason where it was chosen automatically.
+        transplants: Whether lesions are first inserted into hosts.
+        hosts: Slices that are known to be free of findings; with ``per`` study, those of series
+            that are free as a whole.
+        render: Render guided by the latents; None where lesions are only transplanted.
+        strength: Strength of the draws.
     """
 
     spec: str
@@ -42,10 +42,10 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: Settings, sources: Sources) -> Recipe:
-        """Decide.
+        """Return the recipe for the settings and sources.
 
         Raises:
-            UsageProblem: there is no such render, or not what it needs.
+            UsageProblem: If the render is unknown, or does not fit the sources.
         """
         free = tuple(
             item
@@ -79,7 +79,7 @@ class Recipe:
 
 
 def _suggested(sources: Sources, hosts: Sequence[Located], free_is: str) -> tuple[str, str]:
-    """Choose a render, and say why; a host is a slice or a series."""
+    """Return a render and the reason for choosing it; a host is a slice or a series."""
     if sources.hosts:
         return _TRANSPLANT, "because hosts are given"
     lesions = {

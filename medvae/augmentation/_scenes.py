@@ -1,4 +1,4 @@
-"""Slices as renders see them, decoded once and kept for a while."""
+"""Decoded slices in the form that renders use, and a cache of hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medvae.render import Ground, Scene
 __all__ = ["Hosts", "Seen"]
 
 _KEPT_BYTES = 48 * 2**20
-"""Hosts that are held ready: enough for the neighbours of a few series of donors."""
+"""Byte limit of the cache of hosts: enough for the neighbours of a few series of donors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +21,8 @@ class Seen:
     """A decoded slice.
 
     Attributes:
-        pixels: as they are in its file.
-        scene: as renders see it.
+        pixels: Pixels as stored in the file.
+        scene: The slice in the form that renders use.
     """
 
     pixels: Pixels
@@ -30,11 +30,11 @@ class Seen:
 
 
 class Hosts:
-    """Host slices made ready for lesions; the latest are kept, up to a number of bytes.
+    """Cache of host slices prepared for lesions; the latest used are kept, up to a byte limit.
 
     Args:
-        size: of the model's canvas.
-        spec: the model's intensity map.
+        size: Side length of the model's canvas.
+        spec: Intensity map of the model.
     """
 
     def __init__(self, size: int, spec: str | None) -> None:
@@ -44,10 +44,10 @@ class Hosts:
         self._lock = Lock()
 
     def ready(self, host: Located) -> tuple[Seen, Ground]:
-        """Return a host.
+        """Return a host, prepared for lesions.
 
         Raises:
-            DecodeError: its pixels cannot be decoded.
+            DecodeError: If its pixels cannot be decoded.
         """
         known = self._known(host)
         if known is not None:
@@ -64,10 +64,10 @@ class Hosts:
         return entry
 
     def seen(self, host: Located) -> Seen:
-        """Return a host that no lesion goes to.
+        """Return a decoded host, without preparing it for lesions.
 
         Raises:
-            DecodeError: its pixels cannot be decoded.
+            DecodeError: If its pixels cannot be decoded.
         """
         known = self._known(host)
         return self._decoded(host) if known is None else known[0]

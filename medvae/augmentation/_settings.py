@@ -1,4 +1,4 @@
-"""What a user can choose for an augmentation, checked as far as no file is needed."""
+"""Settings of an augmentation, checked as far as possible without reading files."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices that decide, together with model and studies, what is written.
+    """Settings that determine, together with the model and the studies, what is written.
 
     Attributes:
-        copies: synthetic slices of each source slice; with ``per`` study, synthetic series of each
-            source series, or of each lesion that is transplanted.
-        ratio: synthetic slices for each real one, instead of ``copies``.
-        sampler: how new latents are drawn, as in ``make_sampler``.
-        strength: how far they are from the source's, and how much a lesion is varied: 0 is not
-            at all, None what the render is meant for.
-        render: a chain such as ``warp+residual`` or ``transplant``; ``auto`` chooses.
-        per: ``slice`` draws each slice alone, ``study`` whole series, or whole lesions.
+        copies: Number of synthetic slices per source slice; with ``per`` study, of synthetic series
+            per source series, or per transplanted lesion.
+        ratio: Number of synthetic slices per real slice, instead of ``copies``.
+        sampler: Sampler that draws new latents, as in ``make_sampler``.
+        strength: Distance of new latents from that of the source, and amount by which a lesion is
+            varied: 0 for none, None for the default of the render.
+        render: Chain of renders such as ``warp+residual`` or ``transplant``; ``auto`` chooses one.
+        per: ``slice`` draws each slice alone, ``study`` draws whole series or whole lesions.
         balance: How draws are spread where lesions are transplanted: ``patients`` gives each donor
-            patient the same number, ``slices`` each slice with a finding (of whole lesions, each
-            lesion), so that patients with many of them dominate.
-        only_positive: leave out source slices without a finding.
-        formats: of the pictures.
-        label_formats: of the labels.
-        merge: write the labelled real slices as well, and labels of both.
-        seed: of every draw.
+            patient the same number, ``slices`` each slice with a finding (or each whole lesion),
+            so that patients with many of them dominate.
+        only_positive: Whether to leave out source slices without a finding.
+        formats: Image formats.
+        label_formats: Label formats.
+        merge: Whether to write the labelled real slices as well, and labels for both.
+        seed: Random seed for all draws.
 
     Raises:
-        UsageProblem: a choice cannot be right.
+        UsageProblem: If a setting is invalid.
     """
 
     copies: int = 1
@@ -80,7 +80,7 @@ class Settings:
                     )
 
     def record(self) -> dict[str, Any]:
-        """Return the choices as plain JSON."""
+        """Return the settings as plain JSON."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()

@@ -1,4 +1,4 @@
-"""What an augmentation starts from: labelled slices, hosts, and who may be drawn from."""
+"""Inputs of an augmentation: labelled slices, hosts, and the patients that may be used."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Located:
-    """A slice and where it stands.
+    """A slice and its position.
 
     Attributes:
-        native: the slice.
-        series: that it belongs to.
-        place: in the series, from 0.
+        native: The slice.
+        series: The series that it belongs to.
+        place: Index of the slice in the series, from 0.
     """
 
     native: Slice
@@ -43,21 +43,21 @@ class Located:
 
     @property
     def order(self) -> tuple[str, int, str]:
-        """A place among all slices that does not depend on how files were given."""
+        """Sort key among all slices that does not depend on how the files were given."""
         return (self.series.key, self.place, self.native.key)
 
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """The slices of an augmentation, each list in an order that arguments do not change.
+    """The slices of an augmentation, in an order that does not depend on that of the arguments.
 
     Attributes:
-        sources: to be augmented, with their labels.
-        hosts: known to be free of findings, of ``--hosts``.
-        targets: to align to.
-        problems: files and labels that could not be used: a line for each file, and one for all
-            labels that have the same thing wrong with them.
-        outlines: What came of the outlines, if there were any.
+        sources: Slices to augment, with their labels.
+        hosts: Slices from ``--hosts``, known to be free of findings.
+        targets: Slices to align to.
+        problems: Files and labels that could not be used: one line per file, and one for all
+            labels with the same problem.
+        outlines: Result of matching the outlines, if there were any.
     """
 
     sources: tuple[Located, ...]
@@ -68,10 +68,10 @@ class Sources:
 
 
 class Fingerprints:
-    """What the pixels of a run are: noted when it begins, compared when it is resumed.
+    """Fingerprints of the pixels of a run, recorded when it begins and compared when it resumes.
 
     Args:
-        items: All its slices.
+        items: All slices of the run.
     """
 
     def __init__(self, items: Iterable[Located]) -> None:
@@ -79,19 +79,19 @@ class Fingerprints:
         self._found: dict[str, str] = {}
 
     def note(self, item: Located, pixels: Pixels) -> None:
-        """Note a slice that was decoded."""
+        """Record the fingerprint of a decoded slice."""
         self._found[_name(item)] = pixel_fingerprint(item.native, pixels)
 
     def check(self, out: Path) -> None:
-        """Write down what was noted, or compare it with what is there.
+        """Write the fingerprints, or compare them with those already written.
 
         Args:
             out: The folder of the run.
 
         Raises:
-            UsageProblem: A slice is not what it was when the run began.
-            ReadError: What is there is damaged.
-            WriteError: The file system refuses.
+            UsageProblem: If a slice has changed since the run began.
+            ReadError: If the existing file is damaged.
+            WriteError: If the file system refuses.
         """
         path = out / "sources.json"
         if path.is_file():
@@ -121,9 +121,9 @@ def find_sources(
     """Read all headers and labels.
 
     Raises:
-        ReadError: there is nothing that can be read.
-        UsageProblem: labels belong to none of the slices, a patient is not one to learn from, or
-            slices are of another modality than the model's.
+        ReadError: If nothing can be read.
+        UsageProblem: If the labels match none of the slices, a patient is held out, or slices are
+            of another modality than the model's.
     """
     check_outlines(labels, outlines)
     problems: list[str] = []
@@ -174,12 +174,12 @@ def find_sources(
 
 
 def located(studies: Iterable[Study]) -> tuple[Located, ...]:
-    """Return all slices of studies in an order of their own."""
+    """Return all slices of studies, sorted by ``Located.order``."""
     return tuple(sorted(_all_slices(studies), key=lambda item: item.order))
 
 
 def by_series(items: Iterable[Located]) -> list[list[Located]]:
-    """Return slices, which stand in their order, series by series."""
+    """Return slices, given in their order, grouped by series."""
     return [list(series) for _, series in groupby(items, key=lambda item: item.series.key)]
 
 
@@ -191,7 +191,7 @@ def _all_slices(studies: Iterable[Study]) -> Iterator[Located]:
 
 
 def _check_hosts(hosts: Sequence[Located], positive: Sequence[Located]) -> None:
-    """Refuse hosts that have findings, and those that no lesion can be set into."""
+    """Refuse hosts that have findings, and hosts of a modality that no lesion has."""
     marred = {item.native.key for item in hosts} & {item.native.key for item in positive}
     if marred:
         raise UsageProblem(
@@ -207,7 +207,7 @@ def _check_hosts(hosts: Sequence[Located], positive: Sequence[Located]) -> None:
 
 
 def _check_split(held_out: frozenset[str], items: Sequence[Located], what: str) -> None:
-    """Refuse patients that a split holds out: a detector must not have seen them."""
+    """Refuse patients that a split holds out: a detector must not be trained on them."""
     there = {item.native.group for item in items} & held_out
     if there:
         raise UsageProblem(

@@ -1,4 +1,4 @@
-"""Where the slices of a run lie in the latent space."""
+"""Positions of the slices of a run in the latent space."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Space"]
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Where slices lie in the latent space.
+    """Positions of slices in the latent space.
 
     Attributes:
-        latents: of all that were read.
-        rows: the row of each.
+        latents: Latents of all slices that were read.
+        rows: Row of each slice in ``latents``.
     """
 
     latents: Latents

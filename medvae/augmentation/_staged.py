@@ -1,4 +1,4 @@
-"""A slice on its way from its source to the gates."""
+"""Drafts of synthetic slices, and the interface of what inserts lesions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Planted", "Planter", "Staged"]
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """Where the lesion comes from that was set into a slice.
+    """Origin of a lesion that was inserted into a slice.
 
     Attributes:
-        donor: the slice, decoded; of a whole lesion, the one that lies nearest.
-        finding: which of its findings; of several, the largest.
+        donor: Decoded donor slice; for a whole lesion, the nearest of its slices.
+        finding: Index of the finding on the donor slice; of several, the largest.
     """
 
     donor: Seen
@@ -32,15 +32,15 @@ class Planted:
 
 @dataclass(frozen=True, eq=False)
 class Staged:
-    """A slice on its way.
+    """Draft of a synthetic slice.
 
     Attributes:
-        draw: which one.
-        base: the slice that it is on.
-        seen: that slice.
-        rendered: what it has become so far.
-        planted: the lesion that was set into it; None beyond the end of a whole lesion, too.
-        partner: the slice that its latent was drawn towards.
+        draw: Draw that the draft belongs to.
+        base: Source or host slice that is modified.
+        seen: Decoded form of ``base``.
+        rendered: Result of the renders so far.
+        planted: Origin of the inserted lesion, if any; also None beyond the ends of a whole lesion.
+        partner: Key of the slice that the latent was drawn towards.
     """
 
     draw: Draw
@@ -59,19 +59,19 @@ class Staged:
 
     @property
     def series_key(self) -> str:
-        """The name of the series it belongs to: with a lesion, one of its own."""
+        """The name of the series of the slice; with a transplanted lesion, a separate series."""
         transplanted = self.base is not self.draw.source
         return self.draw.key if transplanted else self.draw.series_key
 
     @property
     def untouched(self) -> bool:
-        """Whether it is a slice of a host as it was, beyond the end of a whole lesion."""
+        """Whether this is an unchanged slice of a host, beyond the ends of a whole lesion."""
         beyond = self.draw.lesion is not None and self.planted is None
         return beyond and self.rendered.values is self.seen.scene.values
 
 
 class Planter(Protocol):
-    """Sets lesions of donors into hosts."""
+    """Inserter of lesions of donors into hosts."""
 
     def plant(
         self,
@@ -80,14 +80,14 @@ class Planter(Protocol):
         randoms: Callable[[int], np.random.Generator],
         strength: float,
     ) -> list[Staged] | Refused:
-        """Set the lesion of a draw into a host, or say why there is no room.
+        """Insert the lesion of a draw into a host, or return the reason why that is impossible.
 
         Args:
-            draw: which lesion.
-            seen: the slices that it takes, decoded.
-            randoms: gives the generator of each try.
-            strength: of the lesion's variation.
+            draw: Draw that determines the lesion.
+            seen: Decoded slices that the draw needs.
+            randoms: Called with the number of a try; returns its random generator.
+            strength: Strength of the variation of the lesion.
 
         Returns:
-            The slices that come of it, in order.
+            The resulting drafts, in order, or the refusal.
         """

@@ -1,4 +1,4 @@
-"""Makes synthetic slices, a batch at a time: draw, render, judge, and draw again what failed."""
+"""Generation of synthetic slices by batch: draw, render, apply the gates, redraw what failed."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ __all__ = ["Made", "Studio"]
 
 _ATTEMPTS = 4
 _GENTLER = 0.7
-"""A draw that is rejected is drawn again at so much of its strength; a copy, more strongly."""
+"""Factor on the strength when a rejected draw is redrawn; a copy is redrawn more strongly."""
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What came of one draw; of a whole lesion, a slice of what came of it.
+    """Result of one draw; for a whole lesion, one slice of the result.
 
     Attributes:
-        draw: which one.
-        strength: at which it was drawn last.
-        reason: why it was rejected; None where it was kept.
-        staged: the slice; None where it came to none.
-        verdicts: of the gates.
+        draw: The draw.
+        strength: Strength of the last attempt.
+        reason: Reason for the rejection; None if the slice was kept.
+        staged: The draft; None if there is none.
+        verdicts: Verdicts of the gates.
     """
 
     draw: Draw
@@ -54,18 +54,18 @@ class Made:
 
 
 class Studio:
-    """Makes the slices of batches; several threads may use it at once.
+    """Generator of the slices of batches; several threads may use it at once.
 
     Args:
-        network: encodes and decodes.
-        spec: the model's intensity map.
-        space: latents of sources and hosts.
-        sampler: draws new ones.
-        shift: is added to them, ``[D]``; None for nothing.
-        render: is led by what they decode to; None where only lesions are transplanted.
-        planter: finds hosts for lesions; None where none are transplanted.
-        judge: decides what is kept.
-        strength: of the first attempt.
+        network: Network that encodes and decodes.
+        spec: Intensity map of the model.
+        space: Latents of sources and hosts.
+        sampler: Sampler that draws new latents.
+        shift: Sampler whose shift, ``[D]``, is added to new latents; None for no shift.
+        render: Render guided by decoded latents; None where lesions are only transplanted.
+        planter: Inserter that finds hosts for lesions; None where none are transplanted.
+        judge: Gates that decide which drafts are kept.
+        strength: Strength of the first attempt.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Studio:
         self._strength = strength
 
     def make(self, batch: Batch) -> list[Made]:
-        """Make a batch; what cannot be made is there too, with the reason."""
+        """Return the results of a batch, including rejected draws and their reasons."""
         seen, lost = self._decoded(batch)
         made = {draw: [Made(draw, self._strength, why)] for draw, why in lost.items()}
         strengths = {draw: self._strength for draw in batch.draws if draw not in lost}
@@ -108,7 +108,7 @@ class Studio:
         return [one for draw in batch.draws for one in made[draw]]
 
     def _next(self, rejected: Made) -> float:
-        """Return the strength of the next attempt: a copy was drawn too gently."""
+        """Return the strength of the next attempt; for a copy, the last strength was too low."""
         if not (rejected.reason or "").startswith("copy"):
             return rejected.strength * _GENTLER
         if self._planter is not None:
@@ -139,7 +139,7 @@ class Studio:
         attempt: int,
         strengths: Mapping[Draw, float],
     ) -> list[Made]:
-        """Make draws once, of a series all or nothing."""
+        """Attempt each draw once; a series is kept or rejected as a whole."""
         made: list[Made] = []
         staged: list[Staged] = []
         for draw, strength in strengths.items():
@@ -157,7 +157,7 @@ class Studio:
     def _planted(
         self, draw: Draw, seen: Mapping[Located, Seen], attempt: int, strength: float
     ) -> list[Staged] | Refused:
-        """Set the lesion of a draw into a host; without transplants its source is what it is on."""
+        """Insert the lesion of a draw into a host; without transplants, return its source."""
         if self._planter is not None:
             randoms = partial(generator, draw.seed, "transplant", draw.key, attempt)
             return self._planter.plant(draw, seen, randoms, strength)
@@ -171,7 +171,7 @@ class Studio:
         attempt: int,
         strengths: Mapping[Draw, float],
     ) -> Sequence[Staged]:
-        """Render slices as their latents, drawn anew, decode."""
+        """Render drafts, guided by newly drawn latents and what these decode to."""
         if self._render is None:
             return staged
         own = self._space.of([item.base for item in staged])
@@ -206,9 +206,9 @@ class Studio:
         randoms: Sequence[np.random.Generator],
         whole: bool,
     ) -> tuple[Tensor, Sequence[Partner | None]]:
-        """Draw new latents ``[N, D]``: a series moves as its middle slice does.
+        """Draw new latents ``[N, D]``; all slices of a series move as its middle slice does.
 
-        Slices that were drawn one by one would lead to neighbours that do not fit together.
+        If slices were drawn one by one, adjacent slices would not fit together.
         """
         if not whole:
             drawn = self._sampler.sample(own, strengths, randoms)
@@ -219,7 +219,7 @@ class Studio:
 
 
 def _all_or_nothing(made: Sequence[Made]) -> list[Made]:
-    """Reject a whole series where one of its slices is rejected."""
+    """Reject a whole series if one of its slices is rejected."""
     if all(one.reason is None for one in made):
         return list(made)
     first = next(one.reason for one in made if one.reason is not None)

@@ -1,4 +1,4 @@
-"""Which lesions run through the series of a run, and on which slices."""
+"""Lesions traced through the series of a run, with the slices that show them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Traced", "area", "trace"]
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A lesion as it runs through a series.
+    """A lesion traced through a series.
 
     Attributes:
-        number: among the lesions of its series, from 0.
-        sections: the slices that show it, in order, with the indices of its findings on each.
+        number: Index among the lesions of the series, from 0.
+        sections: Slices that show the lesion, in order, with the indices of its findings on each.
     """
 
     number: int
@@ -29,12 +29,12 @@ class Traced:
 
     @property
     def largest(self) -> Located:
-        """The slice that shows most of it."""
+        """The slice that shows most of the lesion."""
         item, _ = max(self.sections, key=lambda section: _shown(*section))
         return item
 
     def ends(self, axis: Axis) -> tuple[float, float]:
-        """Return how far it reaches below and above its centre, on the axis of its series."""
+        """Return the extent of the lesion below and above its centre, on the axis of its series."""
         places = [axis.places[item.place] for item, _ in self.sections]
         weights = [_shown(*section) for section in self.sections]
         centre = float(np.average(places, weights=weights))
@@ -42,7 +42,7 @@ class Traced:
 
 
 def trace(items: Iterable[Located]) -> Iterator[Traced]:
-    """Follow all lesions through the series of slices that stand in their order."""
+    """Trace all lesions through the series of slices, which are given in their order."""
     for series in by_series(items):
         lesions = trace_lesions([item.native.labels for item in series])
         for number, shown in enumerate(lesions):
@@ -50,7 +50,7 @@ def trace(items: Iterable[Located]) -> Iterator[Traced]:
 
 
 def area(finding: Finding) -> float:
-    """Return how many pixels a finding covers: its mask, or its box."""
+    """Return the number of pixels of a finding: of its mask, or else of its box."""
     x0, y0, x1, y1 = finding.box
     return (x1 - x0) * (y1 - y0) if finding.mask is None else float(finding.mask.area)
 

@@ -1,4 +1,4 @@
-"""The labels of a run in the formats that detectors are trained from."""
+"""Labels of a run in the formats that detectors are trained from."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["frames", "write_labels"]
 def write_labels(
     out: Path, lines: Iterable[Line], real: Sequence[LabelledImage], formats: Sequence[str]
 ) -> None:
-    """Write the labels of all kept slices, in each format, after those of real ones.
+    """Write the labels of all kept slices in each format, after those of the real slices.
 
-    Of pictures that are there in several formats, the labels name those in the first. COCO and
-    datalist name them from the folder of the run, where they lie, YOLO has files beside them.
+    If images are written in several formats, the labels name the files of the first. COCO and
+    datalist give paths relative to the folder of the run; YOLO has files beside the images.
 
     Raises:
-        WriteError: the file system refuses.
+        WriteError: If the file system refuses.
     """
     images = [*real, *_images(lines)]
     for written in written_formats(formats):
@@ -30,10 +30,10 @@ def write_labels(
 
 
 def frames(files: Sequence[str]) -> list[int | None]:
-    """Return which slice of its file each one is, counted from 0; None where it is the only one.
+    """Return the index of each slice in its file, from 0; None where it is the only slice.
 
     Args:
-        files: of all slices; those of a volume stand in its order.
+        files: The file of each slice; the slices of a volume are in its order.
     """
     shared, before = Counter(files), Counter[str]()
     found: list[int | None] = []

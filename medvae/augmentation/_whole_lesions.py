@@ -1,4 +1,4 @@
-"""Finds for a whole lesion a host series that is its neighbour in the latent space."""
+"""Transplants of whole lesions into host series that are neighbours in the latent space."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ from medvae.render import (
 __all__ = ["WholeLesions", "whole_series"]
 
 _TRIES = 40
-"""Of a whole lesion more must fit than of a single slice."""
+"""Number of tries; a whole lesion is harder to fit than one on a single slice."""
 
 _GROWTH = 1.5
-"""A variation of strength 1 makes a lesion larger by less than this."""
+"""Upper bound of the factor by which a variation of strength 1 enlarges a lesion."""
 
 
 def whole_series(items: Sequence[Located]) -> list[list[Located]]:
-    """Return the series all of whose slices are among these, which stand in their order."""
+    """Return the series all of whose slices are among the items, which are in their order."""
     return [own for own in by_series(items) if len(own) == len(own[0].series.slices)]
 
 
 @dataclass(frozen=True, eq=False)
 class _Host:
-    """A series that a lesion may go to, and where.
+    """A series that a lesion may be inserted into, and the location.
 
     Attributes:
-        items: the slices of the series.
-        axis: where they lie.
-        donor: where the slices of the lesion's own series lie, in the same terms.
-        neighbour: the slice that is nearest to the lesion's largest one; its centre goes there.
+        items: Slices of the series.
+        axis: Positions of the slices.
+        donor: Positions of the slices of the lesion's own series, in the same unit.
+        neighbour: Index of the slice nearest, in the latent space, to the slice that shows most of
+            the lesion; the centre of the lesion goes there.
     """
 
     items: Sequence[Located]
@@ -57,22 +58,22 @@ class _Host:
 
     @property
     def at(self) -> float:
-        """The place of the neighbour along the axis."""
+        """The position of the neighbour along the axis."""
         return self.axis.places[self.neighbour]
 
     def within(self, reach: float) -> list[int]:
-        """Return the slices that are so near to that, and the next one on either side."""
+        """Return the slices within ``reach`` of the neighbour, and the next one on either side."""
         reach += max(np.abs(np.diff(self.axis.places)), default=0.0)
         return [i for i, place in enumerate(self.axis.places) if abs(place - self.at) <= reach]
 
 
 @dataclass(frozen=True, eq=False)
 class _Donor:
-    """A whole lesion, made ready.
+    """A whole lesion, prepared for insertion.
 
     Attributes:
-        lesion: through all its slices.
-        sections: where along the axis each of them lies, and what it shows.
+        lesion: Lesion through all its slices.
+        sections: Position of each slice along the axis, and the finding that it shows.
     """
 
     lesion: Lesion
@@ -80,7 +81,7 @@ class _Donor:
 
     @classmethod
     def of(cls, traced: Traced, axis: Axis, seen: Mapping[Located, Seen]) -> _Donor | Refused:
-        """Make it ready, or say what is wrong with it."""
+        """Prepare a lesion, or return the reason why that is impossible."""
         items = [item for item, _ in traced.sections]
         if _spacings(items) > 1:
             return Refused("lesion on slices of several spacings")
@@ -97,32 +98,32 @@ class _Donor:
         return cls(lesion, list(zip(places, planted, strict=True)))
 
     def reach(self, strength: float) -> float:
-        """Return how far it may be from its centre to its end when it is varied."""
+        """Return the maximum distance from the centre to an end of the varied lesion."""
         ends = (abs(end - self.lesion.position) for end in self.lesion.extent)
         return float(max(ends) * _GROWTH**strength)
 
     def nearest(self, place: float) -> Planted:
-        """Return the slice that lies nearest to a place on its axis."""
+        """Return the section that is nearest to a position on the axis."""
         return min(self.sections, key=lambda section: abs(section[0] - place))[1]
 
 
 class WholeLesions:
-    """Sets lesions, through all their slices, into series.
+    """Inserter of lesions, through all their slices, into series.
 
     Args:
-        lesions: as labels show them.
-        hosts: slices that are free of findings; series that are there as a whole can be hosts.
-        space: where they all lie.
-        ready: decodes hosts.
+        lesions: Lesions traced from the labels.
+        hosts: Slices that are free of findings; only series that are complete can be hosts.
+        space: Latents of donors and hosts.
+        ready: Cache that decodes hosts.
 
     Raises:
-        UsageProblem: there is no host of another patient.
+        UsageProblem: If there is no host of another patient.
     """
 
     def __init__(
         self, lesions: Sequence[Traced], hosts: Sequence[Located], space: Space, ready: Hosts
     ) -> None:
-        # The slices of a host must have one frame.
+        # The slices of a host must have the same spacing.
         series = [own for own in whole_series(hosts) if _spacings(own) == 1]
         groups = {own[0].native.group for own in series}
         if not any(groups - {lesion.largest.native.group} for lesion in lesions):
@@ -140,7 +141,7 @@ class WholeLesions:
         randoms: Callable[[int], np.random.Generator],
         strength: float,
     ) -> list[Staged] | Refused:
-        """Set a lesion into one of its neighbours."""
+        """Insert a lesion into one of its neighbours."""
         traced = draw.lesion
         hosts = [] if traced is None else self._hosts[traced]
         if traced is None or not hosts:
@@ -170,7 +171,7 @@ class WholeLesions:
     def _set_in(
         self, donor: _Donor, host: _Host, random: np.random.Generator, strength: float
     ) -> dict[int, Rendered] | Refused:
-        """Set a lesion into a host, of which only the slices that it may reach are decoded."""
+        """Insert a lesion into a host, decoding only the slices that the lesion may reach."""
         near = host.within(donor.reach(strength))
         grounds = [self._ready.ready(host.items[i])[1] for i in near]
         places = [host.axis.places[i] for i in near]
@@ -182,7 +183,7 @@ class WholeLesions:
     def _staged(
         self, draw: Draw, donor: _Donor, host: _Host, shown: Mapping[int, Rendered]
     ) -> Iterator[Staged]:
-        """Yield all slices of a host, those that show the lesion with it."""
+        """Yield drafts of all slices of a host, with the lesion where it shows."""
         for index, item in enumerate(host.items):
             seen, rendered = self._ready.seen(item), shown.get(index)
             if rendered is None:
@@ -194,7 +195,7 @@ class WholeLesions:
 
 
 def _neighbours(lesion: Traced, series: Sequence[Sequence[Located]], space: Space) -> list[_Host]:
-    """Find the series of other patients whose nearest slices, with room around, are the nearest."""
+    """Return the nearest series of other patients, by their nearest slice with enough room."""
     asking, found = space.of([lesion.largest]), []
     for items in series:
         if is_absolute(items[0].native) != is_absolute(lesion.largest.native):

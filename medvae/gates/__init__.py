@@ -1,4 +1,4 @@
-"""Gates: what a synthetic slice must be like to be kept, measured on real ones."""
+"""Gates that a synthetic slice must pass to be kept, with limits measured on real slices."""
 
 from __future__ import annotations
 

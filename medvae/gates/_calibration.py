@@ -1,4 +1,4 @@
-"""Taking the limits of the gates from real slices."""
+"""Calibration of the gates' limits on real slices."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOTHING_LEFT = 1e-3
 
 
 class _Shown(NamedTuple):
-    """A finding as a slice shows it."""
+    """A finding with its patch of the slice."""
 
     finding: Finding
     patch: Patch
@@ -36,7 +36,7 @@ class _Shown(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Real:
-    """What must be known of a slice until the next one comes."""
+    """Data of a slice that are kept until the next slice is added."""
 
     series: str
     scene: Scene
@@ -45,10 +45,10 @@ class _Real:
 
 
 class Calibration:
-    """Looks at all real slices of a run, one after the other, and makes the gates.
+    """Collector of statistics of real slices, from which the gates are built.
 
-    It compares slices that follow one another in a series. Of each slice it keeps 1 KB and a few
-    numbers. The gates depend on what the series are, not on their order.
+    It compares consecutive slices of a series, and keeps 1 KB and a few numbers for each slice.
+    The gates depend on which series are added, not on their order.
     """
 
     def __init__(self) -> None:
@@ -57,12 +57,12 @@ class Calibration:
         self._last: _Real | None = None
 
     def add(self, series: str, scene: Scene, picture: NDArray[np.float32]) -> None:
-        """Look at a slice.
+        """Add a slice.
 
         Args:
-            series: its key; slices of a series come one after another, in their order.
-            scene: the slice.
-            picture: what the model sees of it, ``[size, size]``.
+            series: Key of its series; the slices of a series must be added consecutively, in order.
+            scene: The slice.
+            picture: The slice as the model sees it, ``[size, size]``.
         """
         patches = [(finding, Patch.of(scene, finding)) for finding in scene.labels]
         shown = tuple(_Shown(f, p) for f, p in patches if p is not None and p.judgeable)
@@ -76,17 +76,17 @@ class Calibration:
         self._last = real
 
     def gates(self, latents: LatentStatistics | None = None) -> Gates:
-        """Make the gates.
+        """Build the gates.
 
         Args:
-            latents: of the training set; None to leave plausibility out.
+            latents: Latents of the training set; None to omit the plausibility gate.
 
         Raises:
-            ValueError: there was no slice.
+            ValueError: If no slice was added.
         """
         if self._last is None:
             raise ValueError("gates need one real slice or more")
-        # Where all slices lie at one place, a distance from there means nothing.
+        # If all latents coincide, a distance relative to their spread is meaningless.
         known = None if latents is None or not latents.factor.any() else TrainingLatents(latents)
         numbers = dict(self._numbers)
         if known is not None:
@@ -96,7 +96,7 @@ class Calibration:
 
 
 def _compare(one: _Real, other: _Real) -> Iterator[tuple[str, float]]:
-    """Yield what two neighbouring slices say, by the limit it is for."""
+    """Yield measurements between two neighbouring slices, each with the name of its limit."""
     yield "distance", float(np.linalg.norm(one.outline.astype(np.float64) - other.outline))
     for here, there in ((one, other), (other, one)):
         for finding, patch in here.shown:
@@ -115,7 +115,7 @@ def _compare(one: _Real, other: _Real) -> Iterator[tuple[str, float]]:
 def _same_findings(
     one: Sequence[_Shown], other: Sequence[_Shown]
 ) -> Iterator[tuple[_Shown, _Shown]]:
-    """Yield pairs of one category that overlap well, and with no other one better."""
+    """Yield pairs of the same category that overlap well and are each other's best match."""
     overlap = np.array([[_overlap(a.finding, b.finding) for b in other] for a in one])
     for row, column in np.argwhere(overlap >= _SAME):
         if overlap[row, column] == max(overlap[row].max(), overlap[:, column].max()):
@@ -123,7 +123,7 @@ def _same_findings(
 
 
 def _overlap(a: Finding, b: Finding) -> float:
-    """Return the share that two boxes have in common of what they cover together."""
+    """Return the intersection over union of two boxes, or 0 if their categories differ."""
     if a.category != b.category:
         return 0.0
     left, top = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])

@@ -1,4 +1,4 @@
-"""What the gates judge, and what they say of it."""
+"""Candidates that the gates judge, and their verdicts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Candidate", "Origin", "Verdict"]
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where a finding comes from.
+    """The origin of a finding.
 
     Attributes:
-        scene: a real slice.
-        finding: what it was there.
+        scene: The real slice.
+        finding: The finding on that slice.
     """
 
     scene: Scene
@@ -30,15 +30,16 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A rendered slice that is to be judged.
+    """A rendered slice to be judged.
 
     Attributes:
-        source: the slice that it was rendered from; of a transplant, the host.
-        rendered: its findings are those of the source, in their order, and then the transplanted.
-        picture: what the model sees of it, ``[size, size]``, by the source's canvas and intensity.
-        mu: posterior mean of that picture; None to leave plausibility out.
-        donor: of a transplant; of a lesion that runs through several slices, the nearest one, and
-            the largest finding there.
+        source: The slice that it was rendered from; for a transplant, the host.
+        rendered: The result, with the findings of the source in order, then transplanted ones.
+        picture: The slice as the model sees it, ``[size, size]``, with the canvas and intensity of
+            the source.
+        mu: Posterior mean of that picture; None to omit the plausibility gate.
+        donor: Donor of a transplant; for a lesion that spans several slices, the nearest slice and
+            the largest finding on it.
     """
 
     source: Scene
@@ -54,7 +55,7 @@ class Candidate:
 
     @property
     def origins(self) -> list[Origin]:
-        """Where each finding should come from, in the order of the rendered ones."""
+        """The expected origin of each finding, in the order of the rendered findings."""
         own = [Origin(self.source, finding) for finding in self.source.labels]
         if self.donor is None:
             return own
@@ -64,13 +65,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate says of a candidate.
+    """The verdict of a gate on a candidate.
 
     Attributes:
-        gate: its name.
-        measure: what it has measured.
-        value: the number; where there are several findings, that of the worst.
-        low, high: between which the number must lie; None where there is no limit.
+        gate: Name of the gate.
+        measure: Name of the measure.
+        value: The measured value; with several findings, that of the worst one.
+        low, high: Limits between which the value must lie; None for no limit.
     """
 
     gate: str
@@ -81,14 +82,14 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether the number is within its limits; what is not finite is not."""
+        """Whether the value is finite and within its limits."""
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
         return math.isfinite(self.value) and low <= self.value <= high
 
     @property
     def reason(self) -> str:
-        """Why the candidate is rejected, in words that are the same for all that fail alike."""
+        """Why the candidate is rejected, worded the same for all that fail in the same way."""
         if not math.isfinite(self.value):
             return f"{self.gate}: {self.measure} is not a number"
         side = "low" if self.low is not None and self.value < self.low else "high"

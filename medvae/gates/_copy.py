@@ -1,4 +1,4 @@
-"""The gate `copy`: a candidate is no copy of a real slice."""
+"""The gate `copy`: a candidate must not be a copy of a real slice."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Picture = NDArray[np.float32]
 
 
 def outline(picture: Picture) -> Picture:
-    """Return the broad shape of a canvas picture: a vector of length 1 with a mean of 0, ``[256]``.
+    """Return the coarse shape of a canvas picture: a unit vector with a mean of 0, ``[256]``.
 
-    A copy that is brighter or has more contrast is still a copy; noise and the finest detail make
-    no other slice of it either.
+    A copy that is brighter or has more contrast is still a copy, and so is one that differs only
+    in noise or the finest detail.
     """
     small = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     shape = np.asarray(small, dtype=np.float64).ravel()
@@ -39,7 +39,7 @@ def change(before: Patch, after: Patch) -> float:
 def judge_copy(candidate: Candidate, distance: float, limits: Limits) -> Verdict:
     """Judge a candidate by its distance to the nearest real slice.
 
-    A transplant is its host by design. It is judged by what it changes where the lesion is.
+    A transplant resembles its host by design, so it is judged by how much it changes at the lesion.
     """
     if candidate.donor is None:
         return Verdict("copy", "distance", distance, limits.distance)

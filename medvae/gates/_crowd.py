@@ -1,4 +1,4 @@
-"""How far vectors are from the nearest of many, exactly and at the speed of a matrix product."""
+"""Exact distances to the nearest neighbours, at the speed of a matrix product."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 __all__ = ["Crowd"]
 
 _AT_A_TIME = 1_000_000
-"""Numbers that are held at a time: 8 MB, of which there are a few."""
+"""Numbers in an array held at a time (8 MB); a few such arrays exist at once."""
 
 
 class Crowd:
-    """Many vectors, to find the distances from others to those that are nearest to them.
+    """Reference vectors among which the nearest neighbours of queries are searched.
 
     Args:
-        vectors: ``[N, D]`` float32, not copied; N is 1 at least.
-        groups: of the vectors, for distances to those of other groups.
+        vectors: Reference vectors, ``[N, D]`` float32, not copied; N must be at least 1.
+        groups: Group of each vector, for distances to vectors of other groups.
     """
 
     def __init__(self, vectors: NDArray[np.float32], groups: Sequence[str] = ()) -> None:
@@ -27,7 +27,7 @@ class Crowd:
         self._squares = np.einsum("nd,nd->n", vectors, vectors)
         self._longest = float(self._squares.max())
         self._groups = np.array(groups)
-        # A sum of D products, and what is made of three of them, each a little wrong.
+        # Bound on the rounding error of a sum of D products, and of combining three of them.
         self._rounding = 8 * (vectors.shape[1] + 8) * float(np.finfo(np.float32).eps)
 
     def __len__(self) -> int:
@@ -36,14 +36,15 @@ class Crowd:
     def distances(
         self, queries: NDArray[np.float32], count: int = 1, groups: Sequence[str] | None = None
     ) -> NDArray[np.float64]:
-        """Return the mean Euclidean distance of each query ``[Q, D]`` to its nearest, ``[Q]``.
+        """Return the mean Euclidean distance of each query to its nearest neighbours, ``[Q]``.
 
-        It depends neither on the order of the vectors nor on which queries are asked together.
+        The result depends neither on the order of the vectors nor on how queries are batched.
 
         Args:
-            queries: from which the distances are.
-            count: how many of the nearest count; all of them, where there are fewer.
-            groups: of the queries, whose own are left out; infinite where nothing else is there.
+            queries: Vectors to measure from, ``[Q, D]``.
+            count: Number of nearest neighbours; all vectors if there are fewer.
+            groups: Group of each query, whose own vectors are left out; the distance is infinite if
+                there are no others.
         """
         step = max(1, _AT_A_TIME // len(self))
         found = []
@@ -59,7 +60,7 @@ class Crowd:
     def _distance(
         self, query: NDArray[np.float32], rough: NDArray[np.float32], count: int
     ) -> float:
-        """Measure those that may be nearest; how a product is rounded must not show."""
+        """Return the exact mean distance, measured to all vectors that may be among the nearest."""
         last = np.partition(rough, count - 1)[count - 1] if len(rough) > count else np.inf
         error = self._rounding * (float(query @ query) + self._longest)
         near = np.flatnonzero((rough <= last + 2 * error) & np.isfinite(rough))

@@ -1,4 +1,4 @@
-"""The gate `field`: what moved the pixels has folded nothing."""
+"""The gate `field`: the displacement field must not fold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["judge_field"]
 
 
 def judge_field(candidate: Candidate, limits: Limits) -> Iterator[Verdict]:
-    """Judge the field of a candidate that was rendered by one."""
+    """Judge the displacement field of a candidate, if it was rendered with one."""
     least = candidate.rendered.numbers.get("least_jacobian")
     if least is not None:
         yield Verdict("field", "least jacobian", least, limits.jacobian)

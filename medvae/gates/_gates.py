@@ -1,4 +1,4 @@
-"""All gates, with the real slices that candidates are compared with."""
+"""All gates, with the real slices against which candidates are compared."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Gates"]
 
 
 class Gates:
-    """Judges candidates by what real slices are like; a `Calibration` makes it.
+    """Gates that judge candidates against real slices; built by a `Calibration`.
 
     Args:
-        limits: that candidates must keep.
-        outlines: of the real slices, ``[N, D]``.
-        latents: of the training set; None to leave plausibility out.
+        limits: Limits that candidates must keep.
+        outlines: Outlines of the real slices, ``[N, D]``.
+        latents: Latents of the training set; None to omit the plausibility gate.
 
     Attributes:
-        limits: for the record of a run.
+        limits: Limits of the gates, for the record of a run.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Gates:
         self._latents = latents
 
     def judge(self, candidates: Sequence[Candidate]) -> list[tuple[Verdict, ...]]:
-        """Judge candidates; what is said of one does not depend on the others.
+        """Return the verdicts on each candidate, independent of the other candidates.
 
-        A gate that does not apply says nothing: `lesion` where there is no finding or its box
-        cannot be right, `field` where nothing was moved, `plausibility` where there is no latent.
-        Strength 0 asks for a copy: whoever grants it leaves out what the gate `copy` says.
+        A gate that does not apply gives no verdict: `lesion` without a finding or with an invalid
+        box, `field` if nothing was moved, `plausibility` without a latent. At strength 0 a copy is
+        requested, so the caller must ignore the verdict of the gate `copy`.
         """
         if not candidates:
             return []

@@ -1,4 +1,4 @@
-"""The gate `labels`: no finding is lost, and no box is one that its origin cannot have become."""
+"""The gate `labels`: no finding is lost, and each box is plausible for its origin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTHING = 1e-9
 
 
 def judge_labels(candidate: Candidate, limits: Limits) -> list[Verdict]:
-    """Judge the boxes of a candidate: each measure only where those before it have passed."""
+    """Judge the boxes of a candidate, each measure only if those before it passed."""
     findings, origins = candidate.rendered.labels.findings, candidate.origins
     expected = float(len(origins))
     verdicts = [Verdict("labels", "number", float(len(findings)), expected, expected)]
@@ -41,7 +41,7 @@ def judge_labels(candidate: Candidate, limits: Limits) -> list[Verdict]:
 
 
 def _growth(origin: Origin, scene: Scene, finding: Finding) -> float:
-    """Return by which factor a box has grown: in space, or on the canvas if spacing is unknown."""
+    """Return the growth factor of a box: in space, or on the canvas if spacing is unknown."""
     in_space = bool(origin.scene.spacing and scene.spacing)
     before = _area(origin.scene, origin.finding, in_space)
     return max(_area(scene, finding, in_space), _NOTHING) / max(before, _NOTHING)

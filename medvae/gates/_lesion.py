@@ -1,4 +1,4 @@
-"""The gate `lesion`: each box still holds its lesion."""
+"""The gate `lesion`: each box must still contain its lesion."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _LUMINANCE, _STRUCTURE = 0.01**2, 0.03**2
 
 
 def judge_lesions(candidate: Candidate, limits: Limits) -> list[Verdict]:
-    """Judge the findings of a candidate whose labels have passed; none where it has none.
+    """Judge the findings of a candidate whose labels have passed; an empty list without findings.
 
-    Left out is a finding that cannot be compared with what is around it, as it fills the slice.
+    A finding that fills the slice has no surroundings to be compared with, and is left out.
     """
     scene = candidate.scene
     found = []
@@ -33,13 +33,13 @@ def judge_lesions(candidate: Candidate, limits: Limits) -> list[Verdict]:
 
 
 def contrast_kept(before: Patch, after: Patch, visibility: float) -> float:
-    """Return what is left of a finding's contrast: 1 for all, below 0 where it is inverted.
+    """Return the fraction of a finding's contrast that is kept; below 0 if it is inverted.
 
     Args:
-        before: the finding as it was.
-        after: as it is now.
-        visibility: the least contrast-to-noise; of a finding that has less, a ratio to the little
-            that there was would mean nothing, and it is one to that.
+        before: The original finding.
+        after: The finding in the result.
+        visibility: Smallest contrast-to-noise ratio that serves as the reference; a ratio to less
+            than that would be meaningless.
     """
     was = before.contrast
     least = max(abs(was), visibility * before.noise)
@@ -47,9 +47,9 @@ def contrast_kept(before: Patch, after: Patch, visibility: float) -> float:
 
 
 def similarity(pictures: Cells, other: Cells) -> NDArray[np.float64]:
-    """Return the structural similarity of pictures ``[..., side, side]`` to another one.
+    """Return the structural similarity of pictures ``[..., side, side]`` to another picture.
 
-    It is Wang's (2004), in overlapping windows of a quarter of the side.
+    This is the index of Wang et al. (2004), in overlapping windows of a quarter of the side.
     """
     x, y = _windows(pictures), _windows(other)
     mean_x, mean_y = x.mean((-2, -1)), y.mean((-2, -1))
@@ -68,10 +68,10 @@ def _windows(pictures: Cells) -> NDArray[np.float64]:
 
 
 def _verdicts(before: Patch, after: Patch, transplanted: bool, limits: Limits) -> list[Verdict]:
-    """Judge one finding; a transplanted one may lie turned and mirrored."""
+    """Judge one finding; a transplanted one may be rotated and mirrored."""
     was = before.contrast
     alike = similarity(before.turned if transplanted else before.picture, after.picture)
-    # A lesion that can hardly be seen on a real slice may lose as much as any other.
+    # A lesion that is hardly visible on the real slice may lose as much contrast as any other.
     seen = abs(was) / before.noise
     lost = (1 - 1 / limits.contrast) * max(seen, limits.visibility)
     visible = min(limits.visibility, seen - lost)
@@ -91,7 +91,7 @@ def _verdicts(before: Patch, after: Patch, transplanted: bool, limits: Limits) -
 
 
 def _merit(verdict: Verdict) -> tuple[bool, float]:
-    """Rank a verdict by how far the number is within its limits."""
+    """Return a sort key: how far the value of a verdict is within its limits."""
     low = -math.inf if verdict.low is None else verdict.low
     high = math.inf if verdict.high is None else verdict.high
     return verdict.passed, min(verdict.value - low, high - verdict.value)

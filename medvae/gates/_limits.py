@@ -1,4 +1,4 @@
-"""The limits that candidates must keep, as they are measured on real slices."""
+"""The limits that candidates must keep, as measured on real slices."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 __all__ = ["Limits"]
 
 _FEWEST = 40
-"""Numbers of which a low or a high percentile can be taken."""
+"""Smallest number of values from which a low or high percentile can be taken."""
 
 
 class _Rule(NamedTuple):
-    """How a limit follows from numbers: their percentile, kept between two bounds."""
+    """How a limit is derived from values: their percentile, clipped to two bounds."""
 
     percentile: float
     least: float
@@ -36,27 +36,27 @@ _RULES: Mapping[str, _Rule] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What real slices say of synthetic ones.
+    """Limits for synthetic slices, taken from real ones.
 
-    A limit is a percentile of what was measured between real slices. It stays between bounds:
-    neighbours that are a millimetre apart are too alike, and those a centimetre apart too unlike,
-    to say how far a lesion may be varied. Where there are fewer than 40 numbers it is the default.
+    A limit is a percentile of the values measured on real slices, clipped to bounds: neighbours
+    that are a millimetre apart are too alike, and those a centimetre apart too different, to show
+    how far a lesion may be varied. With fewer than 40 values the default is used.
 
     Attributes:
-        contrast: factor by which a finding's contrast may grow or shrink: what 95 % of pairs keep
-            that show the same finding on neighbouring slices.
-        visibility: least contrast-to-noise of a finding; 97.5 % of the real ones have more.
-        similarity: least structural similarity in the box; 95 % of those pairs have more.
-        area: factor by which a box may grow or shrink, as 95 % of those pairs do.
-        jacobian: least determinant of a field. No real slices can say it: a pixel that shrinks to
-            a tenth of its area shows nothing any more.
-        distance: least distance to a real slice; 99 % of neighbours have more.
-        change: least change that a transplant makes in its box; 97.5 % of neighbours differ more
+        contrast: Factor by which the contrast of a finding may grow or shrink; 95 % of pairs that
+            show the same finding on neighbouring slices stay within it.
+        visibility: Smallest contrast-to-noise ratio of a finding; 97.5 % of real ones exceed it.
+        similarity: Smallest structural similarity in the box; 95 % of those pairs exceed it.
+        area: Factor by which a box may grow or shrink; 95 % of those pairs stay within it.
+        jacobian: Smallest Jacobian determinant of a field. Not taken from real slices: a pixel that
+            shrinks to a tenth of its area shows nothing any more.
+        distance: Smallest distance to a real slice; 99 % of neighbours are farther apart.
+        change: Smallest change that a transplant makes in its box; 97.5 % of neighbours differ more
             in the box of a finding.
-        remoteness: greatest distance to the nearest latents of the training set, whose spread is
-            1; 99 % of its slices have less to those of other patients. By default, about what two
-            of them that are drawn at random have.
-        measured: how many numbers each limit was taken from; defaults are not there.
+        remoteness: Largest distance to the nearest latents of the training set, in units of its
+            spread; 99 % of its slices are nearer to those of other patients. The default is about
+            the distance between two of them drawn at random.
+        measured: Number of values behind each limit; limits left at their default are absent.
     """
 
     contrast: float = 1.7
@@ -71,7 +71,7 @@ class Limits:
 
     @classmethod
     def of(cls, numbers: Mapping[str, Sequence[float]]) -> Limits:
-        """Take the limits from numbers, in any order, by the name of the limit."""
+        """Return the limits for values, in any order, given by the name of the limit."""
         enough = {name: found for name, found in numbers.items() if len(found) >= _FEWEST}
         limits = {}
         for name, found in enough.items():

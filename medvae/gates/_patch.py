@@ -1,4 +1,4 @@
-"""A finding with its surroundings, at one size for small and large ones."""
+"""A finding with its surroundings, resampled to a fixed size."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from medvae.render import Scene
 __all__ = ["Cells", "Patch"]
 
 _BOX = 32
-"""Cells across a box: what a patch costs does not depend on how large the finding is."""
+"""Cells across a box; the cost of a patch does not depend on the size of the finding."""
 
 _MARGIN = 6
-"""Cells around it: enough for the surroundings, and for what is in the box to be turned by 30
+"""Cells around the box: enough for the surroundings, and for rotating the content by 30
 degrees."""
 
 _SIDE = _BOX + 2 * _MARGIN
@@ -34,12 +34,12 @@ Where = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """What a slice shows in a box and just around it, resampled to a square of cells.
+    """The content of a box and its surroundings, resampled to a square of cells.
 
     Attributes:
-        levels: in the model's units, not clipped.
-        inside: what the finding covers: its mask, or the ellipse in its box.
-        around: a thin ring around it, without other findings and padding.
+        levels: Values in the model's units, not clipped.
+        inside: Cells that the finding covers: its mask, or the ellipse in its box.
+        around: A thin ring around the finding, without other findings and padding.
     """
 
     levels: Cells
@@ -48,7 +48,7 @@ class Patch:
 
     @classmethod
     def of(cls, scene: Scene, finding: Finding) -> Patch | None:
-        """Cut out a finding; None where its box is not within the slice."""
+        """Return the patch of a finding, or None if its box is not within the slice."""
         shape = (scene.values.shape[0], scene.values.shape[1])
         if not _within(finding.box, shape):
             return None
@@ -63,28 +63,28 @@ class Patch:
 
     @property
     def judgeable(self) -> bool:
-        """Whether there is enough around the finding to compare it with."""
+        """Whether the finding has enough surroundings to be compared with."""
         return int(self.around.sum()) >= _FEWEST_AROUND
 
     @property
     def contrast(self) -> float:
-        """How much brighter the finding is than its surroundings, by their means."""
+        """The difference between the means of the finding and of its surroundings."""
         inside, around = self.levels[self.inside], self.levels[self.around]
         return float(inside.mean(dtype=np.float64) - around.mean(dtype=np.float64))
 
     @property
     def noise(self) -> float:
-        """The standard deviation of the surroundings, which is never taken for 0."""
+        """The standard deviation of the surroundings, with a positive lower bound."""
         return max(float(self.levels[self.around].std(dtype=np.float64)), _LEAST_NOISE)
 
     @property
     def picture(self) -> Cells:
-        """What is in the box, clipped to what the model sees, ``[side, side]``."""
+        """The content of the box, clipped to the range of the model, ``[side, side]``."""
         return _box_of(self.levels).clip(0, 1)
 
     @property
     def turned(self) -> Cells:
-        """The same turned by up to 30 degrees, mirrored and not, ``[N, side, side]``."""
+        """The picture rotated by up to 30 degrees, mirrored and not, ``[N, side, side]``."""
         upright = Image.fromarray(self.levels)
         turned = [
             _box_of(np.asarray(picture.rotate(angle, Image.Resampling.BILINEAR)))
@@ -96,12 +96,12 @@ class Patch:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the cells of a patch lie.
+    """The position of the cells of a patch.
 
     Attributes:
-        window: the pixels of the slice that are needed.
-        beyond: how many more there would have to be on either side of rows and columns.
-        box: of all cells, from the corner of the window and what is beyond.
+        window: Pixels of the slice that are needed.
+        beyond: Number of missing pixels on either side of the rows and columns.
+        box: Box of all cells, relative to the corner of the padded window.
     """
 
     window: tuple[slice, slice]
@@ -114,7 +114,7 @@ class _Grid:
         for low, high, count in ((box[1], box[3], shape[0]), (box[0], box[2], shape[1])):
             cell = (high - low) / _BOX
             start, stop = low - _MARGIN * cell, high + _MARGIN * cell
-            # A cell takes in pixels of its neighbour cells.
+            # Resampling a cell also uses pixels of its neighbour cells.
             first, last = math.floor(start - cell) - 1, math.ceil(stop + cell) + 1
             window.append(slice(max(0, first), min(count, last)))
             beyond.append((max(0, -first), max(0, last - count)))
@@ -123,7 +123,7 @@ class _Grid:
         return cls((window[0], window[1]), (beyond[0], beyond[1]), (left, top, right, bottom))
 
     def cells(self, pixels: NDArray[np.float32 | np.bool_], beyond: float | None = None) -> Cells:
-        """Resample the window; beyond the slice there is this, or what is at its border."""
+        """Resample the window, padded with the value `beyond` or, if None, the border pixels."""
         pixels = pixels.astype(np.float32, copy=False)
         if any(map(any, self.beyond)):
             pixels = (
@@ -136,20 +136,20 @@ class _Grid:
 
 
 def _within(box: Box, shape: tuple[int, int]) -> bool:
-    """Whether a box is a box, and nowhere beyond a slice of this shape."""
+    """Return whether a box is valid and lies within a slice of this shape."""
     x0, y0, x1, y1 = box
     return 0 <= x0 < x1 <= shape[1] and 0 <= y0 < y1 <= shape[0]
 
 
 def _levels(scene: Scene, window: tuple[slice, slice]) -> Cells:
-    """Return values in the model's units, where it has not clipped them; 0 in padding."""
+    """Return values in the model's units without clipping, and 0 in padding."""
     low, high = scene.intensity.low, scene.intensity.high
     levels: Cells = (scene.values[window] - np.float32(low)) / np.float32(high - low or 1)
     return levels if scene.padding is None else np.where(scene.padding[window], 0, levels)
 
 
 def _foreign(scene: Scene, finding: Finding) -> Where:
-    """Return where padding and other findings are on the slice."""
+    """Return a mask of padding and other findings on the slice."""
     foreign = np.zeros(scene.values.shape, np.bool_) if scene.padding is None else scene.padding
     others = [other for other in scene.labels if other.box != finding.box]
     if others:

@@ -1,4 +1,4 @@
-"""The gate `plausibility`: a candidate lies where training slices lie in the latent space."""
+"""The gate `plausibility`: a candidate must lie near training slices in the latent space."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _HELD_OUT = 2000
 
 
 class TrainingLatents:
-    """The latents of a training set, and how remote others are from them.
+    """The latents of a training set, with the remoteness of other latents from them.
 
-    It is the mean distance to the 5 nearest, as a share of the set's spread: of the root of its
-    total variance.
+    Remoteness is the mean distance to the 5 nearest latents, divided by the spread of the set, the
+    square root of its total variance.
 
     Args:
-        statistics: of the training set, whose slices do not all lie at one place.
+        statistics: Statistics of the training set, whose latents must not all coincide.
     """
 
     def __init__(self, statistics: LatentStatistics) -> None:
@@ -32,15 +32,15 @@ class TrainingLatents:
         self._spread = float(statistics.factor.double().square().sum().sqrt())
 
     def remoteness(self, mu: Sequence[Tensor]) -> list[float]:
-        """Return it for latents, posterior means of any shape."""
+        """Return the remoteness of latents, given as posterior means of any shape."""
         queries = torch.stack([z.detach().flatten().to("cpu", torch.float32) for z in mu])
         distances = self._crowd.distances(queries.numpy(), _NEAREST)
         return [distance / self._spread for distance in distances]
 
     def held_out(self) -> list[float]:
-        """Return it for slices of the set, with those of their own patient left out.
+        """Return the remoteness of slices of the set from the slices of other patients.
 
-        Of many it takes 2000, spread evenly over their keys.
+        At most 2000 slices are used, spread evenly over their sorted keys.
         """
         keys, groups = self._statistics.keys, self._statistics.groups
         if len(set(groups)) < 2:
