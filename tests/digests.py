@@ -4,8 +4,8 @@ Before a change that must not alter a slice, and after it:
 
     python tests/digests.py OUT.json [--lesions FOLDER --model RUN]
 
-FOLDER has ``images`` and ``coco.json``, and lesions that can be transplanted; RUN is a model of
-them. The machine must be the same: other processors round differently.
+FOLDER has ``images``, ``masks`` and ``coco.json``, and lesions that can be transplanted; RUN is a
+model of them. The machine must be the same: other processors round differently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nibabel
@@ -26,6 +26,7 @@ from PIL import Image
 
 _ROOT = Path(__file__).parent.parent
 _SAMPLE = _ROOT / "medvae" / "sample"
+_HEAD = _ROOT / "medvae" / "sample_head"
 _MODEL = _ROOT / "bundles" / "cardiac_mr_vae"
 
 _CASES: Mapping[str, tuple[str, ...]] = {
@@ -41,13 +42,14 @@ _CASES: Mapping[str, tuple[str, ...]] = {
         *("--render", "warp", "--sampler", "align"),
         *("--align-to", str(_SAMPLE / "SC-N-07")),
     ),
-    **{f"format {name}": ("--format", name) for name in ("dicom", "nifti", "png")},
+    **{f"format {name}": ("--format", name) for name in ("nifti", "png")},
     "per study": ("--per", "study", "--format", "nifti"),
     "merge": ("--merge", "--copies", "2"),
     "labels": ("--labels-format", "coco,monai,yolo", "--seed", "3", "--strength", "0.8"),
 }
+_DICOM = ("--render", "warp", "--strength", "0.2", "--per", "study", "--format", "dicom")
 _LESIONS: Mapping[str, tuple[str, ...]] = {
-    "transplant": ("--ratio", "0.5"),
+    "transplant": ("--render", "transplant", "--ratio", "0.5"),
     "transplant+warp": ("--render", "transplant+warp", "--ratio", "0.2"),
     "transplant per study": ("--render", "transplant", "--per", "study", "--format", "nifti"),
 }
@@ -60,38 +62,26 @@ def main() -> None:
     parser.add_argument("--lesions", type=Path)
     parser.add_argument("--model", type=Path)
     options = parser.parse_args()
-    found = {name: _made(_SAMPLE, _MODEL, *case) for name, case in _CASES.items()}
+    labels = ("--labels", str(_SAMPLE / "coco.json"))
+    found = {name: _made([_SAMPLE], _MODEL, *labels, *case) for name, case in _CASES.items()}
+    # The positions of the slices of the sample are unknown, which DICOM output does not permit.
+    found["format dicom"] = _made([_HEAD], _MODEL, *_DICOM)
     if options.lesions:
-        images = options.lesions / "images"
-        donors, hosts = _halves(images)
-        more = [part for host in hosts for part in ("--hosts", str(host))]
+        folder = options.lesions
+        studies = sorted(path for path in (folder / "images").iterdir() if path.is_dir())[:8]
+        labels = ("--labels", str(folder / "coco.json"), "--outlines", str(folder / "masks"))
         for name, case in _LESIONS.items():
-            labels = options.lesions / "coco.json"
-            found[name] = _made(images, options.model, *case, *more, donors=donors, labels=labels)
+            found[name] = _made(studies, options.model, *labels, *case)
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def _halves(images: Path) -> tuple[list[Path], list[Path]]:
-    """Return the folders of a few patients to take lesions from, and of a few to be hosts."""
-    folders = sorted(folder for folder in images.iterdir() if folder.is_dir())
-    return folders[:4], folders[4:8]
-
-
-def _made(
-    studies: Path,
-    model: Path,
-    *options: str,
-    donors: list[Path] | None = None,
-    labels: Path | None = None,
-) -> dict[str, str]:
+def _made(studies: Sequence[Path], model: Path, *options: str) -> dict[str, str]:
     """Augment, and return a digest of the pixels and of the labels."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        given = [str(path) for path in donors or [studies]]
-        command = [str(Path(sys.executable).with_name("medvae")), "augment", *given]
-        command += ["--model", str(model)]
-        command += ["--labels", str(labels or _SAMPLE / "coco.json"), "--out", str(out), *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        medvae = Path(sys.executable).with_name("medvae")
+        given = [*map(str, studies), "--model", str(model), "--out", str(out), *options]
+        subprocess.run([str(medvae), "augment", *given], check=True, stdout=subprocess.DEVNULL)
         return {"pixels": _pixels(out), "labels": _labels(out)}
 
 
@@ -112,7 +102,7 @@ def _pixels(out: Path) -> str:
 
 
 def _labels(out: Path) -> str:
-    """Digest boxes and outlines, image by image in the order of their names."""
+    """Digest boxes and outlines of COCO, and whole files of the formats without fields of ours."""
     whole = hashlib.blake2b(digest_size=12)
     for path in sorted(out.rglob("coco.json")):
         coco = json.loads(path.read_text(encoding="utf-8"))
@@ -124,6 +114,9 @@ def _labels(out: Path) -> str:
         ]
         whole.update(repr(sorted(names.values())).encode())
         whole.update(repr(sorted(entries, key=repr)).encode())
+    for path in sorted((*out.rglob("datalist.json"), *out.glob("yolo/**/*.txt"))):
+        whole.update(path.relative_to(out).as_posix().encode())
+        whole.update(path.read_bytes())
     return whole.hexdigest()
 
 
