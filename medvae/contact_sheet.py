@@ -13,7 +13,7 @@ import numpy as np
 
 from medvae.errors import DecodeError
 from medvae.intensity import model_image
-from medvae.pages import SlicePicture, colours_of, counted, render
+from medvae.pages import SlicePicture, colours_of, render
 from medvae.readers import read_pixels
 from medvae.records import Labels, Pixels, Series, Slice, Study
 
@@ -116,7 +116,7 @@ def _spread(places: Sequence[int], most: int) -> list[int]:
 def _page(
     title: str, notes: Sequence[str], sections: Sequence[_Section], colours: dict[str, str]
 ) -> str:
-    patients = counted(len({s.series.slices[0].group for s in sections}), "patient")
+    patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
     totals = Counter(f.category.name for labels in _labels(sections) for f in labels or ())
     return render(
         "contact_sheet",
@@ -135,10 +135,10 @@ def _labels(sections: Iterable[_Section]) -> list[Labels | None]:
 def _counts(sections: Sequence[_Section]) -> str:
     labels = _labels(sections)
     shown = sum(len(section.figures) for section in sections)
-    counts = counted(len(labels), "slice")
+    counts = _count(len(labels), "slice")
     if shown < len(labels):
         counts += f" ({shown} of them shown)"
-    counts += ", " + counted(sum(len(known) for known in labels if known is not None), "finding")
+    counts += ", " + _count(sum(len(known) for known in labels if known is not None), "finding")
     unlabelled = labels.count(None)
     return f"{counts}, {unlabelled} not labelled" if unlabelled else counts
 
@@ -171,7 +171,7 @@ def _found(labels: Labels | None) -> str:
         return "No findings"
     totals = Counter(finding.category.name for finding in labels)
     names = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in totals.items())
-    return f"{counted(len(labels), 'finding')}: {names}"
+    return f"{_count(len(labels), 'finding')}: {names}"
 
 
 def _described(native: Slice) -> str:
@@ -191,3 +191,7 @@ def _described(native: Slice) -> str:
 
 def _modality(native: Slice) -> str:
     return native.modality or "unknown modality"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

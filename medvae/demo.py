@@ -76,7 +76,7 @@ class Demo:
     dicom: Augmented
 
 
-class _Shown(NamedTuple):
+class _CaptionedSlice(NamedTuple):
     """A slice on the page, with its caption."""
 
     picture: SlicePicture
@@ -186,7 +186,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[_Shown]]:
+def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[_CaptionedSlice]]:
     """Yield, for each patient, the middle one of the kept slices beside its source."""
     sources = {native.key: native for native in inspection.slices}
     studies = open_studies([synthetic / "images"]).studies
@@ -237,7 +237,7 @@ def _value(header: Dataset, name: str) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
 
 
-def _figure(name: str, native: Slice) -> _Shown:
+def _figure(name: str, native: Slice) -> _CaptionedSlice:
     """Return one slice with its findings for the page, captioned with the sizes of the boxes."""
     ((_, pixels),) = read_pixels([native])
     if isinstance(pixels, DecodeError):
@@ -251,4 +251,4 @@ def _figure(name: str, native: Slice) -> _Shown:
     )
     boxed = f" with the box of {', '.join(names)}" if findings else ""
     picture = SlicePicture.of(image, canvas, findings, colours_of(names), f"{name} slice{boxed}")
-    return _Shown(picture, f"{name}: box {sizes}" if findings else name)
+    return _CaptionedSlice(picture, f"{name}: box {sizes}" if findings else name)

@@ -21,6 +21,7 @@ from medvae.audit._verdict import said
 from medvae.bundle import load_run
 from medvae.folders import output
 from medvae.networks import device_named
+from medvae.pages import found
 
 __all__ = ["LatentReport", "show_latent"]
 
@@ -146,10 +147,8 @@ def _written(folder: Path, canvases: Canvases, latent: LatentPicture) -> LatentR
 
 def _label(member: Member) -> str:
     """Return the categories on a slice as text."""
-    found = member.native.labels
-    if found is None:
-        return "not labelled"
-    return ", ".join(sorted({one.category.name for one in found})) or "no finding"
+    labels = member.native.labels
+    return "not labelled" if labels is None else found(labels)
 
 
 def _by_name(points: NDArray[np.float64], names: Sequence[str]) -> dict[str, NDArray[np.float64]]:

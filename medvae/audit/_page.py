@@ -12,10 +12,20 @@ from medvae.audit._figures import Drawing
 from medvae.audit._verdict import at, said
 from medvae.pages import part, render
 
-__all__ = ["Cell", "Section", "cell", "drawing", "gallery", "numbers", "page", "paragraph", "table"]
+__all__ = [
+    "ReportCell",
+    "Section",
+    "cell",
+    "drawing",
+    "gallery",
+    "numbers",
+    "page",
+    "paragraph",
+    "table",
+]
 
 
-class Cell(NamedTuple):
+class ReportCell(NamedTuple):
     """A number of the report in a table.
 
     Attributes:
@@ -63,14 +73,16 @@ def paragraph(text: str) -> Markup:
     return part("paragraph", text)
 
 
-def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> Markup:
+def table(
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | ReportCell]]
+) -> Markup:
     """Return a table; the first cell of each row is its head."""
     return part("table", caption, columns, list(rows))
 
 
-def cell(report: Mapping[str, Any], path: str) -> Cell:
+def cell(report: Mapping[str, Any], path: str) -> ReportCell:
     """Return a table cell with a number of the report and its path."""
-    return Cell(said(at(report, path)), path)
+    return ReportCell(said(at(report, path)), path)
 
 
 def numbers(

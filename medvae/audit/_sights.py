@@ -14,7 +14,7 @@ from medvae.audit._copies import Copies
 from medvae.audit._page import gallery
 from medvae.audit._two_sample import Activation
 from medvae.audit._verdict import said
-from medvae.pages import SlicePicture, colours_of, part, png
+from medvae.pages import SlicePicture, colours_of, found, part, png
 
 __all__ = ["KIND_WORDS", "activations", "lost_findings", "worst_copies"]
 
@@ -67,16 +67,15 @@ def _code(side: Canvases, row: int) -> Markup:
 def _sight(side: Canvases, row: int, name: str) -> tuple[str, SlicePicture]:
     """Return a name and a picture of a slice with its findings."""
     findings = side.set.members[row].native.labels or ()
-    found = ", ".join(sorted({one.category.name for one in findings})) or "no finding"
     image = np.asarray(side.pictures[row], dtype=np.float32) / np.float32(255)
     colours = colours_of(side.set.categories)
-    alt = f"{name}: {found}"
+    alt = f"{name}: {found(findings)}"
     return name, SlicePicture.of(image, side.canvases[row], findings, colours, alt)
 
 
-def activations(found: Sequence[Activation]) -> Markup:
+def activations(shown: Sequence[Activation]) -> Markup:
     """Show the activation maps of slices in both convolutions of the small network."""
-    return gallery("figures", (_activation(one) for one in found))
+    return gallery("figures", (_activation(one) for one in shown))
 
 
 def _activation(one: Activation) -> Markup:

@@ -22,8 +22,9 @@ from medvae.augmentation._traced import area
 from medvae.gates import Verdict
 from medvae.intensity import Canvas
 from medvae.manifest import Manifest
-from medvae.pages import SlicePicture, colours_of, png, render
+from medvae.pages import Mark, SlicePicture, colours_of, found, render
 from medvae.records import Labels
+from medvae.schema import Fields, read_object
 
 __all__ = ["Preview"]
 
@@ -72,7 +73,7 @@ class Preview:
             shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
             return path
         chosen = [key for key in self._order if self._file(key).is_file()][:_SHOWN]
-        articles = [json.loads(self._file(key).read_text(encoding="utf-8")) for key in chosen]
+        articles = [_read_article(read_object(self._file(key))) for key in chosen]
         summary = _summary(manifest)
         write_text(path, render("preview", title=title, summary=summary, articles=articles))
         shutil.rmtree(self._out / _FOLDER, ignore_errors=True)
@@ -99,12 +100,33 @@ def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> dict
     facts = [f"strength {strength:.2g}", *(f"{v.measure} {v.value:.3g}" for v in verdicts)]
     return {
         "key": item.key,
-        "pictures": [
-            {**asdict(one), "marks": [mark._asdict() for mark in one.marks]} for one in pictures
-        ],
-        "before": png(before[0]),
+        "pictures": [asdict(one) for one in pictures],
         "facts": ", ".join(facts),
     }
+
+
+def _read_article(fields: Fields) -> dict[str, Any]:
+    """Read an entry that was collected.
+
+    Raises:
+        ReadError: If the entry is damaged.
+    """
+    return {
+        "key": fields.text("key"),
+        "pictures": [_read_picture(one) for one in fields.objects("pictures")],
+        "facts": fields.text("facts"),
+    }
+
+
+def _read_picture(fields: Fields) -> SlicePicture:
+    marks = tuple(map(_read_mark, fields.objects("marks")))
+    return SlicePicture(fields.text("uri"), fields.whole("side"), fields.text("alt"), marks)
+
+
+def _read_mark(fields: Fields) -> Mark:
+    x, y, width, height = fields.numbers("box", 4)
+    name, colour, outline = (fields.text(one) for one in ("name", "colour", "outline"))
+    return Mark(name, colour, (x, y, width, height), outline)
 
 
 def _shown(seen: Seen, values: NDArray[np.float32] | None = None) -> Shown:
@@ -119,9 +141,8 @@ def _shown(seen: Seen, values: NDArray[np.float32] | None = None) -> Shown:
 
 def _picture(name: str, picture: Shown, labels: Labels) -> SlicePicture:
     image, canvas = picture
-    names = sorted({finding.category.name for finding in labels})
-    alt = f"{name}: {', '.join(names) or 'no finding'}"
-    return SlicePicture.of(image, canvas, labels, colours_of(names), alt)
+    colours = colours_of(sorted({finding.category.name for finding in labels}))
+    return SlicePicture.of(image, canvas, labels, colours, f"{name}: {found(labels)}")
 
 
 def _summary(manifest: Manifest) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -30,7 +30,7 @@ __all__ = [
     "SlicePicture",
     "check_replaceable",
     "colours_of",
-    "counted",
+    "found",
     "part",
     "png",
     "render",
@@ -48,12 +48,13 @@ _BEGINNING = """<!DOCTYPE html>
 """Of each page, by which it is recognised."""
 
 
-class Mark(NamedTuple):
+@dataclass(frozen=True)
+class Mark:
     """A finding as it is drawn over a slice, in pixels of the picture.
 
     Attributes:
-        name: Of its category.
-        colour: Of its lines.
+        name: Name of the category.
+        colour: Colour of the lines.
         box: x, y, width and height.
         outline: An SVG path around its mask; empty if it has none.
     """
@@ -70,7 +71,7 @@ class SlicePicture:
 
     Attributes:
         uri: The picture as a data URI.
-        side: Of the picture, in pixels.
+        side: Side of the picture in pixels.
         alt: What it shows, for those who do not see it.
         marks: The findings.
     """
@@ -95,7 +96,7 @@ class SlicePicture:
             image: ``[side, side]`` in [0, 1].
             canvas: Where the slice lies on the image.
             findings: What is on the slice.
-            colours: Of their categories, by name.
+            colours: Colour of each category, by name.
             alt: What the picture shows.
         """
         marks = tuple(
@@ -170,9 +171,9 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number with its noun, such as ``2 slices``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def found(findings: Iterable[Finding]) -> str:
+    """Return the names of the categories of findings, or that there is no finding."""
+    return ", ".join(sorted({finding.category.name for finding in findings})) or "no finding"
 
 
 def png(image: NDArray[np.float32]) -> str:
