@@ -31,7 +31,7 @@ ARMS = (
     "decode",
 )
 
-RENDERS.setdefault(RandomField.name, RandomField)
+RENDERS[RandomField.name] = RandomField
 
 _NUMBER = re.compile(r"(share|strength|draws)([0-9.]+)")
 _HELP = (

@@ -108,7 +108,7 @@ def _near(count: int) -> Chooser:
     ) -> NDArray[np.intp]:
         others = known.others(donor)
         distances = _distances(known.latents[donor], known.latents[others])
-        return random.permutation(others[np.argsort(distances, kind="stable")[:count]])
+        return _drawn(others, distances, count, random)
 
     return choose
 
@@ -126,7 +126,7 @@ def _level(known: Places, donor: int, box: Box, random: np.random.Generator) -> 
     """Choose at random among the slices at the same place in their series."""
     others = known.others(donor)
     apart = np.abs(known.places[others] - known.places[donor])
-    return random.permutation(others[np.argsort(apart, kind="stable")[: _tenth(others)]])
+    return _drawn(others, apart, _tenth(others), random)
 
 
 def _site(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
@@ -149,7 +149,7 @@ def _site(known: Places, donor: int, box: Box, random: np.random.Generator) -> N
     # A transplant is adjusted to the intensity around it, so only the pattern counts.
     levels = np.maximum(np.median(theirs, axis=1, keepdims=True), 0.05)
     apart = np.abs(theirs * (max(float(np.median(own)), 0.05) / levels) - own).mean(axis=1)
-    return random.permutation(others[np.argsort(apart, kind="stable")[: _tenth(others)]])
+    return _drawn(others, apart, _tenth(others), random)
 
 
 def _soft(known: Places, donor: int, box: Box, random: np.random.Generator) -> NDArray[np.intp]:
@@ -166,8 +166,7 @@ def _region(known: Places, donor: int, box: Box, random: np.random.Generator) ->
     steps = (box[:2] + box[2:]) / 2 / known.pictures.shape[1] * 4 - 1
     column, row = np.clip(np.rint(steps), 0, 2).astype(int)
     latents, others = known.windows[row * 3 + column], known.others(donor)
-    order = np.argsort(_distances(latents[donor], latents[others]), kind="stable")
-    return random.permutation(others[order[:_TYPICAL]])
+    return _drawn(others, _distances(latents[donor], latents[others]), _TYPICAL, random)
 
 
 HOSTS: Mapping[str, Chooser] = {
@@ -187,6 +186,13 @@ HOSTS: Mapping[str, Chooser] = {
 def _distances(one: NDArray[np.float32], several: NDArray[np.float32]) -> NDArray[np.float64]:
     squares: NDArray[np.float64] = np.square(several - one, dtype=np.float64).sum(axis=1)
     return squares
+
+
+def _drawn(
+    hosts: NDArray[np.intp], apart: NDArray[np.floating], count: int, random: np.random.Generator
+) -> NDArray[np.intp]:
+    """Return the ``count`` hosts that are least far apart, in random order."""
+    return random.permutation(hosts[np.argsort(apart, kind="stable")[:count]])
 
 
 def _tenth(hosts: NDArray[np.intp]) -> int:
@@ -223,16 +229,16 @@ class ChosenHosts:
         self._run, self._choose = run, choose
         self._model = inference_copy(run.model)
         self._donors = [item for item in sources if item.labels]
-        self._hosts = [*(item for item in sources if not item.labels), *hosts]
-        groups = {item.group for item in self._hosts}
+        empty = [*(item for item in sources if not item.labels), *hosts]
+        groups = {item.group for item in empty}
         if any(groups <= {donor.group} for donor in self._donors):
             raise UsageProblem("there is no slice of another patient that is free of findings")
         self._ready = lru_cache(_READY)(self._scene)
         self._ground = lru_cache(_READY)(lambda host: Ground.of(self._ready(host)[1]))
         self._slices = [*sources, *hosts]
         self._rows = {item.key: row for row, item in enumerate(self._slices)}
-        pictures = np.stack([self._scene(item)[1].picture() for item in self._slices])
-        free = [self._rows[item.key] for item in self._hosts]
+        pictures, self._gates = self._seen()
+        free = [self._rows[item.key] for item in empty]
         places = _places(everything)
         self._known = Places(
             pictures,
@@ -241,23 +247,24 @@ class ChosenHosts:
             np.array(free, dtype=np.intp),
             self._encode,
         )
-        self._gates = self._calibrated(self._slices)
 
     def _scene(self, native: Slice) -> tuple[Pixels, Scene]:
         pixels = native.pixels()
         size = self._run.model.image_size
         return pixels, Scene.of(native, pixels, size, self._run.intensity)
 
-    def _calibrated(self, slices: Sequence[Slice]) -> Gates:
-        """Return calibrated gates; the slices of a series must follow one another."""
-        calibration = Calibration()
-        for item in slices:
+    def _seen(self) -> tuple[NDArray[np.float32], Gates]:
+        """Return the pictures of all slices, and the gates calibrated on them."""
+        pictures, calibration = [], Calibration()
+        for item in self._slices:
             _, scene = self._scene(item)
+            pictures.append(scene.picture())
             # A folder of pictures is a series, and so is a file with several slices.
             source = item.source
             series = str(source.path.parent if source.format == "picture" else source.path)
-            calibration.add(source.series_uid or series, scene, scene.picture())
-        return calibration.gates(LatentStatistics.load(self._run.folder / "models"))
+            calibration.add(source.series_uid or series, scene, pictures[-1])
+        gates = calibration.gates(LatentStatistics.load(self._run.folder / "models"))
+        return np.stack(pictures), gates
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[Slice, Pixels]]:
         """Make ``count`` draws, donor by donor, and yield the kept slices with their pixels."""
