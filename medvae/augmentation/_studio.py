@@ -63,7 +63,7 @@ class Studio:
         sampler: Sampler that draws new latents.
         shift: Sampler whose shift, ``[D]``, is added to new latents; None for no shift.
         render: Render guided by decoded latents; None where lesions are only transplanted.
-        planter: Inserter that finds hosts for lesions; None where none are transplanted.
+        planter: Inserter of lesions into hosts; None if no lesions are transplanted.
         judge: Gates that decide which drafts are kept.
         strength: Strength of the first attempt.
     """

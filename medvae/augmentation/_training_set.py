@@ -25,8 +25,8 @@ def write_labels(
         WriteError: If the file system refuses.
     """
     images = [*real, *_images(lines)]
-    for written in written_formats(formats):
-        written.write(out, images)
+    for label_format in written_formats(formats):
+        label_format.write(out, images)
 
 
 def frames(files: Sequence[str]) -> list[int | None]:

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnusableError
 from medvae.mask_names import is_mask_name, without_mask_word
 from medvae.records import Category, Mask
 
-__all__ = ["image_stem", "mask_files", "masks_in"]
+__all__ = ["MaskFormat", "image_stem", "mask_files", "masks_in"]
 
 _TOUCHING = np.ones((3, 3), dtype=np.int8)
 _MOST_PIECES = 1000
+
+
+class MaskFormat(LabelFormat):
+    """A format of masks, recognised by the endings of file names.
+
+    Attributes:
+        endings: Endings of the file names.
+    """
+
+    endings: ClassVar[tuple[str, ...]]
+
+    def holds(self, source: LabelSource) -> bool:
+        """Return whether the source contains such files."""
+        return source.has(self.endings)
+
+    def resembles(self, source: LabelSource) -> str | None:
+        """Return the format's name if such a file is named as a mask."""
+        return self.name if self.holds(source) and is_mask_name(source.path.name) else None
 
 
 def image_stem(name: str) -> str:

@@ -10,38 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medvae.labels._format import LabelFormat, LabelSource
+from medvae.labels._format import LabelSource
 from medvae.labels._ledger import Ledger
-from medvae.labels._masks import image_stem, mask_files, masks_in
+from medvae.labels._masks import MaskFormat, image_stem, mask_files, masks_in
 from medvae.labels._match import SliceIndex
 from medvae.labels._problem import UnusableError
-from medvae.mask_names import is_mask_name
 
 __all__ = ["MaskPictures"]
-
-_PICTURES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
 _FEW_BITS = re.compile(r"L;([24])")
 _NUMBERS = ("1", "L", "P", "I", "F", "I;16", "I;16B")
 
 
-class MaskPictures(LabelFormat):
+class MaskPictures(MaskFormat):
     """Masks stored as pictures, with the names of the pictures that they belong to."""
 
     name = "mask pictures"
-
-    def holds(self, source: LabelSource) -> bool:
-        """Return whether the source contains pictures."""
-        return source.has(_PICTURES)
-
-    def resembles(self, source: LabelSource) -> str | None:
-        """Return the format's name if a picture is named as a mask."""
-        return self.name if self.holds(source) and is_mask_name(source.path.name) else None
+    endings = (".png", ".tif", ".tiff", ".bmp", ".gif")
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a mask picture, or a folder of them that is parallel to that of the pictures."""
         folder = source.folder
-        files = mask_files(source.files, _PICTURES, ledger.index)
+        files = mask_files(source.files, self.endings, ledger.index)
         index = ledger.index.without(files)
         for file in files:
             ledger.files.append(file)

@@ -15,19 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.gzips import WholeGzip
-from medvae.labels._format import LabelFormat, LabelSource
+from medvae.labels._format import LabelSource
 from medvae.labels._ledger import Ledger
-from medvae.labels._masks import image_stem, mask_files, masks_in
+from medvae.labels._masks import MaskFormat, image_stem, mask_files, masks_in
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.labels._space import Grid, Placed
 from medvae.machine import machine_memory
-from medvae.mask_names import is_mask_name
 from medvae.records import Slice
 
 __all__ = ["NiftiMasks"]
-
-_VOLUMES = (".nii", ".nii.gz")
 
 _BYTES_PER_VOXEL = 32
 """Memory that the machine must have for each voxel of a mask, which is read as a double."""
@@ -65,18 +62,11 @@ class _Volume:
         return voxels
 
 
-class NiftiMasks(LabelFormat):
+class NiftiMasks(MaskFormat):
     """NIfTI masks, assigned to the slices that share their grid in the patient."""
 
     name = "NIfTI masks"
-
-    def holds(self, source: LabelSource) -> bool:
-        """Return whether the source contains NIfTI files."""
-        return source.has(_VOLUMES)
-
-    def resembles(self, source: LabelSource) -> str | None:
-        """Return the format's name if a NIfTI file is named as a mask."""
-        return self.name if self.holds(source) and is_mask_name(source.path.name) else None
+    endings = (".nii", ".nii.gz")
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
         """Read a NIfTI mask, or the files in a folder of them.
@@ -86,7 +76,7 @@ class NiftiMasks(LabelFormat):
         has its grid.
         """
         folder = source.folder
-        files = mask_files(source.files, _VOLUMES, ledger.index)
+        files = mask_files(source.files, self.endings, ledger.index)
         index = ledger.index.without(files)
         nameless: list[_Volume] = []
         for file in files:

@@ -74,7 +74,7 @@ class SamplerContext:
     pool: Latents | None = None
     target: Latents | None = None
 
-    def neighbours(self, name: str) -> Latents:
+    def pool_for(self, name: str) -> Latents:
         """Return the pool.
 
         Raises:
@@ -259,7 +259,7 @@ class InterpolateSampler(Sampler):
 
     @classmethod
     def _from_context(cls, context: SamplerContext) -> InterpolateSampler:
-        return cls(context.neighbours(cls.name))
+        return cls(context.pool_for(cls.name))
 
     def _offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
@@ -339,7 +339,7 @@ class AlignSampler(Sampler):
 
     @classmethod
     def _from_context(cls, context: SamplerContext) -> AlignSampler:
-        pool = context.neighbours(cls.name)
+        pool = context.pool_for(cls.name)
         if context.target is None:
             raise UsageProblem(
                 "sampler align: there is nothing to align to: give --align-to STUDIES"
