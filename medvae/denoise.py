@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.bundle import load_run
 from medvae.errors import DecodeError, UsageProblem, WriteError
 from medvae.folders import output
 from medvae.intensity import model_image
-from medvae.networks import SliceVAE, inference_copy
+from medvae.models import open_model
+from medvae.networks import Codec
 from medvae.readers import open_studies, read_pixels, refuse_burned_in
 from medvae.records import Pixels, Series, Slice
 from medvae.writers import WRITERS, NewPixels, Synthesis
@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 Decoded = tuple[Slice, Pixels | DecodeError]
 
 _BATCH = 16
-"""Number of slices that go through the network at once; small enough to stay in the cache."""
+"""Number of slices that are held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def denoise(
     modality: str | None = None,
     allow_burned_in: bool = False,
     formats: Sequence[str] = ("nifti",),
+    device: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Denoised:
@@ -83,6 +84,7 @@ def denoise(
         modality: Modality assumed for files that do not state one.
         allow_burned_in: Whether to denoise images whose headers report burned-in text.
         formats: Output formats: ``nifti``, ``png``, ``dicom`` or several of them.
+        device: Device to compute on; by default, a GPU if there is one.
         workers: Number of reading processes; by default, those already running.
         progress: Called with (done, total), first for files and then for slices.
 
@@ -95,7 +97,7 @@ def denoise(
     _check_formats(formats)
     paths = list(paths)
     with output(out, paths) as folder:
-        run = load_run(model)
+        run = open_model(model)
         scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
         if not allow_burned_in:
             scan = refuse_burned_in(scan)
@@ -106,7 +108,7 @@ def denoise(
             render="reconstruction",
             allow_burned_in=allow_burned_in,
         )
-        job = _Job(out, formats, inference_copy(run.model), run.intensity, synthesis)
+        job = _Job(out, formats, run.codec(device, torch.float32), run.intensity, synthesis)
         every = [series for study in scan.studies for series in study.series]
         slices = [native for series in every for native in series.slices]
         decoded = _counted(read_pixels(slices, workers), len(slices), progress)
@@ -139,7 +141,7 @@ class _Job:
     Args:
         out: Output folder for all patients.
         formats: Names of the writers.
-        model: Model that reconstructs the slices.
+        codec: Model that reconstructs the slices.
         intensity: Spec of the model's intensity map; None for the default of each modality.
         synthesis: Provenance that is recorded in the files.
     """
@@ -148,7 +150,7 @@ class _Job:
         self,
         out: Path,
         formats: Sequence[str],
-        model: SliceVAE,
+        codec: Codec,
         intensity: str | None,
         synthesis: Synthesis,
     ) -> None:
@@ -158,7 +160,7 @@ class _Job:
         self.slices = 0
         self._out = out
         self._formats = tuple(dict.fromkeys(formats))
-        self._model = model
+        self._codec = codec
         self._intensity = intensity
         self._synthesis = synthesis
 
@@ -194,7 +196,7 @@ class _Job:
                 self._fail(native, pixels)
             else:
                 good.append((native, pixels))
-        values = _reconstructed(self._model, good, self._intensity)
+        values = _reconstructed(self._codec, good, self._intensity)
         for (native, pixels), new in zip(good, values, strict=True):
             try:
                 yield native, NewPixels.of(pixels, new, self._synthesis)
@@ -207,16 +209,14 @@ class _Job:
 
 
 def _reconstructed(
-    model: SliceVAE, slices: Sequence[tuple[Slice, Pixels]], spec: str | None
+    codec: Codec, slices: Sequence[tuple[Slice, Pixels]], spec: str | None
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the new values of each slice, ``[rows, columns]``, in real units."""
     if not slices:
         return
-    seen = [model_image(*one, model.image_size, spec) for one in slices]
-    images = torch.from_numpy(np.stack([image for image, _, _ in seen]))
-    with torch.inference_mode():
-        mu, _ = model.encode(images[:, None])
-        pictures = model.decode(mu).mean(dim=1).numpy()
+    seen = [model_image(*one, codec.size, spec) for one in slices]
+    mu, _ = codec.encode([image for image, _, _ in seen])
+    pictures = codec.decode(mu)[:, 0].cpu().numpy()
     for (_, pixels), (_, canvas, intensity), picture in zip(slices, seen, pictures, strict=True):
         # The model has not seen what the map clipped. The change is added to the source, so that
         # within the map's range the result is the model's, and values beyond it stay beyond it.

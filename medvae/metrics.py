@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +11,7 @@ from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor
 from torch.nn import functional
 
-from medvae.networks import SliceVAE, active_units
+from medvae.networks import Codec, SliceVAE, active_units
 from medvae.transforms import RandGaussianCorruption, RandMaskCorruption
 
 __all__ = [
@@ -34,7 +32,7 @@ NOISE = 0.05
 
 _SHARE_LEFT = 0.4
 _BLOCKS = (1, 8)
-_BATCH_SIZE = 16
+_BATCH = 16
 _SMALLEST_ERROR = 1e-10
 _WINDOW, _SPREAD = 11, 1.5
 _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -163,36 +161,28 @@ def degrade(images: Tensor, share: float, block: int = 1, first: int = 0) -> Deg
     return Degraded(torch.stack(pictures), torch.stack(masks))
 
 
-def restore(model: SliceVAE, pictures: Tensor, batch_size: int = _BATCH_SIZE) -> Tensor:
+def restore(model: SliceVAE, pictures: Tensor) -> Tensor:
     """Return the model's reconstructions of images in eval mode, `[N, 1, H, W]` on the CPU.
 
     Args:
-        model: Model, which is returned to its previous mode.
+        model: Model, which is not changed.
         pictures: Images `[N, 1, H, W]`, degraded or not, 0 where a pixel is missing.
-        batch_size: Number of images that are encoded and decoded at once.
     """
-    with _evaluating(model):
-        return torch.cat(
-            [_autoencode(model, batch)[0] for batch in torch.split(pictures, batch_size)]
-        )
+    return _autoencode(_codec(model), pictures)[0]
 
 
-def held_out_figures(
-    model: SliceVAE, images: Tensor, batch_size: int = _BATCH_SIZE
-) -> dict[str, float]:
+def held_out_figures(model: SliceVAE, images: Tensor) -> dict[str, float]:
     """Measure a model on slices that it was not trained on.
 
     Args:
-        model: Model, on the device on which to measure it; pass an `inference_copy` to measure
-            the speed of generation.
+        model: Model, which is not changed, on the device on which to measure it.
         images: Clean slices `[N, 1, H, W]`.
-        batch_size: Number of slices that are encoded and decoded at once.
 
     Returns:
         `psnr` and `ssim`, means over the slices; `variance_explained`, pooled; `restoration_40`,
         the pooled share of the clean slices' variance that is explained with 40 % of the pixels
         kept, averaged over single pixels and 8x8 blocks; `active_units`; `images_per_second`,
-        encoded and decoded. All but the last are the same at every call.
+        encoded and decoded in float32. All but the last are the same at every call.
 
     Raises:
         ValueError: If there are no slices, or they have another shape.
@@ -201,15 +191,15 @@ def held_out_figures(
         raise ValueError(f"images must be [N, 1, H, W], but are {list(images.shape)}")
     images = images.as_subclass(Tensor).cpu()
     sums, means, seconds = [], [], 0.0
-    with _evaluating(model):
-        _autoencode(model, images[:batch_size])  # The first call includes one-time set-up.
-        for first in range(0, len(images), batch_size):
-            clean = images[first : first + batch_size]
-            start = time.perf_counter()
-            pictures, mu = _autoencode(model, clean)
-            seconds += time.perf_counter() - start
-            means.append(mu)
-            sums.append(_sums(model, clean, pictures, first))
+    codec = _codec(model)
+    _autoencode(codec, images[:_BATCH])  # The first call includes one-time set-up.
+    for first in range(0, len(images), _BATCH):
+        clean = images[first : first + _BATCH]
+        start = time.perf_counter()
+        pictures, mu = _autoencode(codec, clean)
+        seconds += time.perf_counter() - start
+        means.append(mu)
+        sums.append(_sums(codec, clean, pictures, first))
     quality, similarity, spread, error, *restored = torch.cat(sums, dim=1).sum(1)
     shares = torch.stack([_share_explained(left, spread) for left in restored])
     return {
@@ -222,33 +212,23 @@ def held_out_figures(
     }
 
 
-def _sums(model: SliceVAE, clean: Tensor, pictures: Tensor, first: int) -> Tensor:
+def _sums(codec: Codec, clean: Tensor, pictures: Tensor, first: int) -> Tensor:
     """Return PSNR, SSIM, spread, error, and the error after restoration per block, `[4 + 2, N]`."""
     restored = (
-        _autoencode(model, degrade(clean, _SHARE_LEFT, block, first).image)[0] for block in _BLOCKS
+        _autoencode(codec, degrade(clean, _SHARE_LEFT, block, first).image)[0] for block in _BLOCKS
     )
     errors = [_square_error(attempt, clean) for attempt in (pictures, *restored)]
     return torch.stack([psnr(pictures, clean), ssim(pictures, clean), _spread(clean), *errors])
 
 
-@contextmanager
-def _evaluating(model: SliceVAE) -> Iterator[None]:
-    """Put the model in eval mode without gradients, and restore its mode afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
+def _codec(model: SliceVAE) -> Codec:
+    return Codec(model, next(model.parameters()).device, torch.float32)
 
 
-def _autoencode(model: SliceVAE, pictures: Tensor) -> tuple[Tensor, Tensor]:
+def _autoencode(codec: Codec, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Return reconstructions `[N, 1, H, W]` and latent means of images, float32 on the CPU."""
-    device = next(model.parameters()).device
-    image, mu, _ = model.reconstruct(pictures.to(device))
-    # A model with three channels returns grey images as colour images.
-    return image.float().mean(1, keepdim=True).cpu(), mu.float().cpu()
+    mu, _ = codec.encode(pictures[:, 0].cpu().numpy())
+    return codec.decode(mu).cpu(), mu
 
 
 def _square_error(pictures: Tensor, clean: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +310,8 @@ class Slice:
         burned_in: Whether the file reports text burned into its pixels, which may name the patient.
         window: Centre and width that the file proposes for display.
         labels: Findings on the slice; None if the slice is not labelled.
+        series: Key of the series that the slice belongs to; empty if it belongs to none.
+        place: Index of the slice in its series, from 0.
     """
 
     key: str
@@ -323,6 +325,18 @@ class Slice:
     burned_in: bool = False
     window: tuple[float, float] | None = None
     labels: Labels | None = None
+    series: str = field(default="", compare=False)
+    place: int = field(default=0, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The name of the slice among those of all series."""
+        return f"{self.series}/{self.key}"
+
+    @property
+    def order(self) -> tuple[str, int, str]:
+        """Sort key among the slices of all series, which does not depend on how files are given."""
+        return (self.series, self.place, self.key)
 
     def pixels(self) -> Pixels:
         """Decode the pixels.
@@ -337,6 +351,8 @@ class Slice:
 class Series:
     """Slices of one acquisition with one orientation and shape, in spatial order.
 
+    Slices are numbered by their place in the series.
+
     Attributes:
         flags: Descriptions of anything unusual: a tilt, gaps, duplicates, a time point.
     """
@@ -344,6 +360,13 @@ class Series:
     key: str
     slices: tuple[Slice, ...]
     flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        placed = (
+            replace(native, series=self.key, place=place)
+            for place, native in enumerate(self.slices)
+        )
+        object.__setattr__(self, "slices", tuple(placed))
 
     @property
     def modality(self) -> str | None:

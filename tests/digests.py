@@ -63,16 +63,22 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     options = parser.parse_args()
     labels = ("--labels", str(_SAMPLE / "coco.json"))
-    found = {name: _made([_SAMPLE], _MODEL, *labels, *case) for name, case in _CASES.items()}
+    found: dict[str, dict[str, str]] = {}
+
+    def add(name: str, studies: Sequence[Path], model: Path, *given: str) -> None:
+        found[name] = _made(studies, model, *given)
+        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    for name, case in _CASES.items():
+        add(name, [_SAMPLE], _MODEL, *labels, *case)
     # The positions of the slices of the sample are unknown, which DICOM output does not permit.
-    found["format dicom"] = _made([_HEAD], _MODEL, *_DICOM)
+    add("format dicom", [_HEAD], _MODEL, *_DICOM)
     if options.lesions:
         folder = options.lesions
         studies = sorted(path for path in (folder / "images").iterdir() if path.is_dir())[:8]
         labels = ("--labels", str(folder / "coco.json"), "--outlines", str(folder / "masks"))
         for name, case in _LESIONS.items():
-            found[name] = _made(studies, options.model, *labels, *case)
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            add(name, studies, options.model, *labels, *case)
 
 
 def _made(studies: Sequence[Path], model: Path, *options: str) -> dict[str, str]:

@@ -11,10 +11,10 @@ import torch
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 from safetensors import safe_open
 
-from medvae.bundle import find_bundle, load_run
 from medvae.demo import SAMPLE
 from medvae.latent import LatentStatistics
 from medvae.metrics import held_out_figures
+from medvae.models import find_bundle, open_model
 from medvae.training import CanvasSlices
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -53,7 +53,7 @@ def test_the_network_takes_and_gives_what_the_metadata_says(config: str) -> None
 
 def test_it_is_exported_to_torchscript(tmp_path: Path) -> None:
     weights = tmp_path / "model.pt"
-    torch.save(load_run("cardiac_mr_vae").model.state_dict(), weights)
+    torch.save(open_model("cardiac_mr_vae").network.state_dict(), weights)
     ckpt_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
@@ -76,12 +76,12 @@ def test_inference_restores_the_sample(tmp_path: Path) -> None:
 
 
 def test_its_figures_are_those_of_patients_that_it_never_saw() -> None:
-    run = load_run("cardiac_mr_vae")
-    sample = CanvasSlices.open([SAMPLE], run.model.image_size)
+    run = open_model("cardiac_mr_vae")
+    sample = CanvasSlices.open([SAMPLE], run.network.image_size)
     trained = LatentStatistics.load(BUNDLE / "models")
     assert not set(sample.groups) & set(trained.groups)
     said = json.loads((CONFIGS / "metadata.json").read_text())["eval_metrics"]
-    reached = held_out_figures(run.model, sample.images.float())
+    reached = held_out_figures(run.network, sample.images.float())
     # The sample is a third of the slices of these patients.
     assert reached["psnr"] == pytest.approx(said["psnr"], abs=1)
     assert reached["variance_explained"] == pytest.approx(said["variance_explained"], abs=0.08)

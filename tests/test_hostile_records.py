@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from medvae.augmentation import augment
-from medvae.bundle import load_run
 from medvae.errors import ReadError, WriteError
 from medvae.labels import LabelledImage, write_yolo
+from medvae.models import open_model
 from medvae.records import Labels
 from medvae_cli.main import cli
 from outcomes import told, tree
@@ -171,7 +171,7 @@ def test_metadata_of_a_bundle(run: Path, tmp_path: Path, content: object, said: 
     path = bundle / "configs" / "metadata.json"
     path.write_text(json.dumps(content))
     with pytest.raises(ReadError) as caught:
-        load_run(bundle)
+        open_model(bundle)
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -223,7 +223,7 @@ class TestRestore:
         model = tiny_model()
         with torch.no_grad():
             expected = model.decode(model.encode(clean)[0])
-        torch.testing.assert_close(restore(model, clean, batch_size=4), expected)
+        torch.testing.assert_close(restore(model, clean), expected)
 
     def test_model_in_training_stays_in_training_and_as_it_was(self, clean: Tensor) -> None:
         model = tiny_model().train()
@@ -260,7 +260,7 @@ class TestHeldOutFigures:
     def test_do_not_depend_on_batches_or_the_state_of_the_model(self, clean: Tensor) -> None:
         model = tiny_model()
         first = held_out_figures(model, clean)
-        second = held_out_figures(model.train(), MetaTensor(clean), batch_size=4)
+        second = held_out_figures(model.train(), MetaTensor(clean))
         assert model.training
         for figures in (first, second):
             assert figures.pop("images_per_second") > 0

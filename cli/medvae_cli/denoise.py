@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medvae_cli.options import BURNED_IN, MODALITY, OUT, READERS
+from medvae_cli.options import BURNED_IN, DEVICE, MODALITY, OUT, READERS
 from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bar
 
@@ -46,6 +46,7 @@ _FEW = 3
 )
 @MODALITY
 @BURNED_IN
+@DEVICE
 @READERS
 @click.pass_context
 def denoise(
@@ -56,6 +57,7 @@ def denoise(
     formats: str,
     modality: str | None,
     allow_burned_in: bool,
+    device: str | None,
     workers: int | None,
 ) -> None:
     """Smooth slices: each becomes what a trained model makes of it, at native size and in native
@@ -81,6 +83,7 @@ def denoise(
             modality=modality,
             allow_burned_in=allow_burned_in,
             formats=[name.strip() for name in formats.split(",") if name.strip()],
+            device=device,
             workers=workers,
             progress=progress,
         )

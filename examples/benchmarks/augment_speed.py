@@ -34,10 +34,10 @@ from torch import Tensor
 
 import medvae
 from drawn_studies import save_run, save_studies
-from medvae.bundle import Run, load_run
 from medvae.gates import Calibration, Candidate
 from medvae.labels import LabelledImage, attach_labels, write_coco
 from medvae.latent import Latents, LatentStatistics, make_sampler
+from medvae.models import TrainedModel, open_model
 from medvae.networks import (
     ConvDecoder,
     EfficientNet,
@@ -80,12 +80,12 @@ def main() -> None:
         if not data:
             data = [scratch / "studies"]
             labels = save_studies(data[0], -(-arguments.slices // 16), 16, 256)
-        run = load_run(arguments.model or random_run(scratch / "run", data[0]))
+        run = open_model(arguments.model or random_run(scratch / "run", data[0]))
         job = Job(run, chosen(data, labels, arguments.slices), labels)
         rounds = [one_round(job, scratch / str(number)) for number in range(arguments.rounds)]
     figures = {
         "slices": len(job.slices),
-        "size": run.model.image_size,
+        "size": run.network.image_size,
         "weights": "trained" if arguments.model else "random",
         "precision": str(job.precision).removeprefix("torch."),
         **figures_of(rounds),
@@ -125,7 +125,7 @@ class Job:
         labels: File with their labels.
     """
 
-    run: Run
+    run: TrainedModel
     slices: Sequence[Slice]
     labels: Path | None
 
@@ -137,7 +137,7 @@ class Job:
     @cached_property
     def network(self) -> SliceVAE:
         """The model, ready for use."""
-        return inference_copy(self.run.model, self.precision)
+        return inference_copy(self.run.network, self.precision)
 
     @cached_property
     def reference(self) -> AutoencoderKL:
@@ -273,7 +273,7 @@ class Stages:
     def _encode(self) -> None:
         run = self._job.run
         for native, pixels in zip(self._job.slices, self._pixels, strict=True):
-            scene = Scene.of(native, pixels, run.model.image_size, run.intensity)
+            scene = Scene.of(native, pixels, run.network.image_size, run.intensity)
             self.images.append(scene.picture())
             self._scenes.append(scene)
         for _ in ("of the slice", "of what becomes of it"):
@@ -346,7 +346,7 @@ def encoded(network: SliceVAE, images: Sequence[np.ndarray]) -> tuple[Tensor, Te
 
 def decoded(job: Job, z: Tensor) -> Tensor:
     """Return pictures ``[N, 1, size, size]``."""
-    return job.network.decode(z.reshape(-1, *job.run.model.latent_shape)).float()
+    return job.network.decode(z.reshape(-1, *job.run.network.latent_shape)).float()
 
 
 def ours(job: Job, images: Tensor) -> float:

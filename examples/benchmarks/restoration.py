@@ -28,11 +28,11 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch.nn import functional
 
-from medvae.bundle import Run, load_run
 from medvae.errors import DecodeError
 from medvae.intensity import model_image
 from medvae.labels import attach_labels
 from medvae.metrics import NOISE, Degraded, degrade, pooled_variance_explained, restore, ssim
+from medvae.models import TrainedModel, open_model
 from medvae.networks import inference_copy
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Slice
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=64, help="at most, spread evenly")
     parser.add_argument("--out", type=Path, help="plot of the curves")
     arguments = parser.parse_args()
-    run = load_run(arguments.model)
+    run = open_model(arguments.model)
     slices = held_out_slices(arguments.data, arguments.labels, arguments.split)
     slices, images = model_images(spread_evenly(slices, arguments.slices), run)
     table = measure(run, images)
@@ -66,7 +66,7 @@ def main() -> None:
     print(json.dumps(about | table, indent=2))
     if arguments.out:
         plot(table, arguments.out, f"{len(slices)} slices of {patients} patients")
-    sys.exit(0 if aims_are_met(table, len(run.model.latent_shape)) else 1)
+    sys.exit(0 if aims_are_met(table, len(run.network.latent_shape)) else 1)
 
 
 def held_out_slices(data: list[Path], labels: Path | None, split: Path | None) -> list[Slice]:
@@ -89,14 +89,14 @@ def spread_evenly(slices: Sequence[Slice], count: int) -> list[Slice]:
     return [slices[place] for place in places]
 
 
-def model_images(slices: Iterable[Slice], run: Run) -> tuple[list[Slice], Tensor]:
+def model_images(slices: Iterable[Slice], run: TrainedModel) -> tuple[list[Slice], Tensor]:
     """Return the slices that can be decoded, and their model input, `[N, 1, H, W]`."""
     decoded, images = [], []
     for item, pixels in read_pixels(slices):
         if isinstance(pixels, DecodeError):
             print(f"left out: {pixels}", file=sys.stderr)
             continue
-        image, _, _ = model_image(item, pixels, run.model.image_size, run.intensity)
+        image, _, _ = model_image(item, pixels, run.network.image_size, run.intensity)
         decoded.append(item)
         images.append(torch.from_numpy(image)[None])
     if not images:
@@ -104,9 +104,9 @@ def model_images(slices: Iterable[Slice], run: Run) -> tuple[list[Slice], Tensor
     return decoded, torch.stack(images)
 
 
-def measure(run: Run, images: Tensor) -> Table:
+def measure(run: TrainedModel, images: Tensor) -> Table:
     """Restore slices `[N, 1, H, W]` in every form, at every percentage, with every method."""
-    model = inference_copy(run.model)
+    model = inference_copy(run.network)
 
     def attempts(degraded: Degraded) -> Iterable[Iterable[Tensor]]:
         yield [restore(model, degraded.image)]

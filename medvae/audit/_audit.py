@@ -24,9 +24,9 @@ from medvae.audit._report import NAMES, as_report
 from medvae.audit._sections import opening, sections, summary
 from medvae.audit._sets import Member, SliceSet
 from medvae.audit._verdict import Verdict, judge
-from medvae.bundle import Run, load_run
 from medvae.folders import output
 from medvae.labels import Outlines
+from medvae.models import TrainedModel, open_model
 from medvae.networks import device_named
 from medvae.render import Scene
 
@@ -114,7 +114,7 @@ def audit(
     folder, told = Path(out), progress or _silent
     real, holdout = list(real), list(holdout)
     with output(folder, [*real, labels, outlines, synthetic, synthetic_labels, *holdout]):
-        run = None if model is None else load_run(model)
+        run = None if model is None else open_model(model)
         place = device_named(device)
         given = from_files(extractors, place)
         sets = read_sets(
@@ -129,11 +129,11 @@ def audit(
             workers=workers,
             progress=lambda done, total: told("Reading headers", done, total, ""),
         )
-        canvas = max(sizes) if run is None else run.model.image_size
+        canvas = max(sizes) if run is None else run.network.image_size
         tools = Instruments(
             sizes=tuple(sorted({canvas, *(size for size in sizes if size < canvas)}, reverse=True)),
             epochs=epochs,
-            extractors=(*([] if run is None else [encoder(run.model, place)]), *given, PIXELS),
+            extractors=(*([] if run is None else [encoder(run.network, place)]), *given, PIXELS),
             seed=seed,
             device=place,
             progress=told,
@@ -160,7 +160,7 @@ class _Made(NamedTuple):
 
 
 def _made(
-    sets: Sets, run: Run | None, tools: Instruments, room: Path, workers: int | None
+    sets: Sets, run: TrainedModel | None, tools: Instruments, room: Path, workers: int | None
 ) -> _Made:
     spec = None if run is None else run.intensity
 
@@ -179,7 +179,7 @@ def _made(
     latent = None
     if run is not None:
         told = tools.told("Looking at latents")
-        latent = look(run.model, real.pool, synthetic.pool, tools.seed, tools.device, told)
+        latent = look(run.network, real.pool, synthetic.pool, tools.seed, tools.device, told)
     about = {
         "canvas": max(tools.sizes),
         "seed": tools.seed,

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
 from medvae.audit._estimate import Pool
 from medvae.errors import UsageProblem
 from medvae.networks import (
     VGG11BN,
+    Codec,
     ConvDecoder,
     EfficientNet,
     GrayToColor,
@@ -23,8 +22,6 @@ from medvae.networks import (
     SliceVAE,
     VectorLatent,
     device_named,
-    fastest_dtype,
-    inference_copy,
 )
 
 __all__ = ["PIXELS", "Extractor", "encoder", "extract", "from_files"]
@@ -33,9 +30,6 @@ Progress = Callable[[int, int], None]
 
 _BATCH = 16
 _IMAGENET_SIZE = 224
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Colour means and standard deviations with which ImageNet networks were trained."""
-
 _FIELDS = 4
 _SIDE = 16
 _LEVELS = np.linspace(0, 1, _SIDE + 1)
@@ -106,15 +100,16 @@ def encoder(
             the latent view and decoding require, rather than the means of 4x4 fields of each
             channel. For a vector latent, both are the same.
     """
-    device = device_named(device)
-    fast = inference_copy(model, fastest_dtype(device)).to(device)
-    side = model.latent_shape[-1] if len(model.latent_shape) == 3 else 0
+    codec, shape = Codec(model, device), model.latent_shape
+    reduced = not whole and len(shape) == 3 and shape[-1] > _FIELDS
 
-    def compute(x: Tensor) -> Tensor:
-        mu, _ = fast.encode(x)
-        return mu if whole or side <= _FIELDS else functional.adaptive_avg_pool2d(mu, _FIELDS)
+    def features(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        mu, _ = codec.encode(batch)
+        if reduced:
+            mu = functional.adaptive_avg_pool2d(mu.reshape(-1, *shape), _FIELDS).flatten(1)
+        return mu.numpy()
 
-    return Extractor("encoder", model.image_size, partial(_in_batches, compute, device))
+    return Extractor("encoder", codec.size, features)
 
 
 def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tuple[Extractor, ...]:
@@ -145,31 +140,9 @@ def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tupl
 
 def _from_file(name: str, file: str, device: torch.device) -> Extractor:
     part = replace(_NETWORKS[name], pretrained=file)
-    # Only whole models can be rewritten for inference; of this one, only the encoder is used.
+    # The stem normalises images as ImageNet networks expect; the latent and decoder are not used.
     model = SliceVAE(GrayToColor(), part, VectorLatent(1, 1), ConvDecoder((1,) * 5), _IMAGENET_SIZE)
-    dtype = fastest_dtype(device)
-    fast = inference_copy(model.eval(), dtype).encoder.to(device)
-    mean, spread = (torch.tensor(of, device=device).view(1, 3, 1, 1) for of in _IMAGENET)
-
-    def compute(x: Tensor) -> Tensor:
-        maps: Tensor = fast(((x - mean) / spread).to(dtype))
-        return maps.float().mean((2, 3))
-
-    return Extractor(name, _IMAGENET_SIZE, partial(_in_batches, compute, device))
-
-
-@torch.inference_mode()
-def _in_batches(
-    compute: Callable[[Tensor], Tensor], device: torch.device, batch: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Compute on batches of a fixed size, on which the rounding of products depends."""
-    parts = []
-    for start in range(0, len(batch), _BATCH):
-        x = torch.from_numpy(np.ascontiguousarray(batch[start : start + _BATCH]))[:, None]
-        filled = torch.cat((x, x[-1:].expand(_BATCH - len(x), *x.shape[1:])))
-        filled = filled.to(device).contiguous(memory_format=torch.channels_last)
-        parts.append(compute(filled)[: len(x)].flatten(1).float().cpu().numpy())
-    return np.concatenate(parts)
+    return Extractor(name, _IMAGENET_SIZE, Codec(model.eval(), device).features)
 
 
 def extract(

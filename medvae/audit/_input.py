@@ -9,8 +9,8 @@ from pathlib import Path
 
 from medvae.audit._augmented import read_augmented, wrote_augment
 from medvae.audit._sets import SliceSet, read_studies
-from medvae.bundle import Run
 from medvae.errors import UsageProblem
+from medvae.models import TrainedModel
 
 __all__ = ["Sets", "read_sets"]
 
@@ -59,7 +59,7 @@ def read_sets(
     synthetic_labels: Path | None = None,
     holdout: Sequence[str | Path] = (),
     modality: str | None = None,
-    run: Run | None = None,
+    run: TrainedModel | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Sets:
@@ -140,7 +140,7 @@ def _of_one_modality(sets: Sets) -> Sets:
     return Sets(said(sets.real), said(sets.synthetic), held_out)
 
 
-def _check(sets: Sets, run: Run | None) -> None:
+def _check(sets: Sets, run: TrainedModel | None) -> None:
     for one in sets.all:
         if run is not None:
             run.check_modalities(member.native for member in one.members)

@@ -18,8 +18,8 @@ from medvae.audit._latents import LatentPicture, look
 from medvae.audit._page import Section, page, paragraph, table
 from medvae.audit._sets import Member, read_studies
 from medvae.audit._verdict import said
-from medvae.bundle import load_run
 from medvae.folders import output
+from medvae.models import open_model
 from medvae.networks import device_named
 from medvae.pages import found
 
@@ -82,7 +82,7 @@ def show_latent(
             progress(what, done, total, "")
 
     with output(folder, [*studies, labels]):
-        run, place = load_run(model), device_named(device)
+        run, place = open_model(model), device_named(device)
         found = read_studies(
             "given",
             studies,
@@ -94,14 +94,14 @@ def show_latent(
         run.check_modalities(member.native for member in found.members)
         canvases = decode(
             found,
-            run.model.image_size,
+            run.network.image_size,
             run.intensity,
             folder,
             workers=workers,
             progress=lambda done, total: told("Decoding slices", done, total),
         )
         latent = look(
-            run.model,
+            run.network,
             canvases.pool,
             None,
             seed,

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from medvae.audit._estimate import Pool
 from medvae.audit._extractors import encoder, extract
 from medvae.audit._latent_view import LatentView, latent_view
-from medvae.networks import SliceVAE, inference_copy
+from medvae.networks import Codec, SliceVAE
 from medvae.randomness import generator
 
 __all__ = ["LatentPicture", "look"]
 
 _MOST = 2000
 """Largest number of slices of a set that are viewed; a spatial latent has some 10 000 units."""
-
-_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +85,11 @@ def _latents(
     return extract(encoder(model, device, whole=True), own, progress)
 
 
-@torch.inference_mode()
 def _decoded(
     model: SliceVAE, latents: NDArray[np.float32], device: torch.device
 ) -> NDArray[np.float32]:
     """Decode latents ``[T, steps, D]``."""
-    fast = inference_copy(model).to(device)
-    z = torch.from_numpy(latents).flatten(0, 1).reshape(-1, *model.latent_shape)
-    parts = [fast.decode(batch.to(device)).mean(dim=1).float().cpu() for batch in z.split(_BATCH)]
-    pictures = torch.cat(parts).clamp(0, 1).numpy()
+    codec = Codec(model, device, torch.float32)
+    decoded = codec.decode(torch.from_numpy(latents).flatten(0, 1))
+    pictures = decoded[:, 0].clamp(0, 1).cpu().numpy()
     return pictures.reshape(*latents.shape[:2], *pictures.shape[1:])

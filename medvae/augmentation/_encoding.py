@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.augmentation._network import BATCH, Network
+from medvae.augmentation._plan import BATCH
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._sources import Located
 from medvae.augmentation._space import Space
 from medvae.errors import DecodeError
 from medvae.latent import Latents
+from medvae.networks import Codec
 from medvae.readers import read_pixels
 from medvae.render import Scene
 
@@ -35,7 +36,7 @@ Watch = Callable[[Located, Seen, NDArray[np.float32]], None]
 
 def encode(
     items: Sequence[Located],
-    network: Network,
+    codec: Codec,
     spec: str | None,
     threads: ThreadPoolExecutor,
     *,
@@ -47,7 +48,7 @@ def encode(
 
     Args:
         items: Slices to encode.
-        network: Network that encodes.
+        codec: Codec that encodes.
         spec: Intensity map of the model.
         threads: Threads that encode.
         readers: Number of processes that decode pixels; by default those already running.
@@ -69,14 +70,14 @@ def encode(
             if isinstance(found, DecodeError):
                 problems.append(str(found))
                 continue
-            seen = Seen(found, Scene.of(item.native, found, network.size, spec))
+            seen = Seen(found, Scene.of(item.native, found, codec.size, spec))
             yield item, seen, seen.scene.picture()
 
     def posterior(
         batch: tuple[Decoded, ...],
     ) -> tuple[tuple[Decoded, ...], Latents]:
         natives = [item.native for item, _, _ in batch]
-        mu, logvar = network.encode([image for _, _, image in batch])
+        mu, logvar = codec.encode([image for _, _, image in batch])
         kinds = [frozenset(f.category.name for f in native.labels or ()) for native in natives]
         return batch, Latents.of(
             [native.key for native in natives],
@@ -92,7 +93,7 @@ def encode(
             if watch is not None:
                 watch(item, seen, image)
         parts.append(latents)
-    units = math.prod(network.latent_shape)
+    units = math.prod(codec.latent_shape)
     empty = Latents.of([], [], [], torch.zeros(0, units), torch.zeros(0, units))
     space = Latents.concat(parts) if parts else empty
     return Space(space, {item: row for row, item in enumerate(known)}), problems

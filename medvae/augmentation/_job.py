@@ -22,7 +22,6 @@ from medvae.augmentation._donors import Donors
 from medvae.augmentation._encoding import encode, in_order
 from medvae.augmentation._files import Files
 from medvae.augmentation._judge import Judge, Witness
-from medvae.augmentation._network import Network
 from medvae.augmentation._plan import Batch, Draw, plan
 from medvae.augmentation._preview import Preview
 from medvae.augmentation._real import RealSlices
@@ -35,13 +34,12 @@ from medvae.augmentation._staged import Planter
 from medvae.augmentation._studio import Studio
 from medvae.augmentation._training_set import write_labels
 from medvae.augmentation._whole_lesions import WholeLesions
-from medvae.bundle import Run, load_run
 from medvae.errors import ReadError, UsageProblem
 from medvae.folders import check_outside, output
 from medvae.labels import LabelledImage, Outlines, finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
 from medvae.manifest import Manifest, claim, disclaim
-from medvae.networks import device_named
+from medvae.models import TrainedModel, open_model
 from medvae.writers import Synthesis
 
 __all__ = ["Augmented", "Progress", "augment"]
@@ -136,7 +134,7 @@ def augment(
     told = progress or _silent
 
     def prepared() -> _Job:
-        run = load_run(model)
+        run = open_model(model)
         sources = find_sources(
             paths,
             run,
@@ -191,7 +189,7 @@ class _Job:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainedModel,
         settings: Settings,
         sources: Sources,
         out: Path,
@@ -210,7 +208,7 @@ class _Job:
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
         self.order = self._order()
-        self._network = Network(run.model, device_named(device))
+        self._codec = run.codec(device)
         count = workers or os.cpu_count() or 1
         self._ahead = 2 * count
         # Each thread computes alone: a product split over several would be rounded differently.
@@ -253,7 +251,7 @@ class _Job:
     def run(self, dry_run: bool) -> Augmented:
         """Run the augmentation."""
         recipe, sources = self._recipe, self._sources
-        statistics = LatentStatistics.load(self._model.folder / "models")
+        statistics = self._model.statistics()
         witness = Witness()
         space, problems = self._encoded((*sources.sources, *sources.hosts), witness)
         readable = [item for item in sources.sources if item in space.rows]
@@ -261,7 +259,7 @@ class _Job:
             raise ReadError("none of the slices can be decoded: see what 'medvae inspect' says")
         batches = plan(readable, self._settings, recipe.transplants)
         same = recipe.strength == 0 and not recipe.transplants
-        judge = witness.judge(statistics, self._network, copies_pass=same)
+        judge = witness.judge(statistics, self._codec, copies_pass=same)
         studio = self._studio(space, statistics, batches, judge)
         problems = [*sources.problems, *problems]
         draws = self._planned = sum(len(batch.draws) for batch in batches)
@@ -296,7 +294,7 @@ class _Job:
 
         return encode(
             items,
-            self._network,
+            self._codec,
             self._model.intensity,
             self._threads,
             readers=self._workers,
@@ -319,7 +317,7 @@ class _Job:
             shift = AlignSampler(own, target)
         sampler = make_sampler(settings.sampler, statistics, own, target)
         return Studio(
-            self._network,
+            self._codec,
             self._model.intensity,
             space,
             sampler,
@@ -331,7 +329,7 @@ class _Job:
         )
 
     def _planter(self, draws: Sequence[Draw], hosts: Sequence[Located], space: Space) -> Planter:
-        ready = Hosts(self._network.size, self._model.intensity)
+        ready = Hosts(self._codec.size, self._model.intensity)
         lesions = dict.fromkeys(draw.lesion for draw in draws if draw.lesion is not None)
         if lesions:
             return WholeLesions(list(lesions), hosts, space, ready)

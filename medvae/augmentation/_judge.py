@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.augmentation._network import Network
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._sources import Located
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._traced import area
 from medvae.gates import Calibration, Candidate, Gates, Limits, Origin, Verdict
 from medvae.latent import LatentStatistics
+from medvae.networks import Codec
 from medvae.records import Labels
 from medvae.render import Rendered
 
@@ -38,15 +38,15 @@ class Witness:
         """Add a slice; the slices of a series must be added consecutively."""
         self._calibration.add(item.series.key, seen.scene, image)
 
-    def judge(self, statistics: LatentStatistics, network: Network, copies_pass: bool) -> Judge:
+    def judge(self, statistics: LatentStatistics, codec: Codec, copies_pass: bool) -> Judge:
         """Return the calibrated gates.
 
         Args:
             statistics: Latent statistics of the model's training set.
-            network: Network that encodes new slices.
+            codec: Codec that encodes new slices.
             copies_pass: Whether copies were requested and are not rejected.
         """
-        return Judge(self._calibration.gates(statistics), network, copies_pass)
+        return Judge(self._calibration.gates(statistics), codec, copies_pass)
 
 
 class Judge:
@@ -54,13 +54,13 @@ class Judge:
 
     Args:
         gates: Calibrated gates.
-        network: Network that encodes rendered slices.
+        codec: Codec that encodes rendered slices.
         copies_pass: Whether to leave out the gate against copies.
     """
 
-    def __init__(self, gates: Gates, network: Network, copies_pass: bool) -> None:
+    def __init__(self, gates: Gates, codec: Codec, copies_pass: bool) -> None:
         self._gates = gates
-        self._network = network
+        self._codec = codec
         self._copies_pass = copies_pass
 
     @property
@@ -86,7 +86,7 @@ class Judge:
 
     def _judged(self, staged: Sequence[Staged]) -> Iterator[tuple[Staged, tuple[Verdict, ...]]]:
         pictures = [item.seen.scene.picture(item.rendered.values) for item in staged]
-        mu, _ = self._network.encode(pictures)
+        mu, _ = self._codec.encode(pictures)
         candidates = [
             Candidate(item.seen.scene, _with_one_piece(item), picture, own, _origin(item))
             for item, picture, own in zip(staged, pictures, mu, strict=True)

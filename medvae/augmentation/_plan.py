@@ -8,14 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from medvae.augmentation._network import BATCH
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._sources import Located, by_series
 from medvae.augmentation._traced import Traced, trace
 from medvae.errors import UsageProblem
 from medvae.records import pseudonym
 
-__all__ = ["Batch", "Draw", "plan"]
+__all__ = ["BATCH", "Batch", "Draw", "plan"]
+
+BATCH = 16
+"""Number of slices processed together."""
 
 
 @dataclass(frozen=True, eq=False)

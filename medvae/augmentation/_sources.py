@@ -9,9 +9,9 @@ from itertools import groupby
 from pathlib import Path
 
 from medvae.atomic import write_text
-from medvae.bundle import Run
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import Outlines, attach_labels, check_outlines, folded
+from medvae.models import TrainedModel
 from medvae.readers import (
     check_unchanged,
     open_studies,
@@ -106,7 +106,7 @@ def _name(item: Located) -> str:
 
 def find_sources(
     paths: Iterable[str | Path],
-    run: Run,
+    run: TrainedModel,
     *,
     labels: Path | None = None,
     outlines: Path | None = None,

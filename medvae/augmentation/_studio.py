@@ -10,7 +10,6 @@ import numpy as np
 from torch import Tensor
 
 from medvae.augmentation._judge import Judge
-from medvae.augmentation._network import Network
 from medvae.augmentation._plan import Batch, Draw
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._sources import Located
@@ -19,6 +18,7 @@ from medvae.augmentation._staged import Planter, Staged
 from medvae.errors import DecodeError
 from medvae.gates import Verdict
 from medvae.latent import Latents, Partner, Sampler
+from medvae.networks import Codec
 from medvae.randomness import generator
 from medvae.render import Refused, Render, Rendered, Scene
 
@@ -57,7 +57,7 @@ class Studio:
     """Generator of the slices of batches; several threads may use it at once.
 
     Args:
-        network: Network that encodes and decodes.
+        codec: Codec that encodes and decodes.
         spec: Intensity map of the model.
         space: Latents of sources and hosts.
         sampler: Sampler that draws new latents.
@@ -70,7 +70,7 @@ class Studio:
 
     def __init__(
         self,
-        network: Network,
+        codec: Codec,
         spec: str | None,
         space: Space,
         sampler: Sampler,
@@ -80,7 +80,7 @@ class Studio:
         judge: Judge,
         strength: float,
     ) -> None:
-        self._network = network
+        self._codec = codec
         self._spec = spec
         self._space = space
         self._sampler = sampler
@@ -128,7 +128,7 @@ class Studio:
                     lost[draw] = f"its source cannot be read again: {error.kind}"
                     continue
                 seen[item] = Seen(
-                    pixels, Scene.of(item.native, pixels, self._network.size, self._spec)
+                    pixels, Scene.of(item.native, pixels, self._codec.size, self._spec)
                 )
         return seen, lost
 
@@ -189,7 +189,7 @@ class Studio:
             replace(item.seen.scene, values=item.rendered.values, labels=item.rendered.labels)
             for item in staged
         ]
-        results = self._render.render(scenes, self._network.decode(own.mu), self._network.decode(z))
+        results = self._render.render(scenes, self._codec.decode(own.mu), self._codec.decode(z))
         return [
             replace(
                 item,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from medvae.networks._codec import Codec, device_named, fastest_dtype
 from medvae.networks._decoders import ConvDecoder, ResidualDecoder
 from medvae.networks._efficientnet import EfficientNet
 from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
-from medvae.networks._inference import device_named, fastest_dtype, inference_copy
+from medvae.networks._inference import inference_copy
 from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, VectorLatent
 from medvae.networks._losses import (
     CalibratedLoss,
@@ -22,6 +23,7 @@ from medvae.networks._vae import Reconstruction, SliceVAE
 __all__ = [
     "VGG11BN",
     "CalibratedLoss",
+    "Codec",
     "ConvDecoder",
     "EfficientNet",
     "FullyConnectedLatent",

@@ -75,7 +75,12 @@ class SliceVAE(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return `mu` and `logvar`, both `[N, *latent_shape]`, for slices `[N, 1, H, W]`."""
-        return self.latent.posterior(self.encoder(self.stem(x.to(self.stem.weight.dtype))))
+        return self.latent.posterior(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the feature maps of slices `[N, 1, H, W]` that the latent is computed from."""
+        maps: Tensor = self.encoder(self.stem(x.to(self.stem.weight.dtype)))
+        return maps
 
     def sample(self, mu: Tensor, logvar: Tensor) -> Tensor:
         """Return latents `[N, *latent_shape]`: sampled in training mode, `mu` in eval mode."""

@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from medvae.atomic import write_bytes, write_text
-from medvae.bundle import COLLAPSED
 from medvae.latent import LatentStatistics
 from medvae.metrics import held_out_figures
-from medvae.networks import SliceVAE, active_units, save_model
+from medvae.models import COLLAPSED
+from medvae.networks import Codec, SliceVAE, active_units, save_model
 from medvae.notices import notice
 from medvae.schema import read_object
-from medvae.training._slices import TrainingSlices
+from medvae.training._slices import CanvasSlices, TrainingSlices
 
 __all__ = ["finish"]
 
@@ -58,7 +57,9 @@ def finish(
     buffer = io.BytesIO()
     torch.save(network.state_dict(), buffer)
     write_bytes(folder / "models" / "model.pt", buffer.getvalue())
-    statistics = _statistics(network, slices, amp)
+    device = next(network.parameters()).device
+    codec = Codec(network, device, torch.bfloat16 if amp else torch.float32)
+    statistics = _statistics(codec, slices.training)
     statistics.save(folder / "models")
     figures = held_out_figures(network, slices.validation.images.float())
     figures = {name: round(float(value), 4) for name, value in figures.items()}
@@ -76,22 +77,11 @@ def finish(
     return figures
 
 
-def _statistics(network: SliceVAE, slices: TrainingSlices, amp: bool) -> LatentStatistics:
-    mu, logvar = _posteriors(network, slices.training.images, amp)
-    return LatentStatistics.of(slices.training.keys, slices.training.groups, mu, logvar)
-
-
-def _posteriors(network: SliceVAE, images: Tensor, amp: bool) -> tuple[Tensor, Tensor]:
-    device = next(network.parameters()).device
-    found: list[tuple[Tensor, Tensor]] = []
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=amp),
-    ):
-        for batch in images.split(_BATCH):
-            mu, logvar = network.encode(batch.float().to(device))
-            found.append((mu.flatten(1).float().cpu(), logvar.flatten(1).float().cpu()))
-    return torch.cat([mu for mu, _ in found]), torch.cat([logvar for _, logvar in found])
+def _statistics(codec: Codec, slices: CanvasSlices) -> LatentStatistics:
+    """Encode slices a batch at a time, as they are stored in half precision."""
+    found = [codec.encode(batch[:, 0].float().numpy()) for batch in slices.images.split(_BATCH)]
+    mu, logvar = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return LatentStatistics.of(slices.keys, slices.groups, mu, logvar)
 
 
 def _describe(

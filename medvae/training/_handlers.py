@@ -14,8 +14,8 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 from tqdm import tqdm
 
-from medvae.bundle import COLLAPSED
 from medvae.errors import TrainingError
+from medvae.models import COLLAPSED
 from medvae.networks import CalibratedLoss, PublishedLoss, SliceVAE, active_units
 from medvae.notices import notice
 from medvae.training._slices import CanvasSlices, SliceDataset

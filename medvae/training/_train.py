@@ -19,9 +19,9 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from medvae.atomic import write_bytes, write_text
-from medvae.bundle import find_bundle
 from medvae.errors import MedvaeError, UsageProblem, WriteError
 from medvae.folders import OutputFolder, clear, contents, output
+from medvae.models import find_bundle
 from medvae.networks import device_named
 from medvae.schema import read_object
 from medvae.split import read_held_out

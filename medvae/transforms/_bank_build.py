@@ -60,7 +60,7 @@ def build_bank(
             Donor(new[donor.place], donor.findings, tuple(new[host] for host in donor.hosts))
             for donor in donors
         ]
-        write_index(folder, model.run.model.image_size, stored, renumbered)
+        write_index(folder, model.run.network.image_size, stored, renumbered)
         return tuple(found.problems)
 
 

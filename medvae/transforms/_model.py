@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from medvae.bundle import Run, find_bundle, load_run
 from medvae.errors import UsageProblem
 from medvae.latent import Latents
-from medvae.networks import inference_copy
+from medvae.models import TrainedModel, find_bundle, open_model
+from medvae.networks import Codec
 from medvae.records import Pixels, Slice
 from medvae.render import Scene
 
@@ -38,10 +37,14 @@ class SliceModel:
         return type(self), (self.folder,)
 
     @cached_property
-    def run(self) -> Run:
-        """The bundle, with a model that is faster but cannot be trained."""
-        run = load_run(self.folder)
-        return replace(run, model=inference_copy(run.model))
+    def run(self) -> TrainedModel:
+        """The trained model."""
+        return open_model(self.folder)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The network, which encodes and decodes one slice at a time."""
+        return self.run.codec("cpu", torch.float32, at_once=1)
 
     def modality(self, said: str | None) -> str | None:
         """Return the modality of slices whose file is unknown.
@@ -68,20 +71,14 @@ class SliceModel:
             UsageProblem: The model was trained on other modalities.
         """
         self.run.check_modalities([native])
-        return Scene.of(native, pixels, self.run.model.image_size, self.run.intensity)
+        return self.run.scene(native, pixels)
 
-    @torch.inference_mode()
     def latents(self, native: Slice, scene: Scene) -> Latents:
         """Encode a slice."""
-        picture = torch.from_numpy(scene.picture())
-        mu, logvar = self.run.model.encode(picture[None, None])
+        mu, logvar = self.codec.encode([scene.picture()])
         kinds = {finding.category.name for finding in scene.labels}
         return Latents.of([native.key], [native.group], [kinds], mu, logvar)
 
-    @torch.inference_mode()
     def decoded(self, z: Tensor) -> Tensor:
         """Return the decoded image, ``[1, 1, size, size]``, of a latent, ``[1, D]``."""
-        model = self.run.model
-        pictures = model.decode(z.reshape(1, *model.latent_shape))
-        # A model with three channels decodes grey images in colour.
-        return pictures.float().mean(dim=1, keepdim=True)
+        return self.codec.decode(z)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import medvae
 from medvae.augmentation import Settings
-from medvae.bundle import find_bundle
+from medvae.models import find_bundle
 from medvae.training import train
 from medvae_cli.main import cli
 

@@ -12,8 +12,8 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from medvae.bundle import load_run
 from medvae.latent import LatentStatistics
+from medvae.models import open_model
 from medvae_cli.main import cli
 
 
@@ -72,7 +72,7 @@ class TestOpening:
         self, collapsed: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         say(collapsed, None)
-        load_run(collapsed)
+        open_model(collapsed)
         assert "has collapsed" in caplog.text
 
     @pytest.mark.parametrize("figures", [None, {"active_units": 0.0}, {}])
@@ -81,7 +81,7 @@ class TestOpening:
     ) -> None:
         spread(collapsed)  # the held-out slices may be few, or much alike
         say(collapsed, figures)
-        load_run(collapsed)
+        open_model(collapsed)
         assert not caplog.messages
 
     def test_what_cannot_be_judged_and_what_ships_are_not_accused(
@@ -89,8 +89,8 @@ class TestOpening:
     ) -> None:
         say(collapsed, None)
         (collapsed / "models" / "latents.json").unlink()
-        load_run(collapsed)
-        load_run("cardiac_mr_vae")
+        open_model(collapsed)
+        open_model("cardiac_mr_vae")
         assert not caplog.messages
 
 

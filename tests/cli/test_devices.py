@@ -22,6 +22,7 @@ def arguments(command: str, studies: Path, run: Path, out: Path) -> list[str]:
         "augment": ["augment", str(studies), "--model", str(run)],
         "audit": ["audit", "--real", str(studies), "--synthetic", str(studies)],
         "latent": ["latent", str(studies), "--model", str(run)],
+        "denoise": ["denoise", str(studies), "--model", str(run)],
     }
     return [*given[command], "--out", str(out)]
 

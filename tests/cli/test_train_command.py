@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from monai.networks.nets.efficientnet import EfficientNetBNFeatures
 from PIL import Image
 
-from medvae.bundle import load_run
+from medvae.models import open_model
 from medvae_cli.main import cli
 
 
@@ -59,7 +59,7 @@ def test_pictures_of_ct_are_mapped_over_their_full_range(pictures: Path, tmp_pat
         "Warning: CT slices with 8-bit values cannot be in HU: their intensity map is "
         "window:127.5,255, their full range, instead of the soft-tissue window"
     )
-    assert load_run(out).intensity == "window:127.5,255"
+    assert open_model(out).intensity == "window:127.5,255"
     config = json.loads((out / "configs" / "inference.json").read_text())
     assert config["intensity"] == "window:127.5,255"
     view = CliRunner().invoke(

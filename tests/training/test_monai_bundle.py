@@ -23,7 +23,7 @@ from monai.bundle import (
 from PIL import Image
 
 from medvae import networks
-from medvae.bundle import find_bundle, load_run
+from medvae.models import find_bundle, open_model
 from medvae.training import CanvasSlices, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -181,7 +181,7 @@ def test_inference_runs(run: Path, pictures: Path, tmp_path: Path) -> None:
     written = {path.name: path for path in tmp_path.glob("*.png")}
     items = CanvasSlices.open(pictures, 28)
     assert written.keys() == {f"{key}_reconstruction.png" for key in items.keys}
-    model = load_run(run).model
+    model = open_model(run).network
     expected = (model(items.images[:1].float())[0, 0] * 255).detach().numpy()
     shown = np.asarray(Image.open(written[f"{items.keys[0]}_reconstruction.png"]))
     np.testing.assert_allclose(shown, expected, atol=1.5)
@@ -191,7 +191,7 @@ def test_it_loads_into_another_program(run: Path) -> None:
     network = load(run.name, bundle_dir=str(run.parent)).eval()
     picture = torch.rand(2, 1, 28, 28)
     with torch.inference_mode():
-        torch.testing.assert_close(network(picture), load_run(run).model(picture))
+        torch.testing.assert_close(network(picture), open_model(run).network(picture))
 
 
 def test_monais_command_trains(pictures: Path, tmp_path: Path) -> None:
@@ -211,5 +211,5 @@ def test_monais_command_trains(pictures: Path, tmp_path: Path) -> None:
     arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
     subprocess.run([*command, *arguments], check=True, capture_output=True)
     assert (bundle / "checkpoints" / "best.pt").is_file()
-    load_run(bundle)
+    open_model(bundle)
     assert (bundle / "mlruns.db").is_file()

@@ -17,9 +17,9 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from medvae.bundle import load_run
 from medvae.errors import MedvaeError, ReadError, TrainingError, UsageProblem
 from medvae.latent import LatentStatistics
+from medvae.models import open_model
 from medvae.training import train
 
 pytestmark = [
@@ -58,10 +58,10 @@ def run(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestRun:
     def test_is_a_bundle_that_opens(self, run: Path) -> None:
-        opened = load_run(run)
-        assert opened.model.image_size == 28
-        assert opened.model.latent_shape == (16,)
-        picture = opened.model.decode(torch.zeros(1, 16))
+        opened = open_model(run)
+        assert opened.network.image_size == 28
+        assert opened.network.latent_shape == (16,)
+        picture = opened.network.decode(torch.zeros(1, 16))
         assert picture.shape == (1, 1, 28, 28)
 
     def test_says_what_it_reaches_on_held_out_patients(self, run: Path) -> None:
@@ -118,7 +118,7 @@ def test_every_variant_trains_two_steps(
 ) -> None:
     settings = SETTINGS | SMALL | smaller
     train([pictures], "slice_vae", tmp_path / "run", variant=variant, settings=settings)
-    model = load_run(tmp_path / "run").model
+    model = open_model(tmp_path / "run").network
     steps = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["iteration"]
     assert steps == 2
     assert model.decode(torch.zeros(1, *model.latent_shape)).shape == (1, 1, 32, 32)

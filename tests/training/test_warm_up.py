@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from monai.bundle import ConfigParser
 
-from medvae.bundle import find_bundle
+from medvae.models import find_bundle
 
 
 def loss_of(*configs: str, **settings: int) -> tuple[str, int]:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from medvae.bundle import Run
 from medvae.errors import UsageProblem
 from medvae.gates import Calibration, Candidate, Gates, Origin
 from medvae.latent import LatentStatistics
+from medvae.models import TrainedModel
 from medvae.networks import inference_copy
 from medvae.randomness import generator
 from medvae.records import Pixels, Slice
@@ -220,14 +220,14 @@ class ChosenHosts:
 
     def __init__(
         self,
-        run: Run,
+        run: TrainedModel,
         sources: Sequence[Slice],
         hosts: Sequence[Slice],
         everything: Sequence[Slice],
         choose: Chooser,
     ) -> None:
         self._run, self._choose = run, choose
-        self._model = inference_copy(run.model)
+        self._model = inference_copy(run.network)
         self._donors = [item for item in sources if item.labels]
         empty = [*(item for item in sources if not item.labels), *hosts]
         groups = {item.group for item in empty}
@@ -250,7 +250,7 @@ class ChosenHosts:
 
     def _scene(self, native: Slice) -> tuple[Pixels, Scene]:
         pixels = native.pixels()
-        size = self._run.model.image_size
+        size = self._run.network.image_size
         return pixels, Scene.of(native, pixels, size, self._run.intensity)
 
     def _seen(self) -> tuple[NDArray[np.float32], Gates]:

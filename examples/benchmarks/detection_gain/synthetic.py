@@ -15,9 +15,9 @@ import torch
 
 from medvae import attach_labels, augment, open_studies, write_coco
 from medvae.atomic import write_bytes, write_text
-from medvae.bundle import load_run
 from medvae.errors import ReadError
 from medvae.labels import LabelledImage
+from medvae.models import open_model
 from medvae.records import Labels
 
 from .arms import Synthetic
@@ -169,7 +169,7 @@ class Factory:
     ) -> None:
         """Make transplants into hosts that are chosen in one of the ways of `HOSTS`."""
         maker = ChosenHosts(
-            load_run(run),
+            open_model(run),
             [self.data.slices[row] for row in sources],
             [self.data.slices[row] for row in hosts],
             self.data.slices,

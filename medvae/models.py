@@ -1,4 +1,4 @@
-"""Find bundles, and open trained ones without running any code that they contain."""
+"""Bundles by name, and trained models opened without running any code from their files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medvae.errors import ReadError, UsageProblem
 from medvae.intensity import intensity_rule
 from medvae.latent import LatentStatistics
-from medvae.networks import SliceVAE, active_units, load_model
+from medvae.networks import Codec, SliceVAE, active_units, load_model
 from medvae.notices import notice
-from medvae.records import Slice
+from medvae.records import Pixels, Slice
+from medvae.render import Scene
 from medvae.schema import Fields, read_object
 
-__all__ = ["COLLAPSED", "Run", "find_bundle", "load_run"]
+__all__ = ["COLLAPSED", "TrainedModel", "find_bundle", "open_model"]
 
 COLLAPSED = (
     "no latent unit tells slices apart; train it again for more epochs, with a smaller kl_weight, "
@@ -29,12 +32,12 @@ _IN_CHECKOUT = Path(__file__).parents[1] / "bundles"
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class TrainedModel:
     """A trained bundle, opened for use.
 
     Attributes:
         folder: Folder of the bundle.
-        model: The model, in eval mode and on the CPU.
+        network: The network, in eval mode and on the CPU.
         intensity: Spec of the intensity map used in training, as in ``intensity_rule``; None if
             each modality has its own rule.
         modalities: Modalities of the training slices; empty if their files did not say.
@@ -42,10 +45,31 @@ class Run:
     """
 
     folder: Path
-    model: SliceVAE
+    network: SliceVAE
     intensity: str | None
     modalities: tuple[str, ...]
     digest: str
+
+    def codec(
+        self,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        at_once: int | None = None,
+    ) -> Codec:
+        """Return a fast copy of the network that encodes and decodes, as in `Codec`."""
+        return Codec(self.network, device, dtype, at_once)
+
+    def scene(self, native: Slice, pixels: Pixels) -> Scene:
+        """Return a decoded slice on the canvas of the model."""
+        return Scene.of(native, pixels, self.network.image_size, self.intensity)
+
+    def statistics(self) -> LatentStatistics:
+        """Read the latents of the training slices.
+
+        Raises:
+            ReadError: If they are missing or damaged.
+        """
+        return LatentStatistics.load(self.folder / "models")
 
     def check_modalities(self, slices: Iterable[Slice]) -> None:
         """Check that no slice is known to have a modality that the model was not trained on.
@@ -78,7 +102,7 @@ def find_bundle(name: str | Path) -> Path:
     raise UsageProblem(f"{name}: there is no such bundle; give a folder, or one of {names}")
 
 
-def load_run(name: str | Path) -> Run:
+def open_model(name: str | Path) -> TrainedModel:
     """Open a trained bundle from plain JSON and safetensors; no expression in it is evaluated.
 
     Raises:
@@ -92,7 +116,7 @@ def load_run(name: str | Path) -> Run:
     modalities = said.texts("modalities") if "modalities" in said else ()
     if _has_collapsed(folder, metadata.content.get("eval_metrics")):
         notice(f"{folder}: the latent space of this model has collapsed: {COLLAPSED}")
-    return Run(folder, model, _intensity(said), modalities, _digest(folder / "models"))
+    return TrainedModel(folder, model, _intensity(said), modalities, _digest(folder / "models"))
 
 
 def _intensity(said: Fields) -> str | None:
