@@ -35,9 +35,9 @@ def draw(axes: Axes, native: Slice) -> None:
     rows, columns = values.shape
     axes.imshow(values, cmap="gray", vmax=values.max() * 0.6)
     for finding in native.labels or ():
-        x0, y0, x1, y1 = finding.box
-        box = Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, color="#f0e442")
-        axes.add_patch(box)
+        box = finding.box
+        corner = (box.x0 - 0.5, box.y0 - 0.5)
+        axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, color="#f0e442"))
         if finding.mask is not None:
             mask = finding.mask.on(native.shape)
             axes.contour(mask, [0.5], colors="#56b4e9", linewidths=1)

@@ -246,8 +246,8 @@ def _figure(name: str, native: Slice) -> _CaptionedSlice:
     findings = native.labels or ()
     names = list(dict.fromkeys(finding.category.name for finding in findings))
     sizes = ", ".join(
-        f"{x1 - x0:g} \N{MULTIPLICATION SIGN} {y1 - y0:g}"
-        for x0, y0, x1, y1 in (finding.box for finding in findings)
+        f"{finding.box.width:g} \N{MULTIPLICATION SIGN} {finding.box.height:g}"
+        for finding in findings
     )
     boxed = f" with the box of {', '.join(names)}" if findings else ""
     picture = SlicePicture.of(image, canvas, findings, colours_of(names), f"{name} slice{boxed}")

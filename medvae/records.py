@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.errors import UsageProblem
+from medvae.geometry import Box
 
 __all__ = [
-    "Box",
     "Category",
     "Finding",
     "Geometry",
@@ -32,25 +32,12 @@ __all__ = [
     "Slice",
     "Source",
     "Study",
-    "box_overlap",
     "check_secret",
     "pseudonym",
     "secret_fingerprint",
 ]
 
-Box = tuple[float, float, float, float]
-"""Box as (x0, y0, x1, y1) in pixel edges."""
-
 Vector = tuple[float, float, float]
-
-
-def box_overlap(one: Box, other: Box) -> float:
-    """Return the intersection over union of two boxes."""
-    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
-    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    total = sum(areas) - width * height
-    return width * height / total if total > 0 else 0.0
 
 
 def pseudonym(kind: str, *identity: str) -> str:
@@ -157,7 +144,7 @@ class Mask:
     def box(self) -> Box:
         """The bounding box of the mask."""
         height, width = self.crop.shape
-        return (
+        return Box(
             float(self.column),
             float(self.row),
             float(self.column + width),
@@ -187,6 +174,15 @@ class Finding:
     category: Category
     box: Box
     mask: Mask | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.box, Box):
+            raise TypeError(f"the box of a finding must be a Box, not {self.box!r}")
+
+    @property
+    def area(self) -> float:
+        """The number of pixels of the mask, or the area of the box if there is no mask."""
+        return self.box.area if self.mask is None else float(self.mask.area)
 
 
 @dataclass(frozen=True)

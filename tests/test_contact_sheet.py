@@ -19,8 +19,8 @@ from PIL import Image
 
 from medvae.contact_sheet import contact_sheet
 from medvae.errors import DecodeError
+from medvae.geometry import Box
 from medvae.records import (
-    Box,
     Category,
     Finding,
     Geometry,
@@ -35,7 +35,7 @@ from medvae.records import (
 )
 
 SHAPE = (60, 90)
-RECTANGLE = (20, 10, 50, 28)
+RECTANGLE = Box(20, 10, 50, 28)
 
 
 def picture(source: Source) -> Pixels:
@@ -92,7 +92,7 @@ class Page(HTMLParser):
         x, y, width, height = (
             float(self.all("rect")[0][name]) for name in ("x", "y", "width", "height")
         )
-        return x, y, x + width, y + height
+        return Box(x, y, x + width, y + height)
 
 
 def study_of(slices: Iterable[Slice], flags: tuple[str, ...] = ()) -> Study:
@@ -108,20 +108,12 @@ def page(*slices: Slice, title: str = "Slices", notes: Sequence[str] = (), most:
     return Page(contact_sheet(studies, title, notes, most=most))
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    sides = [max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in range(2)]
-    both = sides[0] * sides[1]
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return both / (areas - both)
-
-
 class TestPictures:
     def test_the_box_is_drawn_where_the_rectangle_is_seen(self) -> None:
         shown = page(a_slice(labels=labelled("glioma")))
         rows, columns = np.nonzero(shown.picture() > 127)
-        bright = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-        assert overlap(bright, shown.box()) > 0.95
+        bright = Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert bright.iou(shown.box()) > 0.95
 
     def test_slices_are_in_standard_orientation_and_physical_proportions(self) -> None:
         bright = page(a_slice()).picture() > 127

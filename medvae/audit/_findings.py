@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.gates import Calibration, Limits, Patch
-from medvae.records import Box, Finding, Mask
+from medvae.geometry import Box
+from medvae.records import Finding, Mask
 from medvae.render import Scene
 
 __all__ = ["FindingBook", "Shown", "ShownSlice"]
@@ -118,8 +119,7 @@ def _shown(scene: Scene, finding: Finding) -> Shown:
     if patch is None or not patch.judgeable:
         patch = None
     box = scene.canvas.boxes(np.array([finding.box]))[0] / scene.canvas.size
-    x0, y0, x1, y1 = box.tolist()
-    return Shown(finding.category.name, (x0, y0, x1, y1), patch, _elsewhere(scene, finding))
+    return Shown(finding.category.name, Box(*box.tolist()), patch, _elsewhere(scene, finding))
 
 
 def _elsewhere(scene: Scene, finding: Finding) -> float | None:
@@ -147,7 +147,7 @@ def _mirrored(finding: Finding, shape: tuple[int, ...], across: bool, down: bool
         row = rows - mask.row - height if down else mask.row
         column = columns - mask.column - width if across else mask.column
         mask = Mask(row, column, mask.crop[:: -1 if down else 1, :: -1 if across else 1])
-    return replace(finding, box=(x0, y0, x1, y1), mask=mask)
+    return replace(finding, box=Box(x0, y0, x1, y1), mask=mask)
 
 
 def _touch(one: Box, other: Box) -> bool:

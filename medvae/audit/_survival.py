@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from medvae.audit._copies import Nearest
 from medvae.audit._findings import FindingBook, Shown, ShownSlice
 from medvae.gates import Limits, contrast_kept, similarity
-from medvae.records import box_overlap
 
 __all__ = ["Judge", "Judgement", "Visible", "by_visibility", "rules"]
 
@@ -159,10 +158,8 @@ class Judge:
         if self._nearest.distance[place] >= self._made_of:
             return []
         there = self._slices[int(self._nearest.row[place])].findings
-        alike = [
-            one for one in _alike(there, finding) if box_overlap(one.box, finding.box) >= _SAME
-        ]
-        return [max(alike, key=lambda one: box_overlap(one.box, finding.box))] if alike else []
+        alike = [one for one in _alike(there, finding) if one.box.iou(finding.box) >= _SAME]
+        return [max(alike, key=lambda one: one.box.iou(finding.box))] if alike else []
 
     def _compared(self, origin: Shown, finding: Shown, transplanted: bool) -> tuple[bool, float]:
         """Return whether a finding matches its origin, and the fraction of its contrast kept.

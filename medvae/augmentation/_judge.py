@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._sources import Located
 from medvae.augmentation._staged import Staged
-from medvae.augmentation._traced import area
 from medvae.gates import Calibration, Candidate, Gates, Limits, Origin, Verdict
 from medvae.latent import LatentStatistics
 from medvae.networks import Codec
@@ -128,7 +127,7 @@ def _with_one_piece(item: Staged) -> Rendered:
     own, labels = len(item.seen.scene.labels), item.rendered.labels.findings
     if item.draw.lesion is None or item.planted is None:
         return item.rendered
-    largest = max(labels[own:], key=area)
+    largest = max(labels[own:], key=lambda finding: finding.area)
     return replace(item.rendered, labels=Labels((*labels[:own], largest)))
 
 

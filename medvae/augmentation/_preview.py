@@ -18,7 +18,6 @@ from medvae.atomic import write_text
 from medvae.augmentation._scenes import Seen
 from medvae.augmentation._staged import Staged
 from medvae.augmentation._studio import Made
-from medvae.augmentation._traced import area
 from medvae.gates import Verdict
 from medvae.intensity import Canvas
 from medvae.manifest import Manifest
@@ -85,7 +84,7 @@ class Preview:
 
 def _labelled(one: Made) -> float:
     """Return the number of labelled pixels of a synthetic slice."""
-    return 0.0 if one.staged is None else sum(map(area, one.staged.rendered.labels))
+    return 0.0 if one.staged is None else sum(f.area for f in one.staged.rendered.labels)
 
 
 def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> dict[str, Any]:

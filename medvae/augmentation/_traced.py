@@ -9,10 +9,9 @@ import numpy as np
 
 from medvae.augmentation._axis import Axis
 from medvae.augmentation._sources import Located, by_series
-from medvae.records import Finding
 from medvae.render import trace_lesions
 
-__all__ = ["Traced", "area", "trace"]
+__all__ = ["Traced", "trace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +48,6 @@ def trace(items: Iterable[Located]) -> Iterator[Traced]:
             yield Traced(number, tuple((series[i], shown[i]) for i in sorted(shown)))
 
 
-def area(finding: Finding) -> float:
-    """Return the number of pixels of a finding: of its mask, or else of its box."""
-    x0, y0, x1, y1 = finding.box
-    return (x1 - x0) * (y1 - y0) if finding.mask is None else float(finding.mask.area)
-
-
 def _shown(item: Located, findings: Iterable[int]) -> float:
     labels = item.native.labels
-    return 0.0 if labels is None else sum(area(labels.findings[i]) for i in findings)
+    return 0.0 if labels is None else sum(labels.findings[i].area for i in findings)

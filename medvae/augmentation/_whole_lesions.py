@@ -13,7 +13,7 @@ from medvae.augmentation._scenes import Hosts, Seen
 from medvae.augmentation._sources import Located, by_series
 from medvae.augmentation._space import Space
 from medvae.augmentation._staged import Planted, Staged
-from medvae.augmentation._traced import Traced, area
+from medvae.augmentation._traced import Traced
 from medvae.errors import DecodeError, UsageProblem
 from medvae.latent import nearest
 from medvae.render import (
@@ -215,4 +215,4 @@ def _spacings(items: Sequence[Located]) -> int:
 
 def _largest(seen: Seen, findings: Sequence[int]) -> Planted:
     labels = seen.scene.labels.findings
-    return Planted(seen, max(findings, key=lambda index: area(labels[index])))
+    return Planted(seen, max(findings, key=lambda index: labels[index].area))

@@ -18,7 +18,7 @@ from medvae.gates._limits import Limits
 from medvae.gates._patch import Patch
 from medvae.gates._plausibility import TrainingLatents
 from medvae.latent import LatentStatistics
-from medvae.records import Box, Finding
+from medvae.records import Finding
 from medvae.render import Scene
 
 __all__ = ["Calibration"]
@@ -108,7 +108,7 @@ def _compare(one: _Real, other: _Real) -> Iterator[tuple[str, float]]:
             kept = contrast_kept(before, after, Limits.visibility)
             yield "contrast", max(kept, 1 / max(kept, _NOTHING_LEFT))
         yield "similarity", float(similarity(a.patch.picture, b.patch.picture))
-        growth = _area(a.finding.box) / _area(b.finding.box)
+        growth = a.finding.box.area / b.finding.box.area
         yield "area", max(growth, 1 / growth)
 
 
@@ -124,13 +124,4 @@ def _same_findings(
 
 def _overlap(a: Finding, b: Finding) -> float:
     """Return the intersection over union of two boxes, or 0 if their categories differ."""
-    if a.category != b.category:
-        return 0.0
-    left, top = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
-    right, bottom = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
-    common = max(0.0, right - left) * max(0.0, bottom - top)
-    return common / (_area(a.box) + _area(b.box) - common)
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+    return a.box.iou(b.box) if a.category == b.category else 0.0

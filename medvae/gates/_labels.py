@@ -8,6 +8,7 @@ import numpy as np
 
 from medvae.gates._candidate import Candidate, Origin, Verdict
 from medvae.gates._limits import Limits
+from medvae.geometry import Box
 from medvae.records import Finding
 from medvae.render import Scene
 
@@ -50,5 +51,4 @@ def _growth(origin: Origin, scene: Scene, finding: Finding) -> float:
 def _area(scene: Scene, finding: Finding, in_space: bool) -> float:
     boxes = np.array([finding.box])
     unit = math.prod(scene.spacing or ()) if in_space else scene.canvas.size**-2.0
-    x0, y0, x1, y1 = (boxes if in_space else scene.canvas.boxes(boxes))[0].tolist()
-    return float((x1 - x0) * (y1 - y0) * unit)
+    return Box(*(boxes if in_space else scene.canvas.boxes(boxes))[0].tolist()).area * unit

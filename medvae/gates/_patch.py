@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from medvae.records import Box, Finding
+from medvae.geometry import Box
+from medvae.records import Finding
 from medvae.render import Scene
 
 __all__ = ["Cells", "Patch"]
@@ -120,7 +121,7 @@ class _Grid:
             beyond.append((max(0, -first), max(0, last - count)))
             ends.append((start - first, stop - first))
         (top, bottom), (left, right) = ends
-        return cls((window[0], window[1]), (beyond[0], beyond[1]), (left, top, right, bottom))
+        return cls((window[0], window[1]), (beyond[0], beyond[1]), Box(left, top, right, bottom))
 
     def cells(self, pixels: NDArray[np.float32 | np.bool_], beyond: float | None = None) -> Cells:
         """Resample the window, padded with the value `beyond` or, if None, the border pixels."""

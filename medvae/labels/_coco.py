@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medvae.errors import LabelError
+from medvae.geometry import Box
 from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._image import LabelledImage
 from medvae.labels._json import (
@@ -186,7 +187,7 @@ def _add(
         ledger.add_mask(slice_, category, mask)
         return
     x, y, width, height = numbers(record.get("bbox"), "bbox", (4,))
-    ledger.add_box(where, slice_, category, (x, y, x + width, y + height))
+    ledger.add_box(where, slice_, category, Box(x, y, x + width, y + height))
 
 
 def _mask(where: str, segmentation: object, slice_: Slice, ledger: Ledger) -> Mask | None:
@@ -239,12 +240,11 @@ def _image_record(identity: int, image: LabelledImage) -> dict[str, Any]:
 def _annotation_record(
     finding: Finding, shape: tuple[int, int], category_id: int
 ) -> dict[str, Any]:
-    x0, y0, x1, y1 = finding.box
-    mask = finding.mask
+    box, mask = finding.box, finding.mask
     return {
         "category_id": category_id,
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "area": (x1 - x0) * (y1 - y0) if mask is None else mask.area,
+        "bbox": [box.x0, box.y0, box.width, box.height],
+        "area": box.area if mask is None else mask.area,
         "iscrowd": 0,
         "segmentation": [] if mask is None else encode(mask, shape),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medvae.errors import LabelError
+from medvae.geometry import Box
 from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._image import LabelledImage
 from medvae.labels._json import numbers, optional_index, text, write_json
@@ -110,7 +111,7 @@ def _add(
         if len(slices) > 1:
             raise UnusableError(f"is flat on a volume of {len(slices)} slices: left out")
         x0, y0, x1, y1 = values
-        ledger.add_box(where, slices[0], category, (x0, y0, x1, y1))
+        ledger.add_box(where, slices[0], category, Box(x0, y0, x1, y1))
         return
     low, high = values[:3], values[3:]
     if document.get("box_mode", "cccwhd") == "cccwhd":

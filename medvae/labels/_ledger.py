@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.files import file_identity
+from medvae.geometry import Box
 from medvae.labels._match import SliceIndex
 from medvae.labels._problem import Problem, UnplacedError, UnusableError
-from medvae.records import Box, Category, Finding, Labels, Mask, Slice, Study, pseudonym
+from medvae.records import Category, Finding, Labels, Mask, Slice, Study, pseudonym
 
 __all__ = ["Ledger", "Patient"]
 
@@ -157,9 +158,9 @@ def _fit(box: Box, shape: tuple[int, int]) -> Box:
     x0, y0, x1, y1 = box
     if not all(map(math.isfinite, box)):
         raise UnusableError("its box is not finite: left out")
-    if min(x1 - x0, y1 - y0) < _ROUNDING:
+    if min(box.width, box.height) < _ROUNDING:
         raise UnusableError("its box has no area: left out")
-    fitted = (max(x0, 0.0), max(y0, 0.0), min(x1, float(columns)), min(y1, float(rows)))
-    if min(fitted[2] - fitted[0], fitted[3] - fitted[1]) < _ROUNDING:
+    fitted = Box(max(x0, 0.0), max(y0, 0.0), min(x1, float(columns)), min(y1, float(rows)))
+    if min(fitted.width, fitted.height) < _ROUNDING:
         raise UnusableError(f"its box lies outside the slice of {rows}x{columns}: left out")
     return fitted

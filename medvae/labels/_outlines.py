@@ -13,7 +13,7 @@ from medvae.errors import UsageProblem
 from medvae.labels._ledger import Ledger
 from medvae.labels._problem import Problem
 from medvae.labels._regroup import without_files
-from medvae.records import Finding, Labels, Slice, Study, box_overlap
+from medvae.records import Finding, Labels, Slice, Study
 
 __all__ = ["Outlined", "Outlines", "check_outlines", "join_outlines"]
 
@@ -124,7 +124,7 @@ def _pairs(boxes: Sequence[Finding], masks: Sequence[Finding]) -> list[tuple[int
     overlaps = np.zeros((len(boxes), len(masks)))
     for row, finding in enumerate(boxes):
         for column, mask in enumerate(masks):
-            overlap = box_overlap(finding.box, mask.box)
+            overlap = finding.box.iou(mask.box)
             if overlap >= _SAME:
                 same = finding.category.name == mask.category.name
                 overlaps[row, column] = overlap + _SAME_CATEGORY * same

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medvae.errors import ReadError
+from medvae.geometry import Box
 from medvae.labels._problem import UnusableError
 from medvae.labels._rle import decode, encode
 from medvae.records import Category, Finding, Mask
@@ -40,14 +41,14 @@ def finding_from_record(
         ReadError: The record is not valid, or does not fit the slice.
     """
     said = Fields(where, record)
-    x0, y0, x1, y1 = said.numbers("box", 4)
+    box = x0, y0, x1, y1 = Box(*said.numbers("box", 4))
     rows, columns = shape
     if not (max(x0, 0) < min(x1, columns) and max(y0, 0) < min(y1, rows)):
         raise said.wrong("box", f"a box with an area on its slice of {rows}x{columns}")
     category = Category(said.text("category"), said.text("supercategory"))
     if not category.name.strip():
         raise said.wrong("category", "a name")
-    return Finding(category, (x0, y0, x1, y1), _mask(said, shape) if "mask" in said else None)
+    return Finding(category, box, _mask(said, shape) if "mask" in said else None)
 
 
 def _mask(said: Fields, shape: tuple[int, int]) -> Mask:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.geometry import Box
 from medvae.labels._problem import UnusableError
-from medvae.records import Box, Slice
+from medvae.records import Slice
 
 __all__ = ["Grid", "Placed", "solid_on", "sphere_on"]
 
@@ -161,7 +162,7 @@ def sphere_on(slice_: Slice, centre: Sequence[float], radius: float) -> Box | No
     x, y = plane.pixel(point)
     half_width = chord / float(np.linalg.norm(plane.to_next_column))
     half_height = chord / float(np.linalg.norm(plane.to_next_row))
-    return (x - half_width, y - half_height, x + half_width, y + half_height)
+    return Box(x - half_width, y - half_height, x + half_width, y + half_height)
 
 
 def solid_on(slice_: Slice, low: Sequence[float], high: Sequence[float]) -> Box | None:
@@ -185,4 +186,4 @@ def solid_on(slice_: Slice, low: Sequence[float], high: Sequence[float]) -> Box 
         return None
     pixels = np.array([plane.pixel(point) for point in cuts])
     (x0, y0), (x1, y1) = pixels.min(axis=0), pixels.max(axis=0)
-    return (float(x0), float(y0), float(x1), float(y1))
+    return Box(float(x0), float(y0), float(x1), float(y1))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.errors import LabelError
+from medvae.geometry import Box
 from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._problem import UnplacedError, UnusableError
@@ -58,7 +59,7 @@ def _read_vindr(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
         if not row["class_name"]:
             raise UnusableError("has no `class_name`: left out")
         x0, y0, x1, y1 = (_number(row, c) for c in ("x_min", "y_min", "x_max", "y_max"))
-        ledger.add_box(where, slice_, Category(row["class_name"]), (x0, y0, x1, y1))
+        ledger.add_box(where, slice_, Category(row["class_name"]), Box(x0, y0, x1, y1))
 
 
 def _read_luna(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
@@ -194,7 +195,7 @@ def _add_sized(
     """Add a box given by its first corner and its size."""
     with ledger.record(where, on=[slice_]):
         x, y, width, height = (_number(row, column) for column in columns)
-        ledger.add_box(where, slice_, category, (x, y, x + width, y + height))
+        ledger.add_box(where, slice_, category, Box(x, y, x + width, y + height))
 
 
 def _number(row: Row, column: str) -> float:

@@ -10,6 +10,7 @@ import yaml
 
 from medvae.atomic import write_text
 from medvae.errors import LabelError, ReadError, WriteError
+from medvae.geometry import Box
 from medvae.labels._format import LabelFormat, LabelSource, first_line, head_of
 from medvae.labels._image import LabelledImage
 from medvae.labels._ledger import Ledger
@@ -125,7 +126,7 @@ def _read_line(
             raise UnusableError(f"its class {number} is not named: left out")
         category = Category(f"class_{number}" if names is None else names[number])
         rows, columns = slice_.shape
-        box = (
+        box = Box(
             (x - width / 2) * columns,
             (y - height / 2) * rows,
             (x + width / 2) * columns,
@@ -240,7 +241,7 @@ def _line(finding: Finding, number: int, shape: tuple[int, int]) -> str:
     values = (
         (x0 + x1) / 2 / columns,
         (y0 + y1) / 2 / rows,
-        (x1 - x0) / columns,
-        (y1 - y0) / rows,
+        finding.box.width / columns,
+        finding.box.height / rows,
     )
     return " ".join([str(number), *(f"{value:.10f}" for value in values)]) + "\n"

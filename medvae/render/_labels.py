@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.records import Box, Finding, Labels, Mask
+from medvae.geometry import Box
+from medvae.records import Finding, Labels, Mask
 from medvae.render._fields import pull
 from medvae.render._placement import NativeField
 
@@ -64,10 +65,9 @@ def _moved_box(box: Box, field: NativeField) -> Box | None:
     The ellipse stands for a finding that has no mask, as the corners of a box are mostly outside
     the finding.
     """
-    x0, y0, x1, y1 = box
-    radii = np.array([x1 - x0, y1 - y0]) / 2
-    outline = np.stack((np.cos(_CIRCLE), np.sin(_CIRCLE)), axis=1) * radii + (x0, y0) + radii
+    radii = np.array([box.width, box.height]) / 2
+    outline = np.stack((np.cos(_CIRCLE), np.sin(_CIRCLE)), axis=1) * radii + box[:2] + radii
     rows, columns = field.displacement.shape[1:]
     moved = field.forward(outline).clip(0, (columns, rows))
     (left, top), (right, bottom) = moved.min(axis=0).tolist(), moved.max(axis=0).tolist()
-    return (left, top, right, bottom) if left < right and top < bottom else None
+    return Box(left, top, right, bottom) if left < right and top < bottom else None

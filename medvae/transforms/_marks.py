@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medvae.errors import UsageProblem
-from medvae.records import Box, Category, Finding, Labels, Mask
+from medvae.geometry import Box
+from medvae.records import Category, Finding, Labels, Mask
 
 __all__ = ["Marks", "boxes_like", "like", "numbers_of"]
 
@@ -60,7 +61,7 @@ class Marks:
         mask, and is measured again on the moved mask.
         """
         regions = [Finding(_UNNAMED, region.mask.box, region.mask) for region in self._regions]
-        boxes: list[Box] = [(a, b, c, d) for own in self.boxes for a, b, c, d in own.tolist()]
+        boxes = [Box(*box) for own in self.boxes for box in own.tolist()]
         return Labels((*regions, *(Finding(_UNNAMED, box, self._filling(box)) for box in boxes)))
 
     def moved(self, labels: Labels) -> Marks | None:

@@ -17,6 +17,7 @@ from medvae.audit._estimate import Pool
 from medvae.audit._findings import FindingBook
 from medvae.audit._lesions import LabelReport, compare_labels
 from medvae.audit._survival import Visible, rules
+from medvae.geometry import Box
 from medvae.records import Category, Finding, Labels
 from medvae.render import Scene
 
@@ -230,7 +231,7 @@ class TestBoxes:
     def test_measures_are_shares_of_the_canvas(self) -> None:
         drawn = Drawn()
         scene = head(0)[5]
-        drawn.add("one", 0, replace(scene, labels=Labels((Finding(GLIOMA, (32, 16, 64, 48)),))))
+        drawn.add("one", 0, replace(scene, labels=Labels((Finding(GLIOMA, Box(32, 16, 64, 48)),))))
         category = compare_labels(real().book, drawn.book, None, 0).categories["glioma"]
         found = {name: one.synthetic.tolist() for name, one in category.measures.items()}
         contrast = found.pop("contrast-to-noise")
@@ -244,7 +245,7 @@ class TestBoxes:
         for seed in OTHERS:
             for index, scene in enumerate(head(seed)):
                 grown = tuple(
-                    Finding(one.category, (one.box[0] - 9, *one.box[1:3], one.box[3] + 9))
+                    Finding(one.category, one.box._replace(x0=one.box.x0 - 9, y1=one.box.y1 + 9))
                     for one in scene.labels
                 )
                 larger.add(key(seed, index), seed, replace(scene, labels=Labels(grown)))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medvae.gates import Calibration, Candidate, Gates, Origin
+from medvae.geometry import Box
 from medvae.intensity import Canvas, percentile
 from medvae.latent import LatentStatistics
 from medvae.records import Category, Finding, Geometry, Labels, Mask
@@ -153,4 +154,4 @@ def transplanted(donor: Scene, host: Scene, turn: float = 25.0) -> Candidate:
 def shifted(old: Finding, x: int, y: int) -> Finding:
     x0, y0, x1, y1 = old.box
     mask = old.mask and replace(old.mask, row=old.mask.row + y, column=old.mask.column + x)
-    return Finding(old.category, (x0 + x, y0 + y, x1 + x, y1 + y), mask)
+    return Finding(old.category, Box(x0 + x, y0 + y, x1 + x, y1 + y), mask)

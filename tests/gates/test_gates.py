@@ -28,6 +28,7 @@ from drawn_heads import (
 from scipy import ndimage
 
 from medvae.gates import Calibration, Candidate, Limits, Origin, Patch
+from medvae.geometry import Box
 from medvae.records import Finding, Labels
 
 SEEDS = range(4)
@@ -105,7 +106,7 @@ class TestLesion:
         for seed in SEEDS:
             good = warped(head(seed, masked)[5], seed=seed)
             (moved,) = good.rendered.labels
-            width = moved.box[2] - moved.box[0]
+            width = moved.box.width
             wrong = Labels((shifted(moved, round(x * width), round(y * width)),))
             judged = replace(good, rendered=replace(good.rendered, labels=wrong))
             assert any(reason.startswith("lesion") for reason in reasons(judged, masked))
@@ -167,7 +168,7 @@ class TestLabels:
 
     def test_a_box_without_area_is_rejected(self, masked: bool) -> None:
         scene = head(0, masked)[5]
-        judged = candidate(scene, scene.values, Finding(GLIOMA, (60, 60, 60, 80)))
+        judged = candidate(scene, scene.values, Finding(GLIOMA, Box(60, 60, 60, 80)))
         assert "labels: side too low" in reasons(judged, masked)
 
     def test_a_lost_finding_is_rejected(self, masked: bool) -> None:
@@ -185,7 +186,7 @@ class TestLabels:
     ) -> None:
         scene = head(0, masked)[5]
         x0, y0, x1, y1 = scene.labels.findings[0].box
-        box = (x0, y0, x0 + factor * (x1 - x0), y0 + factor * (y1 - y0))
+        box = Box(x0, y0, x0 + factor * (x1 - x0), y0 + factor * (y1 - y0))
         judged = candidate(scene, scene.values, Finding(GLIOMA, box))
         assert f"labels: area too {side}" in reasons(judged, masked)
         assert value(judged, "area", masked) == pytest.approx(factor**2)

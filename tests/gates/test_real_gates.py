@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medvae.gates import Calibration, Candidate, Gates
-from medvae.records import Box, Finding, Labels
+from medvae.geometry import Box
+from medvae.records import Finding, Labels
 from medvae.render import Rendered, Scene
 from phantoms import needs_shared
 from real_scenes import real_scenes
@@ -143,7 +144,7 @@ def test_deformed_slices_pass(gates: Gates, single: list[Scene]) -> None:
         values = ndimage.map_coordinates(scene.values, places, order=1, mode="nearest")
         inside = ndimage.map_coordinates(ellipse(scene), places, order=1) >= 0.5
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        box = Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         candidates.append(rendered(scene, values, box))
     assert rejected(gates, candidates) < 0.1
 
@@ -162,7 +163,7 @@ def test_boxes_that_are_off_by_half_are_rejected(gates: Gates, single: list[Scen
         width, height = sides(scene)
         x, y = [(width / 2, 0), (-width / 2, 0), (0, height / 2), (0, -height / 2)][index % 4]
         x0, y0, x1, y1 = scene.labels.findings[0].box
-        candidates.append(rendered(scene, scene.values, (x0 + x, y0 + y, x1 + x, y1 + y)))
+        candidates.append(rendered(scene, scene.values, Box(x0 + x, y0 + y, x1 + x, y1 + y)))
     assert rejected(gates, candidates, but="copy") > 0.9
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medvae.geometry import Box
 from medvae.labels import Labelled
 from medvae.records import (
     Category,
@@ -101,7 +102,7 @@ def volume_slices(
 
 
 def boxed(box: tuple[float, float, float, float], category: Category = LESION) -> Finding:
-    return Finding(category, box)
+    return Finding(category, Box(*box))
 
 
 def masked(full: np.ndarray, category: Category = LESION) -> Finding:

@@ -22,6 +22,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from medvae.errors import LabelError, WriteError
+from medvae.geometry import Box
 from medvae.labels import Labelled, LabelledImage, attach_labels, write_coco
 from medvae.records import Category, Finding, Labels, pseudonym
 
@@ -66,7 +67,7 @@ def loaded(path: Path) -> COCO:
 def test_boxes_negatives_and_slices_that_are_not_named(tmp_path: Path) -> None:
     labelled = attached(tmp_path, DOCUMENT)
     assert labels_of(labelled) == {
-        "a.png": Labels((Finding(LESION, (2, 3, 6, 8)),)),
+        "a.png": Labels((Finding(LESION, Box(2, 3, 6, 8)),)),
         "b.png": Labels(),
         "c.png": None,
     }

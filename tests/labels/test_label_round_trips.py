@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_studies import LESION, ORGAN, all_labels, pictures
 
+from medvae.geometry import Box
 from medvae.labels import (
     LabelledImage,
     attach_labels,
@@ -37,7 +38,7 @@ def boxes(draw: st.DrawFn) -> Finding:
     y0 = draw(st.floats(0, rows - 1))
     x1 = draw(st.floats(x0 + 0.05, columns))
     y1 = draw(st.floats(y0 + 0.05, rows))
-    return Finding(draw(categories), (x0, y0, x1, y1))
+    return Finding(draw(categories), Box(x0, y0, x1, y1))
 
 
 @st.composite
@@ -104,7 +105,7 @@ def test_supercategories_survive_a_datalist(labels: tuple[Labels, ...]) -> None:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_the_same_labels_give_the_same_bytes(kind: str, tmp_path: Path) -> None:
     write, name = WRITERS[kind]
-    labels = Labels((Finding(ORGAN, (1, 2, 3, 4)), Finding(LESION, (0.1, 0.2, 0.7, 5))))
+    labels = Labels((Finding(ORGAN, Box(1, 2, 3, 4)), Finding(LESION, Box(0.1, 0.2, 0.7, 5))))
     images = [LabelledImage("a.png", SHAPE, labels), LabelledImage("b.png", SHAPE, Labels())]
     found = []
     for place in (tmp_path / "one", tmp_path / "two"):

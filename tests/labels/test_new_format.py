@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from made_studies import LESION, boxed, labels_of, pictures
 
+from medvae.geometry import Box
 from medvae.labels import (
     LABEL_FORMATS,
     LabelFormat,
@@ -21,7 +22,7 @@ from medvae.labels import (
 )
 from medvae.records import Labels
 
-BOX = (12.0, 5.0, 18.0, 15.0)
+BOX = Box(12.0, 5.0, 18.0, 15.0)
 
 
 class Lines(LabelFormat):
@@ -42,7 +43,7 @@ class Lines(LabelFormat):
             file, x0, y0, x1, y1 = json.loads(line)
             with ledger.record(f"line {number}"):
                 slice_ = ledger.index.slice(file, source.folder)
-                ledger.add_box(f"line {number}", slice_, LESION, (x0, y0, x1, y1))
+                ledger.add_box(f"line {number}", slice_, LESION, Box(x0, y0, x1, y1))
         return self.name
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:

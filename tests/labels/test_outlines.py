@@ -7,8 +7,9 @@ import pytest
 from made_studies import LESION, ORGAN, a_slice, a_study, all_labels, boxed, pictures, said
 from PIL import Image
 
+from medvae.geometry import Box
 from medvae.labels import LabelledImage, Outlines, attach_labels, write_coco
-from medvae.records import Box, Category, Finding, Labels, Mask
+from medvae.records import Category, Finding, Labels, Mask
 
 SHAPE = (20, 30)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from medvae.geometry import Box
 from medvae.intensity import Canvas, IntensityMap
 from medvae.records import Geometry, Labels
 from medvae.render import Scene
@@ -77,14 +78,7 @@ def disc(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> 
     return covered
 
 
-def box_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+def box_of(mask: NDArray[np.bool_]) -> Box:
     """Return the box around what is set, in pixel edges."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
-
-
-def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Return the intersection over the union of two boxes."""
-    sides = [max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in (0, 1)]
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
+    return Box(float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medvae.errors import UsageProblem
+from medvae.geometry import Box
 from medvae.intensity import Canvas, IntensityMap
 from medvae.records import Category, Finding, Labels
 from medvae.render import RENDERS, make_render
 
-LABELS = Labels((Finding(Category("lesion"), (3.0, 4.0, 11.5, 9.25)),))
+LABELS = Labels((Finding(Category("lesion"), Box(3.0, 4.0, 11.5, 9.25)),))
 WINDOW = IntensityMap(-160, 240, "window:40,400")
 UNHURRIED = settings(deadline=None, max_examples=30)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from grafts import FIELD, Spot, areas, body, moved
 
+from medvae.geometry import Box
 from medvae.randomness import generator
 from medvae.records import Category, Labels
 from medvae.render._contract import Rendered, Scene
@@ -220,7 +221,7 @@ class TestTracing:
     def test_boxes_that_meet_only_at_an_edge_do_not_overlap(self) -> None:
         def boxed(x: float) -> Labels:
             (finding,) = self.labels(Spot(height=9, width=9))
-            return Labels((replace(finding, mask=None, box=(x, 20.0, x + 10, 30.0)),))
+            return Labels((replace(finding, mask=None, box=Box(x, 20.0, x + 10, 30.0)),))
 
         assert len(trace_lesions([boxed(10), boxed(20)])) == 2
         assert len(trace_lesions([boxed(10), boxed(19.5)])) == 1

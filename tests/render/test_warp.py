@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from deformed import box_of, canvases, disc, head, overlap, pairs, picture, scene
+from deformed import box_of, canvases, disc, head, pairs, picture, scene
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medvae.geometry import Box
 from medvae.intensity import Canvas, IntensityMap
 from medvae.records import Category, Finding, Labels, Mask
 from medvae.render import Render, Rendered, Scene, make_render
@@ -58,7 +59,7 @@ class TestNothingChanges:
         values = random.integers(-2000, 3000, canvas.native).astype(np.float32)
         full = random.random(canvas.native) < 0.3
         full[3, 4] = True
-        labels = Labels((with_mask(full), Finding(LESION, (1.3, 2.7, 9.9, 8.1))))
+        labels = Labels((with_mask(full), Finding(LESION, Box(1.3, 2.7, 9.9, 8.1))))
         item = scene(values, canvas, labels=labels, padding=random.random(canvas.native) < 0.1)
         decoded = picture(seed, canvas.size, 3)
         rendered = alone(make_render("warp"), item, decoded, decoded.clone())
@@ -115,9 +116,9 @@ class TestWhereThingsGo:
         rendered = alone(warp, item, before, after)
         goal = canvas.boxes_back(np.array([[50.0, 38.0, 90.0, 86.0]]))[0]
         written = rendered.labels.findings[0].box
-        assert overlap(written, tuple(goal)) > 0.85
-        assert overlap(box_of(full), tuple(goal)) < 0.6
-        assert overlap(box_of(rendered.values > 500), written) > 0.9
+        assert written.iou(Box(*goal)) > 0.85
+        assert box_of(full).iou(Box(*goal)) < 0.6
+        assert box_of(rendered.values > 500).iou(written) > 0.9
 
     def test_a_flipped_slice_moves_as_its_picture_does(self, warp: Render) -> None:
         canvas = Canvas((80, 100), (102, 128), 128)
@@ -172,7 +173,7 @@ class TestLabels:
         )
         covered = disc(canvas.native, centre, radius)
         x, y = centre
-        bare = Finding(LESION, (x - radius, y - radius, x + radius, y + radius))
+        bare = Finding(LESION, Box(x - radius, y - radius, x + radius, y + radius))
         pixels = covered >= 0.5
         drawn = scene(1000 * covered, canvas, labels=Labels((bare,)))
         masked = scene(1000 * pixels, canvas, labels=Labels((with_mask(pixels),)))
@@ -185,12 +186,12 @@ class TestLabels:
         assert finding.box == pytest.approx(found, abs=1)
         # What is squeezed to a few pixels cannot be found more exactly than they are.
         assume(min(found[2] - found[0], found[3] - found[1]) >= 20)
-        assert overlap(finding.box, found) >= 0.9
+        assert finding.box.iou(found) >= 0.9
         found = box_of(by_box.values > 500)
         (finding,) = by_box.labels
         assert finding.mask is None
         assert finding.box == pytest.approx(found, abs=1)
-        assert overlap(finding.box, found) >= 0.9
+        assert finding.box.iou(found) >= 0.9
 
     def test_a_tilted_ellipse_gets_the_box_around_it(self) -> None:
         # Half a turn about the middle of the slice, an eighth of which is followed.
@@ -198,7 +199,7 @@ class TestLabels:
         turn = torch.stack((-away[:, None].expand(GRID, GRID), away.expand(GRID, GRID)))
         placement = Placement.of(Canvas((112, 112), (112, 112), 112), turn.device)
         field = NativeField(turn * (np.pi / 4), placement)
-        labels, _ = moved_labels(Labels((Finding(LESION, (36, 51, 76, 61)),)), field, None)
+        labels, _ = moved_labels(Labels((Finding(LESION, Box(36, 51, 76, 61)),)), field, None)
         half = np.hypot(20, 5) / np.sqrt(2)
         assert labels.findings[0].box == pytest.approx(
             (56 - half, 56 - half, 56 + half, 56 + half), abs=0.2
@@ -224,8 +225,8 @@ class TestLabels:
     def test_a_box_outside_the_slice_is_left_out(self) -> None:
         placement = Placement.of(Canvas((56, 56), (56, 56), 56), torch.device("cpu"))
         findings = (
-            Finding(LESION, (60.0, 3.0, 70.0, 9.0)),
-            Finding(LESION, (50.0, 3.0, 70.0, 9.0)),
+            Finding(LESION, Box(60.0, 3.0, 70.0, 9.0)),
+            Finding(LESION, Box(50.0, 3.0, 70.0, 9.0)),
         )
         left, lost = moved_labels(Labels(findings), NativeField(squeezing(0.2), placement), None)
         assert lost == 1
@@ -337,7 +338,7 @@ class TestBatch:
         scenes = []
         for canvas in canvases_of_all:
             full = disc(canvas.native, (15, 14), 8) >= 0.5
-            labels = Labels((with_mask(full), Finding(LESION, (4.0, 5.0, 20.0, 17.0))))
+            labels = Labels((with_mask(full), Finding(LESION, Box(4.0, 5.0, 20.0, 17.0))))
             scenes.append(
                 scene(
                     random.random(canvas.native),

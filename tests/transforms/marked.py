@@ -13,6 +13,7 @@ from monai.utils.misc import set_determinism
 from numpy.typing import NDArray
 
 from heads import head
+from medvae.geometry import Box
 
 SIDE = 128
 FAR = 3000.0
@@ -55,10 +56,10 @@ def bright(picture: Any) -> NDArray[np.bool_]:
     return shown
 
 
-def box_of(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def box_of(mask: NDArray[np.bool_]) -> Box:
     """Return the box around a mask, with its first axis first."""
     first, second = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return int(first[0]), int(second[0]), int(first[-1]) + 1, int(second[-1]) + 1
+    return Box(int(first[0]), int(second[0]), int(first[-1]) + 1, int(second[-1]) + 1)
 
 
 @contextmanager
@@ -69,10 +70,3 @@ def determinism(seed: int) -> Iterator[None]:
         yield
     finally:
         set_determinism(None)
-
-
-def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Return the intersection over the union of two boxes."""
-    sides = [max(0.0, min(one[i + 2], other[i + 2]) - max(one[i], other[i])) for i in (0, 1)]
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from marked import AXIAL, FAR, body, box_of, bright, determinism, disc, item, overlap
+from marked import AXIAL, FAR, body, box_of, bright, determinism, disc, item
 from monai.apps.detection.transforms.dictionary import RandFlipBoxd, RandZoomBoxd
 from monai.data.dataloader import DataLoader
 from monai.data.dataset import CacheDataset
@@ -21,6 +21,7 @@ from monai.transforms.spatial.dictionary import RandFlipd
 from heads import save_run
 from medvae import transforms
 from medvae.errors import ReadError, UsageProblem
+from medvae.geometry import Box
 from medvae.transforms import RandLatentNeighbor, RandLatentNeighbord
 
 
@@ -186,8 +187,8 @@ class TestMarks:
         for _ in range(8):
             found = chain(with_disc())
             there = box_of(bright(found["image"]))
-            assert overlap(tuple(found["box"][0]), there) >= 0.9
-            moved.append(overlap(tuple(with_disc()["box"][0]), there))
+            assert there.iou(Box(*found["box"][0])) >= 0.9
+            moved.append(there.iou(Box(*with_disc()["box"][0])))
         assert min(moved) < 0.7
 
     def test_boxes_follow_their_masks(self, run: Path) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from marked import AXIAL, FAR, body, box_of, bright, disc, overlap
+from marked import AXIAL, FAR, body, box_of, bright, disc
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.compose import Compose
 from monai.transforms.io.dictionary import LoadImaged
 from monai.transforms.utility.dictionary import EnsureChannelFirstd, SqueezeDimd
 from numpy.typing import NDArray
 
+from medvae.geometry import Box
 from medvae.intensity import Canvas, model_image, percentile
 from medvae.readers import open_studies
 from medvae.records import Geometry, Series
@@ -119,7 +120,7 @@ def test_a_neighbour_does_not_depend_on_how_the_picture_is_stored(
         boxes = [np.array([box_of(bright(values))], dtype=np.float64)]
         picture = MetaTensor(values.copy(), affine=affine)
         found = transform.set_random_state(0).with_marks(picture, (), boxes)
-        assert overlap(tuple(found.boxes[0][0]), box_of(bright(found.image))) > 0.9
+        assert box_of(bright(found.image)).iou(Box(*found.boxes[0][0])) > 0.9
         return found.image.numpy(), found.boxes[0]
 
     expected, _ = neighbour(values, AXIAL)
