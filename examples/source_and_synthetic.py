@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 
 from medvae import attach_labels, open_studies
 from medvae.demo import SAMPLE, SAMPLE_LABELS
-from medvae.manifest import Line, Manifest
+from medvae.manifest import Manifest, ManifestLine
 from medvae.records import Slice
 
 PICTURE = Path(__file__).with_suffix(".png")
@@ -54,15 +54,15 @@ def main(demo: Path) -> None:
         native.source.path.name: native
         for native in labelled(synthetic / "images", synthetic / "coco.json")
     }
-    kept: dict[str, list[Line]] = defaultdict(list)
+    kept: dict[str, list[ManifestLine]] = defaultdict(list)
     for line in Manifest(synthetic).lines:
-        if line["outcome"] == "kept":
-            kept[line["groups"][0]].append(line)
+        if line.kept:
+            kept[line.groups[0]].append(line)
     shown = [lines[len(lines) // 2] for lines in kept.values()][:PATIENTS]
     figure, axes = plt.subplots(2, PATIENTS, figsize=(2 * PATIENTS, 4.1), layout="constrained")
     for (above, below), line in zip(axes.T, shown, strict=False):
-        draw(above, sources[line["sources"][0]])
-        draw(below, made[Path(line["files"][0]).name])
+        draw(above, sources[line.sources[0]])
+        draw(below, made[Path(line.files[0]).name])
     axes[0, 0].set_ylabel("source")
     axes[1, 0].set_ylabel("synthetic")
     figure.savefig(PICTURE, dpi=90, metadata={"Software": None})

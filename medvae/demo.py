@@ -14,14 +14,15 @@ from pydicom.uid import UID
 
 from medvae.atomic import write_text
 from medvae.audit import Audit, audit
-from medvae.augmentation import Augmented, Progress, augment
+from medvae.augmentation import Augmented, augment
 from medvae.errors import DecodeError
 from medvae.folders import output
 from medvae.inspection import Inspection, count_labels, inspect_studies
 from medvae.intensity import model_image
 from medvae.labels import attach_labels
-from medvae.manifest import Line, Manifest
+from medvae.manifest import Manifest, ManifestLine
 from medvae.pages import SlicePicture, colours_of, render
+from medvae.progress import Progress
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Slice
 
@@ -192,14 +193,14 @@ def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[_CaptionedS
     studies = open_studies([synthetic / "images"]).studies
     labelled = attach_labels(studies, synthetic / "coco.json").studies
     made = {native.source.path.name: native for study in labelled for native in study.slices}
-    kept: dict[str, list[Line]] = defaultdict(list)
+    kept: dict[str, list[ManifestLine]] = defaultdict(list)
     for line in Manifest(synthetic).lines:
-        if line["outcome"] == "kept":
-            kept[line["groups"][0]].append(line)
+        if line.kept:
+            kept[line.groups[0]].append(line)
     for lines in kept.values():
         line = lines[len(lines) // 2]
-        source = _figure("Source", sources[line["sources"][0]])
-        result = _figure("Synthetic", made[Path(line["files"][0]).name])
+        source = _figure("Source", sources[line.sources[0]])
+        result = _figure("Synthetic", made[Path(line.files[0]).name])
         yield [source, result]
 
 
@@ -210,13 +211,13 @@ def _rejected(made: Augmented) -> str:
 
 def _head(made: Augmented) -> dict[str, Any] | None:
     """Return a slice of the head and the synthetic one made from it, both opened from files."""
-    lines = [line for line in Manifest(made.out).lines if line["outcome"] == "kept"]
+    lines = [line for line in Manifest(made.out).lines if line.kept]
     if not lines:
         return None
     line = lines[len(lines) // 2]
-    written = made.out / line["files"][0]
+    written = made.out / line.files[0]
     (result,) = open_studies([written]).slices
-    (source,) = (s for s in open_studies([SAMPLE_HEAD]).slices if s.key == line["sources"][0])
+    (source,) = (s for s in open_studies([SAMPLE_HEAD]).slices if s.key == line.sources[0])
     headers = [dcmread(path, stop_before_pixels=True) for path in (source.source.path, written)]
     return {
         "pictures": [_figure("Source", source), _figure("Synthetic", result)],

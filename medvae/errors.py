@@ -3,7 +3,7 @@
 ::
 
     MedvaeError                 any error that is reported to the user in one line
-    ├── UsageProblem            an option or argument is invalid (exit code 2)
+    ├── UsageProblem            an argument is invalid (a ValueError; exit code 2)
     ├── ReadError               a file cannot be read or trusted
     │   └── DecodeError         its pixels cannot be decoded, or exceed a time or memory limit
     ├── LabelError              a label file as a whole cannot be used
@@ -13,7 +13,8 @@
     KeyboardInterrupt
     └── Stopped                 a run was interrupted; says what it leaves behind
 
-A message is one line: the file or option, what is wrong, and what to do about it.
+A message is one line: the file or argument, what is wrong, and what to do about it. The command
+line shows the option in place of the argument.
 """
 
 from __future__ import annotations
@@ -36,18 +37,22 @@ class MedvaeError(Exception):
     Args:
         reason: What is wrong and what to do about it.
         where: The file, series or slice concerned; the message begins with it.
+        parameter: Name of the argument concerned; the message begins with it.
 
     Attributes:
-        reason: The message without ``where``, so that errors of the same kind can be counted.
+        reason: The message without its beginning, so that errors of the same kind can be counted.
+        parameter: Name of the argument; None if there is none, or several are concerned.
     """
 
-    def __init__(self, reason: str, *, where: object = None) -> None:
-        super().__init__(reason if where is None else f"{where}: {reason}")
+    def __init__(self, reason: str, *, where: object = None, parameter: str | None = None) -> None:
+        parts = [str(part) for part in (parameter, where, reason) if part is not None]
+        super().__init__(": ".join(parts))
         self.reason = reason
+        self.parameter = parameter
 
 
-class UsageProblem(MedvaeError):
-    """An option or an argument is invalid, whatever the files contain."""
+class UsageProblem(MedvaeError, ValueError):
+    """An argument is invalid, whatever the files contain."""
 
 
 class ReadError(MedvaeError):

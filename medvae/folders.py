@@ -106,7 +106,7 @@ def _what_is_left(own: OutputFolder, resumable: bool) -> str:
     if not contents(own.path):
         return "nothing was written: repeat the command to start again"
     if resumable:
-        return f"{own.finished}: use --resume to continue"
+        return f"{own.finished}: resume the run to continue it"
     return f"{own.finished}, and this command cannot resume: repeat it with another folder"
 
 

@@ -7,41 +7,146 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
 from medvae.atomic import write_text
 from medvae.errors import ReadError, UsageProblem, WriteError
 from medvae.folders import check_empty, contents
-from medvae.labels import finding_from_record
-from medvae.records import check_secret, secret_fingerprint
+from medvae.labels import finding_from_record, finding_record
+from medvae.records import Labels, check_secret, secret_fingerprint
 from medvae.schema import Fields, below, parse, read_object
 
-__all__ = ["Line", "Manifest", "claim", "disclaim", "read_order"]
+__all__ = ["Manifest", "ManifestLine", "claim", "disclaim", "read_order"]
 
 
-class Line(TypedDict):
-    """A line of the manifest, which describes one draw."""
+@dataclass(frozen=True)
+class ManifestLine:
+    """A line of the manifest, which describes one draw.
+
+    Attributes:
+        key: Name of the synthetic slice.
+        batch: Name of the batch that it was made in.
+        reason: Reason for the rejection; None if the slice was kept.
+        sources: Keys of the source and, for a transplant, of the host.
+        groups: Pseudonyms of the patients, that of the changed slice first.
+        copy: Number of this copy of the source, from 1.
+        render, sampler: How the slice was made.
+        strength: Strength of the last attempt.
+        seed: Key of the random numbers.
+        partner: Key of the slice that the latent was drawn towards.
+        gates: Values that the gates measured.
+        numbers: Numbers that describe the change.
+        shape: Rows and columns of the slice.
+        files: Files of the slice, relative to the folder of the run; none if it was rejected.
+        labels: Findings on the slice; none if it was rejected.
+        labelled: Whether the source is labelled.
+        model: Digest of the model.
+    """
 
     key: str
     batch: str
-    outcome: str
     reason: str | None
-    sources: list[str]
-    groups: list[str]
+    sources: tuple[str, ...]
+    groups: tuple[str, ...]
     copy: int
     render: str
     sampler: str | None
     strength: float | None
     seed: str
     partner: str | None
-    gates: dict[str, float | None]
-    numbers: dict[str, float | None]
-    shape: list[int]
-    files: list[str]
-    labels: list[dict[str, Any]]
+    gates: Mapping[str, float | None]
+    numbers: Mapping[str, float | None]
+    shape: tuple[int, int]
+    files: tuple[str, ...]
+    labels: Labels
     labelled: bool
     model: str
+
+    @property
+    def kept(self) -> bool:
+        """Whether the slice was written."""
+        return self.reason is None
+
+    def record(self) -> dict[str, Any]:
+        """Return the line as plain JSON."""
+        return {
+            "key": self.key,
+            "batch": self.batch,
+            "outcome": "kept" if self.kept else "rejected",
+            "reason": self.reason,
+            "sources": list(self.sources),
+            "groups": list(self.groups),
+            "copy": self.copy,
+            "render": self.render,
+            "sampler": self.sampler,
+            "strength": self.strength,
+            "seed": self.seed,
+            "partner": self.partner,
+            "gates": dict(self.gates),
+            "numbers": dict(self.numbers),
+            "shape": list(self.shape),
+            "files": list(self.files),
+            "labels": [finding_record(finding, self.shape) for finding in self.labels],
+            "labelled": self.labelled,
+            "model": self.model,
+        }
+
+    @classmethod
+    def read(cls, line: Fields, out: Path) -> ManifestLine:
+        """Return the line that a record describes.
+
+        Args:
+            line: The record.
+            out: Folder of the run.
+
+        Raises:
+            ReadError: If it is not a line that ``medvae augment`` could have written.
+        """
+        outcome, shape = line.text("outcome"), line.shape("shape")
+        if outcome not in ("kept", "rejected"):
+            raise line.wrong("outcome", "kept or rejected")
+        kept = outcome == "kept"
+        if kept != line.is_null("reason"):
+            raise line.wrong("reason", "null if the slice was kept, and a string if it was not")
+        files = line.texts("files", least=1 if kept else 0)
+        for name in files:
+            try:
+                below(out, name)
+            except ReadError as error:
+                raise ReadError(
+                    f"{line.where}: 'files' must stay below its folder: {error}"
+                ) from error
+        findings = (finding_from_record(f.content, shape, f.where) for f in line.objects("labels"))
+        return cls(
+            key=line.text("key"),
+            batch=line.text("batch"),
+            reason=_optional(line, "reason"),
+            sources=line.texts("sources", least=1),
+            groups=line.texts("groups", least=1),
+            copy=line.whole("copy"),
+            render=line.text("render"),
+            sampler=_optional(line, "sampler"),
+            strength=None if line.is_null("strength") else line.number("strength"),
+            seed=line.text("seed"),
+            partner=_optional(line, "partner"),
+            gates=_numbers(line.object("gates")),
+            numbers=_numbers(line.object("numbers")),
+            shape=shape,
+            files=files,
+            labels=Labels(tuple(findings)),
+            labelled=line.flag("labelled"),
+            model=line.text("model"),
+        )
+
+
+def _optional(line: Fields, name: str) -> str | None:
+    return None if line.is_null(name) else line.text(name)
+
+
+def _numbers(fields: Fields) -> dict[str, float | None]:
+    return {name: None if fields.is_null(name) else fields.number(name) for name in fields.content}
 
 
 _LONGEST_LINE = 2**26
@@ -70,14 +175,12 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
     try:
         begun = path.is_file()
         if begun and not resume:
-            raise UsageProblem(
-                f"{out}: holds a run: go on with it by --resume, or give another folder"
-            )
+            raise UsageProblem(f"{out}: holds a run; resume it, or choose another folder")
         changed = ", ".join(_changed(read_order(out), json.loads(text))) if begun else ""
         if changed:
             raise UsageProblem(
-                f"{out}: holds a run with another {changed}: repeat its command with --resume, "
-                "or give another folder"
+                f"{out}: holds a run with another {changed}; resume it with the same arguments, or "
+                "choose another folder"
             )
     except OSError as error:
         raise UsageProblem(f"{out}: cannot be used: {error.strerror}") from error
@@ -137,7 +240,7 @@ class Manifest:
         self._outdated = False
         self._turn = threading.Lock()
         self._next = 0
-        self._waiting: dict[int, Sequence[Line]] = {}
+        self._waiting: dict[int, Sequence[ManifestLine]] = {}
         self._hold(list(self._read()))
 
     @property
@@ -145,11 +248,11 @@ class Manifest:
         """The number of draws that were kept."""
         return len(self.lines) - self.rejected.total()
 
-    def _hold(self, lines: list[Line]) -> None:
+    def _hold(self, lines: list[ManifestLine]) -> None:
         self.lines = lines
         self.rejected = _reasons(lines)
 
-    def _read(self) -> Iterator[Line]:
+    def _read(self) -> Iterator[ManifestLine]:
         try:
             with self.path.open("rb") as file:
                 number = 0
@@ -160,9 +263,7 @@ class Manifest:
                         if len(data) == _LONGEST_LINE:
                             raise ReadError(f"{where}: is too long")
                         return  # This line was being written when the run was killed.
-                    line = parse(data, where)
-                    _check_line(line, self.path.parent)
-                    yield cast("Line", line.content)
+                    yield ManifestLine.read(parse(data, where), self.path.parent)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -180,19 +281,19 @@ class Manifest:
         Returns:
             The number of batches that are kept.
         """
-        last = self.lines[-1]["batch"] if self.lines else None
-        there = list(dict.fromkeys(line["batch"] for line in self.lines))
+        last = self.lines[-1].batch if self.lines else None
+        there = list(dict.fromkeys(line.batch for line in self.lines))
         whole = [
             key for key, planned in zip(there, batches, strict=False) if key == planned != last
         ]
         known = set(whole)
-        kept = [line for line in self.lines if line["batch"] in known]
+        kept = [line for line in self.lines if line.batch in known]
         self._hold(kept)
         self._outdated = True
         self._next = len(whole)
         return len(whole)
 
-    def finish(self, place: int, lines: Sequence[Line]) -> None:
+    def finish(self, place: int, lines: Sequence[ManifestLine]) -> None:
         """Accept the lines of a finished batch from any thread; add them in the order of the run.
 
         Args:
@@ -208,7 +309,7 @@ class Manifest:
                 self.add(self._waiting.pop(self._next))
                 self._next += 1
 
-    def add(self, lines: Sequence[Line]) -> None:
+    def add(self, lines: Sequence[ManifestLine]) -> None:
         """Append the lines of a batch whose files have all been written.
 
         Raises:
@@ -232,38 +333,9 @@ class Manifest:
             raise WriteError(f"{self.path}: cannot be written: {error.strerror}") from error
 
 
-def _check_line(line: Fields, out: Path) -> None:
-    """Check that a line is one that ``medvae augment`` could have written.
-
-    Raises:
-        ReadError: If it is not.
-    """
-    for name in ("key", "batch", "outcome"):
-        line.text(name)
-    for name in ("reason", "sampler", "partner"):
-        if not line.is_null(name):
-            line.text(name)
-    kept = line.content["outcome"] == "kept"
-    if line.content["outcome"] not in ("kept", "rejected"):
-        raise line.wrong("outcome", "kept or rejected")
-    if kept != line.is_null("reason"):
-        raise line.wrong("reason", "null where the slice was kept, and a string where it was not")
-    line.texts("sources", least=1)
-    line.texts("groups", least=1)
-    shape = line.shape("shape")
-    for name in line.texts("files", least=1 if kept else 0):
-        try:
-            below(out, name)
-        except ReadError as error:
-            raise ReadError(f"{line.where}: 'files' must stay below its folder: {error}") from error
-    line.flag("labelled")
-    for finding in line.objects("labels"):
-        finding_from_record(finding.content, shape, finding.where)
+def _reasons(lines: Iterable[ManifestLine]) -> Counter[str]:
+    return Counter(line.reason for line in lines if line.reason is not None)
 
 
-def _reasons(lines: Iterable[Line]) -> Counter[str]:
-    return Counter(line["reason"] or "" for line in lines if line["outcome"] == "rejected")
-
-
-def _written(line: Line) -> str:
-    return json.dumps(line, ensure_ascii=True) + "\n"
+def _written(line: ManifestLine) -> str:
+    return json.dumps(line.record(), ensure_ascii=True) + "\n"

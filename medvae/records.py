@@ -293,6 +293,16 @@ class Pixels:
     padding: NDArray[np.bool_] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """Loader of pixels that are in memory already."""
+
+    pixels: Pixels
+
+    def __call__(self, source: Source) -> Pixels:
+        return self.pixels
+
+
 @dataclass(frozen=True)
 class Slice:
     """One native slice, whose pixels are decoded on request.
@@ -323,6 +333,30 @@ class Slice:
     labels: Labels | None = None
     series: str = field(default="", compare=False)
     place: int = field(default=0, compare=False)
+
+    @classmethod
+    def in_memory(
+        cls,
+        pixels: Pixels,
+        *,
+        key: str = "",
+        group: str = "",
+        modality: str | None = None,
+        geometry: Geometry | None = None,
+        labels: Labels | None = None,
+    ) -> Slice:
+        """Return a slice of pixels that are not in a file of their own."""
+        rows, columns = pixels.values.shape
+        return cls(
+            key,
+            group,
+            (rows, columns),
+            modality,
+            geometry or Geometry(),
+            Source(Path(), "memory"),
+            _Decoded(pixels),
+            labels=labels,
+        )
 
     @property
     def name(self) -> str:

@@ -51,8 +51,8 @@ _DICOM = ("--render", "warp", "--strength", "0.2", "--per", "study", "--format",
 _LESIONS: Mapping[str, tuple[str, ...]] = {
     "transplant": ("--render", "transplant", "--ratio", "0.5"),
     "transplant+warp": ("--render", "transplant+warp", "--ratio", "0.2"),
-    "transplant per study": ("--render", "transplant", "--per", "study", "--format", "nifti"),
 }
+_PER_STUDY = ("--render", "transplant", "--per", "study", "--format", "nifti")
 
 
 def main() -> None:
@@ -79,6 +79,23 @@ def main() -> None:
         labels = ("--labels", str(folder / "coco.json"), "--outlines", str(folder / "masks"))
         for name, case in _LESIONS.items():
             add(name, studies, options.model, *labels, *case)
+        with tempfile.TemporaryDirectory() as scratch:
+            donors, hosts = studies[:3], studies[3:]
+            labels = ("--labels", str(_of_studies(folder / "coco.json", donors, Path(scratch))))
+            given = [argument for host in hosts for argument in ("--hosts", str(host))]
+            add("transplant per study", donors, options.model, *labels, *given, *_PER_STUDY)
+
+
+def _of_studies(labels: Path, studies: Sequence[Path], folder: Path) -> Path:
+    """Write the labels of some studies, so that the others can be hosts."""
+    coco = json.loads(labels.read_text(encoding="utf-8"))
+    names = {study.name for study in studies}
+    images = [image for image in coco["images"] if names & set(Path(image["file_name"]).parts)]
+    kept = {image["id"] for image in images}
+    findings = [finding for finding in coco["annotations"] if finding["image_id"] in kept]
+    chosen = folder / "coco.json"
+    chosen.write_text(json.dumps({**coco, "images": images, "annotations": findings}))
+    return chosen
 
 
 def _made(studies: Sequence[Path], model: Path, *options: str) -> dict[str, str]:

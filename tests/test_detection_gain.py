@@ -40,9 +40,8 @@ from detection_gain.slices import Examples, read
 from detection_gain.vae import once
 from medvae.errors import ReadError, UsageProblem, WriteError
 from medvae.intensity import Canvas, IntensityMap
-from medvae.records import Labels
-from medvae.render import Scene
 from medvae.render._warp import Warp
+from scenes import scene_of
 
 SIDE = 64
 PATIENTS = 12
@@ -325,14 +324,7 @@ class TestRandomField:
             torch.from_numpy(values.astype(np.float32))[None, None]
             for values in (picture, np.roll(picture, 4, axis=1))
         )
-        native = Scene(
-            values=picture.astype(np.float32),
-            padding=None,
-            labels=Labels(),
-            spacing=None,
-            canvas=Canvas((64, 64), (64, 64), 64),
-            intensity=IntensityMap(0, 1, "full"),
-        )
+        native = scene_of(picture, Canvas((64, 64), (64, 64), 64), IntensityMap(0, 1, "full"))
         learned, drawn, again = (
             render().render([native], before, after)[0]
             for render in (Warp, RandomField, RandomField)

@@ -243,7 +243,7 @@ class TestWhatIsLeft:
         ("written", "resumable", "said"),
         [
             (False, True, "nothing was written: repeat the command to start again"),
-            (True, True, "3 of 8 are finished: use --resume to continue"),
+            (True, True, "3 of 8 are finished: resume the run to continue it"),
             (
                 True,
                 False,

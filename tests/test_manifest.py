@@ -7,34 +7,34 @@ from pathlib import Path
 import pytest
 
 from medvae.errors import ReadError, UsageProblem
-from medvae.manifest import Line, Manifest, claim
+from medvae.manifest import Manifest, ManifestLine, claim
+from medvae.records import Labels
 
 ORDER = {"seed": 0, "model": "abc"}
 
 
-def lines(batch: str, *keys: str) -> list[Line]:
+def lines(batch: str, *keys: str) -> list[ManifestLine]:
     return [
-        {
-            "key": key,
-            "batch": batch,
-            "outcome": "kept",
-            "reason": None,
-            "sources": ["a slice"],
-            "groups": ["a patient"],
-            "copy": 1,
-            "render": "warp",
-            "sampler": "gaussian",
-            "strength": 0.5,
-            "seed": f"0/{key}",
-            "partner": None,
-            "gates": {},
-            "numbers": {},
-            "shape": [8, 8],
-            "files": [f"images/png/{key}.png"],
-            "labels": [],
-            "labelled": True,
-            "model": "abc",
-        }
+        ManifestLine(
+            key=key,
+            batch=batch,
+            reason=None,
+            sources=("a slice",),
+            groups=("a patient",),
+            copy=1,
+            render="warp",
+            sampler="gaussian",
+            strength=0.5,
+            seed=f"0/{key}",
+            partner=None,
+            gates={"copy distance": 0.25},
+            numbers={"least_jacobian": None},
+            shape=(8, 8),
+            files=(f"images/png/{key}.png",),
+            labels=Labels(),
+            labelled=True,
+            model="abc",
+        )
         for key in keys
     ]
 
@@ -58,7 +58,7 @@ def test_what_a_killed_run_left_of_its_last_batch_is_forgotten(tmp_path: Path) -
     again.add(lines("two", "c", "d"))
     again.add(lines("three", "e"))
     assert Manifest(tmp_path).lines == again.lines
-    assert [line["key"] for line in again.lines] == ["a", "b", "c", "d", "e"]
+    assert [line.key for line in again.lines] == ["a", "b", "c", "d", "e"]
 
 
 def test_a_run_that_is_killed_again_before_it_made_anything_loses_nothing(tmp_path: Path) -> None:
@@ -100,9 +100,11 @@ def test_order_that_is_damaged(tmp_path: Path) -> None:
 def test_folder_is_claimed_once(tmp_path: Path) -> None:
     claim(tmp_path / "out", ORDER, resume=False)
     claim(tmp_path / "out", ORDER, resume=True)
-    with pytest.raises(UsageProblem, match="holds a run: go on with it by --resume"):
+    with pytest.raises(UsageProblem, match="holds a run; resume it"):
         claim(tmp_path / "out", ORDER, resume=False)
-    with pytest.raises(UsageProblem, match="holds a run with another seed: repeat"):
+    with pytest.raises(
+        UsageProblem, match="holds a run with another seed; resume it with the same arguments"
+    ):
         claim(tmp_path / "out", ORDER | {"seed": 1}, resume=True)
 
 

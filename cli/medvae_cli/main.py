@@ -43,11 +43,11 @@ class Door(click.Group):
         except UsageProblem as error:
             if ctx.params["debug"]:
                 raise
-            raise click.UsageError(printable(str(error)), ctx) from error
+            raise click.UsageError(printable(self._message(ctx, error)), ctx) from error
         except MedvaeError as error:
             if ctx.params["debug"]:
                 raise
-            raise click.ClickException(printable(str(error))) from error
+            raise click.ClickException(printable(self._message(ctx, error))) from error
         except BrokenPipeError:
             raise  # the reader of the output has closed it; click exits quietly
         except Exception as error:
@@ -57,6 +57,14 @@ class Door(click.Group):
             raise click.ClickException(
                 f"{what} (this should not happen: run 'medvae --debug ...' and report it)"
             ) from error
+
+    def _message(self, ctx: click.Context, error: MedvaeError) -> str:
+        """Return the message of an error, with the option in place of the argument."""
+        command = self.commands.get(ctx.invoked_subcommand or "")
+        for option in command.params if command else ():
+            if option.name == error.parameter and isinstance(option, click.Option):
+                return f"{option.opts[0]}: {str(error).removeprefix(f'{error.parameter}: ')}"
+        return str(error)
 
 
 class _Lines(logging.Handler):

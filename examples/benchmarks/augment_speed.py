@@ -21,7 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,11 +34,12 @@ from torch import Tensor
 
 import medvae
 from drawn_studies import save_run, save_studies
-from medvae.gates import Calibration, Candidate
+from medvae.gates import Calibration, Draft
 from medvae.labels import LabelledImage, attach_labels, write_coco
 from medvae.latent import Latents, LatentStatistics, make_sampler
 from medvae.models import TrainedModel, open_model
 from medvae.networks import (
+    Codec,
     ConvDecoder,
     EfficientNet,
     GrayToColor,
@@ -136,8 +137,13 @@ class Job:
 
     @cached_property
     def network(self) -> SliceVAE:
-        """The model, ready for use."""
+        """The fast copy of the model."""
         return inference_copy(self.run.network, self.precision)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The model, ready for use."""
+        return self.run.codec("cpu")
 
     @cached_property
     def reference(self) -> AutoencoderKL:
@@ -160,7 +166,7 @@ class Job:
     @cached_property
     def statistics(self) -> LatentStatistics:
         """The statistics of the latents that the model was trained on."""
-        return LatentStatistics.load(self.run.folder / "models")
+        return self.run.statistics()
 
 
 def one_round(job: Job, folder: Path) -> dict[str, float]:
@@ -273,12 +279,11 @@ class Stages:
     def _encode(self) -> None:
         run = self._job.run
         for native, pixels in zip(self._job.slices, self._pixels, strict=True):
-            scene = Scene.of(native, pixels, run.network.image_size, run.intensity)
+            scene = run.scene(native, pixels)
             self.images.append(scene.picture())
             self._scenes.append(scene)
         for _ in ("of the slice", "of what becomes of it"):
-            parts = [encoded(self._job.network, batch) for batch in batches(self.images)]
-        self._mu, self._logvar = (torch.cat(part) for part in zip(*parts, strict=True))
+            self._mu, self._logvar = self._job.codec.encode(self.images)
 
     def _decode(self) -> None:
         slices = self._job.slices
@@ -291,10 +296,7 @@ class Stages:
         )
         randoms = [generator(0, native.key) for native in slices]
         drawn = self._sampler.sample(latents, [STRENGTH] * len(slices), randoms)
-        self._before, self._after = (
-            torch.cat([decoded(self._job, batch) for batch in z.split(BATCH)])
-            for z in (self._mu, drawn.z)
-        )
+        self._before, self._after = (self._job.codec.decode(z) for z in (self._mu, drawn.z))
 
     def _warp(self) -> None:
         places = range(0, len(self._scenes), BATCH)
@@ -308,14 +310,8 @@ class Stages:
         for native, scene, image in zip(self._job.slices, self._scenes, self.images, strict=True):
             calibration.add(native.group, scene, image)
         gates = calibration.gates(self._job.statistics)
-        candidates = [
-            Candidate(scene, rendered, image, mu)
-            for scene, rendered, image, mu in zip(
-                self._scenes, self._rendered, self.images, self._mu, strict=True
-            )
-        ]
-        for batch in batches(candidates):
-            gates.judge(batch)
+        for scene, rendered, mu in zip(self._scenes, self._rendered, self._mu, strict=True):
+            gates.judge(Draft(scene, rendered, mu=mu))
 
     def _write(self) -> None:
         about = Synthesis(run="0", model="0", render=WARP)
@@ -329,24 +325,6 @@ class Stages:
                 LabelledImage(path.name, native.shape, rendered.labels, native.group, native.key)
             )
         write_coco(self._out / "coco.json", images)
-
-
-def batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """Yield items in batches of the size that augmentation uses."""
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]
-
-
-def encoded(network: SliceVAE, images: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Return ``mu`` and ``logvar``, ``[N, D]``."""
-    batch = torch.from_numpy(np.stack(images))[:, None]
-    mu, logvar = network.encode(batch.contiguous(memory_format=torch.channels_last))
-    return mu.flatten(1).float(), logvar.flatten(1).float()
-
-
-def decoded(job: Job, z: Tensor) -> Tensor:
-    """Return pictures ``[N, 1, size, size]``."""
-    return job.network.decode(z.reshape(-1, *job.run.network.latent_shape)).float()
 
 
 def ours(job: Job, images: Tensor) -> float:

@@ -18,11 +18,12 @@ import time
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from medvae.intensity import Canvas, IntensityMap
-from medvae.records import Category, Finding, Labels, Mask
+from medvae.records import Category, Finding, Labels, Mask, Pixels, Slice
 from medvae.render import Rendered, Scene, make_render
 
 AIM = 10
@@ -55,7 +56,7 @@ def main() -> None:
         seconds[DEMONS] = min(seconds[DEMONS], time.perf_counter() - middle)
     ratio = seconds[DEMONS] / seconds["warp"]
     removed = {
-        "warp": removed_share(warped_alone(scenes, before, after), before, after),
+        "warp": removed_share(warped_alone(before, after), before, after),
         DEMONS: removed_share(pulled(before, fields), before, after),
     }
     least = min(item.numbers["least_jacobian"] for item in rendered)
@@ -96,16 +97,20 @@ def scene(picture: Tensor) -> Scene:
     mask = Mask.of(full)
     assert mask
     labels = Labels((Finding(Category("lesion"), mask.box, mask),))
-    canvas = Canvas((size, size), (size, size), size)
-    return Scene(values, None, labels, None, canvas, IntensityMap(0, 1000, "full"))
+    return _scene(values, labels, IntensityMap(0, 1000, "full"))
 
 
-def warped_alone(scenes: list[Scene], before: Tensor, after: Tensor) -> Tensor:
+def _scene(values: NDArray[np.float32], labels: Labels, intensity: IntensityMap) -> Scene:
+    size, pixels = len(values), Pixels(values, values)
+    native = Slice.in_memory(pixels, labels=labels)
+    return Scene(native, pixels, Canvas((size, size), (size, size), size), intensity)
+
+
+def warped_alone(before: Tensor, after: Tensor) -> Tensor:
     """Warp the decoded pictures themselves, without any change of intensity."""
     # An intensity range of zero width prevents any change of intensity.
     silent = [
-        Scene(picture[0].numpy(), None, Labels(), None, item.canvas, IntensityMap(0, 0, "full"))
-        for picture, item in zip(before, scenes, strict=True)
+        _scene(picture[0].numpy(), Labels(), IntensityMap(0, 0, "full")) for picture in before
     ]
     rendered: list[Rendered] = make_render("warp").render(silent, before, after)
     return torch.stack([torch.from_numpy(item.values)[None] for item in rendered])

@@ -13,10 +13,9 @@ from PIL import Image
 
 from medvae.audit._sets import Member, SliceSet, in_order
 from medvae.errors import ReadError
-from medvae.labels import finding_from_record
-from medvae.manifest import Line, Manifest, read_order
+from medvae.manifest import Manifest, ManifestLine, read_order
 from medvae.readers import open_studies
-from medvae.records import Labels, Slice
+from medvae.records import Slice
 
 __all__ = ["read_augmented", "wrote_augment"]
 
@@ -50,7 +49,7 @@ def read_augmented(
     Raises:
         ReadError: If no slice was kept, a file is missing, or the manifest is damaged.
     """
-    kept = [line for line in Manifest(folder).lines if line["outcome"] == "kept"]
+    kept = [line for line in Manifest(folder).lines if line.kept]
     if not kept:
         raise ReadError(f"{folder}: the synthetic set is empty: no slice was kept")
     order = read_order(folder)
@@ -67,7 +66,7 @@ def read_augmented(
 
 def _kept(
     folder: Path,
-    lines: Iterable[Line],
+    lines: Iterable[ManifestLine],
     written: str,
     there: Mapping[tuple[str, int], Slice],
     known: Mapping[str, Slice],
@@ -75,28 +74,27 @@ def _kept(
     """Yield a member for each line; the lines of a volume follow the order of its slices."""
     frames: dict[str, int] = {}
     for line in lines:
-        file = next((name for name in line["files"] if name.split("/")[1:2] == [written]), None)
+        file = next((name for name in line.files if name.split("/")[1:2] == [written]), None)
         if file is None:
-            raise ReadError(f"{folder}: the manifest names no {written} file for {line['key']}")
+            raise ReadError(f"{folder}: the manifest names no {written} file for {line.key}")
         path = _absolute(folder / file)
         frame = frames[path] = frames.get(path, -1) + 1
         found = there.get((path, frame))
         if found is None:
             raise ReadError(f"{path}: cannot be read, but the manifest says that it was written")
-        rows, columns = line["shape"]
+        rows, columns = line.shape
         if found.shape != (rows, columns):
             raise ReadError(
                 f"{path}: has {found.shape[0]}x{found.shape[1]} pixels, but the manifest says "
                 f"{rows}x{columns}"
             )
-        findings = (finding_from_record(r, (rows, columns)) for r in line["labels"])
         native = replace(
             found,
-            key=line["key"],
-            group=line["groups"][0],
-            labels=Labels(tuple(findings)) if line["labelled"] else None,
+            key=line.key,
+            group=line.groups[0],
+            labels=line.labels if line.labelled else None,
         )
-        sources = tuple(line["sources"])
+        sources = line.sources
         base = known.get(sources[-1])
         if base is not None:
             native = replace(native, modality=native.modality or base.modality)
@@ -106,7 +104,7 @@ def _kept(
             low_is_bright = scale is not None and scale[0] < 0
             geometry = native.geometry if base is None else base.geometry
             native = replace(native, geometry=geometry, inverted=low_is_bright)
-        yield Member(native, line["batch"], frame, tuple(line["groups"]), sources, scale)
+        yield Member(native, line.batch, frame, line.groups, sources, scale)
 
 
 def _scale(path: Path) -> tuple[float, float] | None:

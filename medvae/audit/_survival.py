@@ -169,10 +169,10 @@ class Judge:
         before, after = origin.patch, finding.patch
         assert before is not None
         assert after is not None
-        kept = contrast_kept(before, after, self._limits.visibility)
+        kept = contrast_kept(before, after, self._limits["visibility"])
         known = before.turned if transplanted else before.picture
         alike = float(similarity(known, after.picture).max())
-        holds = kept >= 1 / self._limits.contrast and alike >= self._limits.similarity
+        holds = kept >= 1 / self._limits["contrast"] and alike >= self._limits["similarity"]
         return holds, kept
 
 

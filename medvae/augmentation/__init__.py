@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from medvae.augmentation._job import Augmented, Progress, augment
-from medvae.augmentation._settings import Settings
+from medvae.augmentation._job import Augmented, augment
 
-__all__ = ["Augmented", "Progress", "Settings", "augment"]
+__all__ = ["Augmented", "augment"]

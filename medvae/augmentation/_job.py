@@ -1,51 +1,39 @@
-"""Augmentation from end to end: read, encode, plan, generate, write and summarise."""
+"""Augmentation from end to end: read, encode, plan, make and join."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from medvae.atomic import write_text
-from medvae.augmentation._donors import Donors
-from medvae.augmentation._encoding import encode, in_order
-from medvae.augmentation._files import Files
-from medvae.augmentation._judge import Judge, Witness
-from medvae.augmentation._plan import Batch, Draw, plan
+from medvae.augmentation._encode import Encoded, encode
+from medvae.augmentation._engine import Engine, LocalEngine
+from medvae.augmentation._inserters import HostCache, Inserter, SliceInserter
+from medvae.augmentation._make import MakeStage, Method
+from medvae.augmentation._plan import Plan, plan
 from medvae.augmentation._preview import Preview
-from medvae.augmentation._real import RealSlices
-from medvae.augmentation._recipe import Recipe
-from medvae.augmentation._scenes import Hosts, Seen
-from medvae.augmentation._settings import Settings
-from medvae.augmentation._sources import Fingerprints, Located, Sources, find_sources
-from medvae.augmentation._space import Space
-from medvae.augmentation._staged import Planter
-from medvae.augmentation._studio import Studio
-from medvae.augmentation._training_set import write_labels
-from medvae.augmentation._whole_lesions import WholeLesions
+from medvae.augmentation._settings import Recipe, Settings
+from medvae.augmentation._whole_lesions import LesionInserter
+from medvae.augmentation._write import DraftWriter, RealWriter, write_labels
 from medvae.errors import ReadError, UsageProblem
 from medvae.folders import check_outside, output
+from medvae.gates import Gates
 from medvae.labels import LabelledImage, Outlines, finding_record
-from medvae.latent import AlignSampler, LatentStatistics, make_sampler
-from medvae.manifest import Manifest, claim, disclaim
+from medvae.latent import AlignSampler, make_sampler
+from medvae.manifest import Manifest, ManifestLine, claim, disclaim
 from medvae.models import TrainedModel, open_model
+from medvae.progress import Progress, ignore_progress
+from medvae.records import Slice
+from medvae.sources import Sources, find_sources
 from medvae.writers import Synthesis
 
-__all__ = ["Augmented", "Progress", "augment"]
-
-Progress = Callable[[str, int, int, str], None]
-"""Called with (stage, done, total, note) as work proceeds."""
+__all__ = ["Augmented", "augment"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ class Augmented:
 
 
 def augment(
-    paths: Iterable[str | Path],
+    studies: Iterable[str | Path],
     model: str | Path,
     out: str | Path,
     *,
@@ -89,12 +77,23 @@ def augment(
     align_to: Iterable[str | Path] = (),
     modality: str | None = None,
     allow_burned_in: bool = False,
+    copies: int = 1,
+    ratio: float | None = None,
+    sampler: str = "gaussian",
+    strength: float | None = None,
+    render: str = "auto",
+    per: str = "slice",
+    balance: str = "patients",
+    only_positive: bool = False,
+    formats: Sequence[str] = ("png",),
+    label_formats: Sequence[str] = ("coco",),
+    merge: bool = False,
+    seed: int = 0,
     device: str | None = None,
     workers: int | None = None,
     resume: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
-    **choices: Any,
 ) -> Augmented:
     """Write synthetic slices of studies, with matching labels.
 
@@ -102,7 +101,7 @@ def augment(
     the run is resumed.
 
     Args:
-        paths: Files and folders with the slices to augment.
+        studies: Files and folders with the slices to augment.
         model: A trained bundle.
         out: A folder that is empty or does not exist yet.
         labels: Labels of the slices; required where lesions are transplanted.
@@ -112,13 +111,28 @@ def augment(
         align_to: Files and folders with the slices to whose mean the latents are shifted.
         modality: Modality assumed for files that do not state one.
         allow_burned_in: Whether to use images whose headers report text burned into the pixels.
+        copies: Number of synthetic slices per source slice; with ``per="study"``, of synthetic
+            series per source series, or per transplanted lesion.
+        ratio: Number of synthetic slices per real slice, instead of ``copies``.
+        sampler: Sampler that draws new latents, as in ``make_sampler``.
+        strength: Distance of new latents from that of the source, and amount by which a lesion is
+            varied: 0 for none, None for the default of the render.
+        render: Chain of renders such as ``warp+residual`` or ``transplant``; ``auto`` chooses one.
+        per: ``slice`` draws each slice alone, ``study`` draws whole series or whole lesions.
+        balance: How draws are spread where lesions are transplanted: ``patients`` gives each donor
+            patient the same number, ``slices`` each slice with a finding (or each whole lesion),
+            so that patients with many of them dominate.
+        only_positive: Whether to leave out source slices without a finding.
+        formats: Image formats.
+        label_formats: Label formats.
+        merge: Whether to write the labelled real slices as well, and labels for both.
+        seed: Random seed for all draws.
         device: Device to compute on; by default a GPU if there is one.
-        workers: Number of generating threads, and of reading processes; by default one per
-            processor.
+        workers: Number of generating threads, and of processes that read headers; by default one
+            per processor.
         resume: Whether to continue a run that was stopped.
         dry_run: Whether to read, encode and plan only, and write nothing.
         progress: Called with (stage, done, total, note) as work proceeds.
-        choices: Settings, as in ``Settings``.
 
     Raises:
         UsageProblem: If an argument is invalid.
@@ -127,17 +141,32 @@ def augment(
         Stopped: If the run is interrupted; batches in progress are finished, and ``resume``
             continues.
     """
-    settings = Settings(**choices)
-    if settings.merge and labels is None:
-        raise UsageProblem("merge: real slices to train with must be labelled: give --labels")
-    paths, hosts, align_to, out = list(paths), list(hosts), list(align_to), Path(out)
-    told = progress or _silent
+    settings = Settings(
+        copies,
+        ratio,
+        sampler,
+        strength,
+        render,
+        per,
+        balance,
+        only_positive,
+        tuple(formats),
+        tuple(label_formats),
+        merge,
+        seed,
+    )
+    if merge and labels is None:
+        raise UsageProblem(
+            "real slices to train with must be labelled; give their labels", parameter="merge"
+        )
+    studies, hosts, align_to, out = list(studies), list(hosts), list(align_to), Path(out)
+    report = progress or ignore_progress
 
     def prepared() -> _Job:
-        run = open_model(model)
+        opened = open_model(model)
         sources = find_sources(
-            paths,
-            run,
+            studies,
+            opened,
             labels=None if labels is None else Path(labels),
             outlines=None if outlines is None else Path(outlines),
             hosts=hosts,
@@ -146,90 +175,65 @@ def augment(
             modality=modality,
             allow_burned_in=allow_burned_in,
             workers=workers,
-            progress=lambda done, total: told("Reading headers", done, total, ""),
+            progress=lambda done, total: report("Reading headers", done, total, ""),
         )
-        return _Job(run, settings, sources, out, device, workers, told)
+        return _Job(opened, settings, sources, out, device, report)
 
-    inputs = [*paths, labels, outlines, *hosts, *align_to]
+    inputs = [*studies, labels, outlines, *hosts, *align_to]
     if dry_run:
         check_outside(out, inputs)
-        with prepared() as job:
-            return job.run(dry_run)
+        job = prepared()
+        with LocalEngine(workers) as engine:
+            return job.run(engine, dry_run)
     with output(out, inputs, fresh=False, resumable=True) as folder:
         job = prepared()
         claim(out, job.order, resume)
         try:
-            with job:
-                return job.run(dry_run)
+            with LocalEngine(workers) as engine:
+                return job.run(engine, dry_run)
         finally:
             folder.finished = job.finished
             disclaim(out)
 
 
-def _silent(what: str, done: int, total: int, beside: str) -> None:
-    """Ignore progress."""
-
-
 class _Job:
-    """One run.
+    """One augmentation.
 
     Args:
-        run: The model.
+        model: The model.
         settings: The settings.
         sources: The slices to start from.
         out: The folder of the run.
         device: Device to compute on.
-        workers: Number of threads and of processes.
         progress: Called with (stage, done, total, note) as work proceeds.
 
     Attributes:
-        out: The folder of the run.
-        order: Everything that determines the output, as plain JSON.
+        order: Everything that determines the output, as plain JSON, without identifying anyone.
     """
 
     def __init__(
         self,
-        run: TrainedModel,
+        model: TrainedModel,
         settings: Settings,
         sources: Sources,
         out: Path,
         device: str | None,
-        workers: int | None,
         progress: Progress,
     ) -> None:
-        self.out = out
-        self._model = run
-        self._sources = sources
-        self._workers = workers
-        self._noted = Fingerprints([*sources.sources, *sources.hosts, *sources.targets])
-        self._manifest: Manifest | None = None
-        self._planned = 0
-        self._progress = progress
+        self._model, self._sources, self._out = model, sources, out
+        self._device, self._progress = device, progress
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
-        self.order = self._order()
-        self._codec = run.codec(device)
-        count = workers or os.cpu_count() or 1
-        self._ahead = 2 * count
-        # Each thread computes alone: a product split over several would be rounded differently.
-        self._threads = ThreadPoolExecutor(
-            count,
-            thread_name_prefix="medvae-maker",
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        )
-
-    def __enter__(self) -> _Job:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # Finish the batches in progress: nothing may be written after the folder is released.
-        while True:
-            try:
-                self._threads.shutdown(cancel_futures=True)
-                return
-            except KeyboardInterrupt:
-                continue
+        self._manifest: Manifest | None = None
+        self._planned = 0
+        self.order: dict[str, Any] = {
+            "medvae": version("monai-medvae"),
+            "model": model.digest,
+            "sources": _digest(sources.slices),
+            "hosts": _digest(sources.hosts),
+            "align_to": _digest(sources.targets),
+            **self._settings.record(),
+        }
 
     @property
     def finished(self) -> str:
@@ -237,158 +241,133 @@ class _Job:
         done = 0 if self._manifest is None else len(self._manifest.lines)
         return f"{done} of {self._planned} draws are finished"
 
-    def _order(self) -> dict[str, Any]:
-        """Return everything that determines the output, without identifying anyone."""
-        return {
-            "medvae": version("monai-medvae"),
-            "model": self._model.digest,
-            "sources": _digest(self._sources.sources),
-            "hosts": _digest(self._sources.hosts),
-            "align_to": _digest(self._sources.targets),
-            **self._settings.record(),
-        }
-
-    def run(self, dry_run: bool) -> Augmented:
-        """Run the augmentation."""
-        recipe, sources = self._recipe, self._sources
-        statistics = self._model.statistics()
-        witness = Witness()
-        space, problems = self._encoded((*sources.sources, *sources.hosts), witness)
-        readable = [item for item in sources.sources if item in space.rows]
+    def run(self, engine: Engine, dry_run: bool) -> Augmented:
+        """Run the stages."""
+        sources, recipe = self._sources, self._recipe
+        encoded = self._encoded((*sources.slices, *sources.hosts), engine)
+        targets = self._encoded(sources.targets, engine) if sources.targets else None
+        readable = [native for native in sources.slices if native in encoded]
         if not readable:
             raise ReadError("none of the slices can be decoded: see what 'medvae inspect' says")
-        batches = plan(readable, self._settings, recipe.transplants)
+        planned = plan(readable, self._settings, recipe.transplants)
+        self._planned = len(planned.draws)
+        method = self._method(planned, encoded, targets)
         same = recipe.strength == 0 and not recipe.transplants
-        judge = witness.judge(statistics, self._codec, copies_pass=same)
-        studio = self._studio(space, statistics, batches, judge)
-        problems = [*sources.problems, *problems]
-        draws = self._planned = sum(len(batch.draws) for batch in batches)
+        gates = encoded.calibration.gates(self._model.statistics(), but=("copy",) if same else ())
+        problems = [*sources.problems, *encoded.problems]
         if dry_run:
-            said, joined = tuple(problems), sources.outlines
-            return Augmented(self.out, recipe.said, 0, 0, (), draws, 0, said, None, joined)
-        self._noted.check(self.out)
-        write_text(self.out / "gates.json", json.dumps(asdict(judge.limits), indent=2) + "\n")
-        manifest, preview = self._made(batches, studio)
-        real = self._real(readable, problems) if self._settings.merge else []
-        write_labels(self.out, manifest.lines, real, self._settings.label_formats)
+            return self._result(problems)
+        if targets is not None:
+            encoded.fingerprints |= targets.fingerprints
+        every = (*sources.slices, *sources.hosts, *sources.targets)
+        encoded.check_unchanged(every, self._out)
+        write_text(self._out / "gates.json", json.dumps(gates.limits.record(), indent=2) + "\n")
+        preview = Preview(self._out, (draw.key for draw in planned.draws))
+        stage = self._stage(encoded, method, gates, preview)
+        manifest = self._made(planned, stage, engine)
+        real = self._real(readable, problems, engine) if self._settings.merge else []
+        write_labels(self._out, manifest.lines, real, self._settings.label_formats)
+        return self._result(problems, len(real), preview.write(manifest, "Synthetic slices"))
+
+    def _result(
+        self, problems: Sequence[str], real: int = 0, preview: Path | None = None
+    ) -> Augmented:
+        manifest = self._manifest
         return Augmented(
-            self.out,
-            recipe.said,
-            len(manifest.lines),
-            manifest.kept,
-            tuple(manifest.rejected.most_common()),
-            draws,
-            len(real),
+            self._out,
+            self._recipe.description,
+            0 if manifest is None else len(manifest.lines),
+            0 if manifest is None else manifest.kept,
+            () if manifest is None else tuple(manifest.rejected.most_common()),
+            self._planned,
+            real,
             tuple(problems),
-            preview.write(manifest, "Synthetic slices"),
-            sources.outlines,
+            preview,
+            self._sources.outlines,
         )
 
-    def _encoded(
-        self, items: Sequence[Located], witness: Witness | None
-    ) -> tuple[Space, list[str]]:
-        def watch(item: Located, seen: Seen, picture: NDArray[np.float32]) -> None:
-            self._noted.note(item, seen.pixels)
-            if witness is not None:
-                witness.see(item, seen, picture)
+    def _encoded(self, slices: Sequence[Slice], engine: Engine) -> Encoded:
+        return encode(slices, self._model, self._device, engine, self._progress)
 
-        return encode(
-            items,
-            self._codec,
-            self._model.intensity,
-            self._threads,
-            readers=self._workers,
-            watch=watch,
-            progress=lambda done, total: self._progress("Encoding slices", done, total, ""),
-        )
-
-    def _studio(
-        self, space: Space, statistics: LatentStatistics, batches: Sequence[Batch], judge: Judge
-    ) -> Studio:
-        recipe, settings = self._recipe, self._settings
-        draws, planter = [draw for batch in batches for draw in batch.draws], None
-        moved = list(dict.fromkeys(draw.source for draw in draws))
+    def _method(self, planned: Plan, encoded: Encoded, targets: Encoded | None) -> Method:
+        """Return how drafts are made."""
+        recipe, settings, inserter = self._recipe, self._settings, None
+        named = {native.name: native for native in self._sources.slices}
+        varied = [named[name] for name in dict.fromkeys(draw.source for draw in planned.draws)]
         if recipe.transplants:
-            moved = [item for item in recipe.hosts if item in space.rows]
-            planter = self._planter(draws, moved, space)
-        own, shift, target = space.of(moved), None, None
-        if self._sources.targets:
-            target = self._encoded(self._sources.targets, None)[0].latents
-            shift = AlignSampler(own, target)
-        sampler = make_sampler(settings.sampler, statistics, own, target)
-        return Studio(
-            self._codec,
-            self._model.intensity,
-            space,
-            sampler,
-            None if settings.sampler == "align" else shift,
-            recipe.render,
-            planter,
-            judge,
-            recipe.strength,
-        )
+            hosts = [native for native in recipe.hosts if native in encoded]
+            inserter = self._inserter(planned, varied, hosts, encoded)
+            varied = hosts
+        own, target = encoded.of(varied), None if targets is None else targets.all
+        sampler = make_sampler(settings.sampler, self._model.statistics(), own, target)
+        shifted = target is not None and settings.sampler != "align"
+        shift = AlignSampler(own, target) if shifted and target is not None else None
+        return Method(sampler, shift, recipe.render, inserter, recipe.strength)
 
-    def _planter(self, draws: Sequence[Draw], hosts: Sequence[Located], space: Space) -> Planter:
-        ready = Hosts(self._codec.size, self._model.intensity)
-        lesions = dict.fromkeys(draw.lesion for draw in draws if draw.lesion is not None)
-        if lesions:
-            return WholeLesions(list(lesions), hosts, space, ready)
-        return Donors(list(dict.fromkeys(draw.source for draw in draws)), hosts, space, ready)
+    def _inserter(
+        self, planned: Plan, donors: Sequence[Slice], hosts: Sequence[Slice], encoded: Encoded
+    ) -> Inserter:
+        cache = HostCache(self._model)
+        if self._settings.per == "study":
+            return LesionInserter(planned.draws, self._sources, hosts, encoded, cache)
+        return SliceInserter(donors, hosts, encoded, cache)
 
-    def _made(self, batches: Sequence[Batch], studio: Studio) -> tuple[Manifest, Preview]:
-        """Generate and write the batches that are not finished yet."""
-        manifest = self._manifest = Manifest(self.out)
+    def _stage(self, encoded: Encoded, method: Method, gates: Gates, preview: Preview) -> MakeStage:
+        slices = {native.name: native for native in self._sources.slices}
+        writer = DraftWriter(self._out, self._settings, self._about(), slices)
+        return MakeStage(self._model, self._device, slices, encoded, method, gates, writer, preview)
+
+    def _made(self, planned: Plan, stage: MakeStage, engine: Engine) -> Manifest:
+        """Make and write the batches that are not finished yet."""
+        batches = planned.batches
+        manifest = self._manifest = Manifest(self._out)
         done = manifest.keep_whole(batch.key for batch in batches)
-        preview = Preview(self.out, (draw.key for batch in batches for draw in batch.draws))
-        files = Files(self.out, self._settings, self._about())
 
-        def work(place: int) -> None:
-            made = studio.make(batches[place])
-            lines = files.write(batches[place], made)
-            preview.collect(made)
-            # An interrupt reaches only the main thread, so it can neither truncate nor lose a line.
-            manifest.finish(place, lines)
+        def finish(index: int, lines: Sequence[ManifestLine]) -> None:
+            manifest.finish(done + index, lines)
 
         counts = list(accumulate(len(batch.draws) for batch in batches))
-        results = in_order(work, range(done, len(batches)), self._threads, self._ahead)
-        for count, _ in zip(counts[done:], results, strict=True):
-            beside = f"{manifest.kept} kept, {manifest.rejected.total()} rejected"
-            self._progress("Making slices", count, counts[-1], beside)
-        return manifest, preview
+        for index in engine.run(stage, batches[done:], finish):
+            note = f"{manifest.kept} kept, {manifest.rejected.total()} rejected"
+            self._progress("Making slices", counts[done + index], counts[-1], note)
+        return manifest
 
-    def _real(self, items: Sequence[Located], problems: list[str]) -> list[LabelledImage]:
+    def _real(
+        self, slices: Sequence[Slice], problems: list[str], engine: Engine
+    ) -> list[LabelledImage]:
         """Write the labelled real slices, and add to ``problems`` those that cannot be written."""
-        real, images = RealSlices(items, self._settings), []
-        for problem, written in real.write(self.out, self._threads):
-            images += written
-            problems += filter(None, [problem])
-            self._progress("Writing real slices", len(images), real.count, "")
+        stage = RealWriter(self._out, self._settings)
+        parts = stage.parts(slices)
+        total = sum(map(len, parts))
+        results: dict[int, list[LabelledImage] | str] = {}
+        images: list[LabelledImage] = []
+        for index in engine.run(stage, parts, results.__setitem__):
+            written = results.pop(index)
+            if isinstance(written, str):
+                problems.append(written)
+            else:
+                images += written
+            self._progress("Writing real slices", len(images), total, "")
         return images
 
     def _about(self) -> Synthesis:
-        recipe = self._recipe
+        recipe, sources = self._recipe, self._sources
         text = json.dumps(self.order, sort_keys=True)
         return Synthesis(
             run=hashlib.blake2b(text.encode(), digest_size=10).hexdigest(),
             model=self._model.digest,
             render=recipe.spec,
             sampler=self._settings.sampler if recipe.render is not None else None,
-            allow_burned_in=any(
-                item.native.burned_in for item in (*self._sources.sources, *self._sources.hosts)
-            ),
+            allow_burned_in=any(one.burned_in for one in (*sources.slices, *sources.hosts)),
             preserves_locations=recipe.render is None or recipe.render.preserves_locations,
         )
 
 
-def _digest(items: Sequence[Located]) -> str:
-    """Return a digest of the slices and their labels that identifies none of them."""
+def _digest(slices: Sequence[Slice]) -> str:
+    """Return a digest of slices and their labels that identifies none of them."""
     whole = hashlib.blake2b(digest_size=10)
-    for item in items:
-        known = item.native.labels
-        findings = (
-            None
-            if known is None
-            else [finding_record(finding, item.native.shape) for finding in known]
-        )
-        whole.update(json.dumps([item.order, item.native.group, findings]).encode())
+    for native in slices:
+        labels = native.labels
+        findings = None if labels is None else [finding_record(one, native.shape) for one in labels]
+        whole.update(json.dumps([native.order, native.group, findings]).encode())
     return whole.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import write_text
-from medvae.augmentation._scenes import Seen
-from medvae.augmentation._staged import Staged
-from medvae.augmentation._studio import Made
-from medvae.gates import Verdict
+from medvae.augmentation._plan import Draw
+from medvae.gates import Draft
 from medvae.intensity import Canvas
 from medvae.manifest import Manifest
 from medvae.pages import Mark, SlicePicture, colours_of, found, render
 from medvae.records import Labels
+from medvae.render import Refused, Scene
 from medvae.schema import Fields, read_object
 
 __all__ = ["Preview"]
@@ -51,14 +50,16 @@ class Preview:
         # Some of the chosen draws will be rejected.
         self._order = dict.fromkeys(ranked[: 4 * _SHOWN])
 
-    def collect(self, made: Iterable[Made]) -> None:
-        """Collect slices that the page may show: for a whole lesion, the one that shows most."""
-        kept = [one for one in made if one.reason is None and one.draw.key in self._order]
-        for draw, ones in groupby(kept, key=lambda one: one.draw):
-            one = max(ones, key=_labelled)
-            if one.staged is not None:
-                article = _article(one.staged, one.strength, one.verdicts)
-                write_text(self._file(draw.key), json.dumps(article))
+    def collect(self, made: Iterable[tuple[Draw, Draft | Refused]]) -> None:
+        """Collect drafts that the page may show: for a whole lesion, the one that shows most."""
+        kept = [
+            (draw.key, one)
+            for draw, one in made
+            if isinstance(one, Draft) and one.reason is None and draw.key in self._order
+        ]
+        for key, drafts in groupby(kept, key=lambda one: one[0]):
+            draft = max((draft for _, draft in drafts), key=_labelled)
+            write_text(self._file(key), json.dumps(_article(draft)))
 
     def write(self, manifest: Manifest, title: str) -> Path:
         """Write the page, and remove the collected files.
@@ -82,25 +83,24 @@ class Preview:
         return self._out / _FOLDER / f"{key}.json"
 
 
-def _labelled(one: Made) -> float:
-    """Return the number of labelled pixels of a synthetic slice."""
-    return 0.0 if one.staged is None else sum(f.area for f in one.staged.rendered.labels)
+def _labelled(draft: Draft) -> float:
+    """Return the number of labelled pixels of a draft."""
+    return sum(finding.area for finding in draft.rendered.labels)
 
 
-def _article(item: Staged, strength: float, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _article(draft: Draft) -> dict[str, Any]:
     """Return the entry that shows a synthetic slice beside the slices it was made from."""
-    before, after = _shown(item.seen), _shown(item.seen, item.rendered.values)
-    labels = item.seen.scene.labels
-    pictures = [_picture("Source" if item.planted is None else "Host", before, labels)]
-    if item.planted is not None:
-        donor = item.planted.donor
-        pictures.insert(0, _picture("Donor", _shown(donor), donor.scene.labels))
-    pictures.append(_picture("Synthetic", after, item.rendered.labels))
-    facts = [f"strength {strength:.2g}", *(f"{v.measure} {v.value:.3g}" for v in verdicts)]
+    scene, donor = draft.scene, draft.donor
+    after = _shown(scene, draft.rendered.values)
+    pictures = [_picture("Source" if donor is None else "Host", _shown(scene), scene.labels)]
+    if donor is not None:
+        pictures.insert(0, _picture("Donor", _shown(donor), donor.labels))
+    pictures.append(_picture("Synthetic", after, draft.rendered.labels))
+    verdicts = (f"{verdict.measure} {verdict.value:.3g}" for verdict in draft.verdicts)
     return {
-        "key": item.key,
+        "key": draft.key,
         "pictures": [asdict(one) for one in pictures],
-        "facts": ", ".join(facts),
+        "facts": ", ".join((f"strength {draft.strength:.2g}", *verdicts)),
     }
 
 
@@ -128,9 +128,8 @@ def _read_mark(fields: Fields) -> Mark:
     return Mark(name, colour, (x, y, width, height), outline)
 
 
-def _shown(seen: Seen, values: NDArray[np.float32] | None = None) -> Shown:
+def _shown(scene: Scene, values: NDArray[np.float32] | None = None) -> Shown:
     """Return a slice, with its own or other values, at the size that the page shows."""
-    scene = seen.scene
     rows, columns = (
         max(1, round(extent * _SIDE / scene.canvas.size)) for extent in scene.canvas.extent
     )

@@ -1,41 +1,32 @@
-"""Settings of an augmentation, checked as far as possible without reading files."""
+"""Settings of an augmentation, and the choice of the render."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 from medvae.errors import UsageProblem
 from medvae.labels import written_formats
-from medvae.render import check_balance
+from medvae.records import Slice
+from medvae.render import Render, check_balance, make_render
+from medvae.sources import Sources
 from medvae.writers import WRITERS
 
-__all__ = ["Settings"]
+__all__ = ["Recipe", "Settings"]
+
+_TRANSPLANT = "transplant"
+_LESION = "lesion"
+_STRENGTH_OF_LESIONS, _STRENGTH_OF_LATENTS = 1.0, 0.5
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings that determine, together with the model and the studies, what is written.
 
-    Attributes:
-        copies: Number of synthetic slices per source slice; with ``per`` study, of synthetic series
-            per source series, or per transplanted lesion.
-        ratio: Number of synthetic slices per real slice, instead of ``copies``.
-        sampler: Sampler that draws new latents, as in ``make_sampler``.
-        strength: Distance of new latents from that of the source, and amount by which a lesion is
-            varied: 0 for none, None for the default of the render.
-        render: Chain of renders such as ``warp+residual`` or ``transplant``; ``auto`` chooses one.
-        per: ``slice`` draws each slice alone, ``study`` draws whole series or whole lesions.
-        balance: How draws are spread where lesions are transplanted: ``patients`` gives each donor
-            patient the same number, ``slices`` each slice with a finding (or each whole lesion),
-            so that patients with many of them dominate.
-        only_positive: Whether to leave out source slices without a finding.
-        formats: Image formats.
-        label_formats: Label formats.
-        merge: Whether to write the labelled real slices as well, and labels for both.
-        seed: Random seed for all draws.
+    The attributes are arguments of ``augment``.
 
     Raises:
         UsageProblem: If a setting is invalid.
@@ -56,27 +47,33 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.copies < 1:
-            raise UsageProblem(f"copies must be 1 or more, but is {self.copies}")
+            raise UsageProblem(f"must be 1 or more, but is {self.copies}", parameter="copies")
         if self.ratio is not None and not (self.ratio > 0 and math.isfinite(self.ratio)):
-            raise UsageProblem(f"ratio must be above 0, but is {self.ratio}")
+            raise UsageProblem(f"must be above 0, but is {self.ratio}", parameter="ratio")
         if self.strength is not None and not (self.strength >= 0 and math.isfinite(self.strength)):
-            raise UsageProblem(f"strength must be 0 or more, but is {self.strength}")
+            raise UsageProblem(f"must be 0 or more, but is {self.strength}", parameter="strength")
         if self.per not in ("slice", "study"):
-            raise UsageProblem(f"per must be slice or study, but is {self.per!r}")
+            raise UsageProblem(f"must be slice or study, but is {self.per!r}", parameter="per")
+        if self.per == "study" and self.ratio is not None:
+            raise UsageProblem(
+                "is for single slices; for whole series set copies instead", parameter="ratio"
+            )
         check_balance(self.balance)
-        _check_names("format", self.formats, WRITERS)
+        _check_names("formats", self.formats, WRITERS)
         written = written_formats(self.label_formats)
         if self.merge and "dicom" in self.formats:
             raise UsageProblem(
-                "merge: real slices are not written as DICOM, whose headers would call them "
-                "synthetic: give --format png or nifti"
+                "real slices are not written as DICOM, whose headers would call them synthetic; "
+                "choose png or nifti as the format",
+                parameter="merge",
             )
         if self.per == "study" and self.formats[0] == "nifti":
             for one in written:
                 if one.file_per_image:
                     raise UsageProblem(
-                        f"label format {one.option}: has a file for each picture, but with --per "
-                        "study a whole series is one NIfTI file: give png as the first format"
+                        f"{one.option} has one file for each picture, but a whole series is one "
+                        "NIfTI file; put png first in the image formats",
+                        parameter="label_formats",
                     )
 
     def record(self) -> dict[str, Any]:
@@ -87,8 +84,75 @@ class Settings:
         }
 
 
-def _check_names(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+def _check_names(parameter: str, names: Iterable[str], known: Iterable[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        found = ", ".join(unknown) or "nothing"
-        raise UsageProblem(f"{what} {found}: there is none; give any of {', '.join(known)}")
+        wrong = f"there is no {', '.join(unknown)}" if unknown else "none is given"
+        raise UsageProblem(f"{wrong}; choose from {', '.join(known)}", parameter=parameter)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """Operations applied to each slice.
+
+    Attributes:
+        spec: Chain of renders, such as ``transplant+warp``.
+        description: The chain, and the reason where it was chosen automatically.
+        transplants: Whether lesions are first inserted into hosts.
+        hosts: Slices that are known to be free of findings; with ``per`` study, those of series
+            that are free as a whole.
+        render: Render guided by the latents; None where lesions are only transplanted.
+        strength: Strength of the draws.
+    """
+
+    spec: str
+    description: str
+    transplants: bool
+    hosts: tuple[Slice, ...]
+    render: Render | None
+    strength: float
+
+    @classmethod
+    def of(cls, settings: Settings, sources: Sources) -> Recipe:
+        """Return the recipe for the settings and sources.
+
+        Raises:
+            UsageProblem: If the render is unknown, or does not fit the sources.
+        """
+        hosts, unit = sources.free, "slice"
+        if settings.per == "study":
+            hosts, unit = tuple(chain.from_iterable(sources.whole_series(hosts))), "series"
+        spec, why = settings.render, ""
+        if spec == "auto":
+            spec, why = _suggested(sources, hosts, unit)
+        first, _, rest = spec.partition("+")
+        transplants = first == _TRANSPLANT
+        if not transplants and sources.hosts:
+            raise UsageProblem(
+                f"are of use to the render transplant only, not to {spec}", parameter="hosts"
+            )
+        render = None
+        if spec != _TRANSPLANT:
+            render = make_render(rest if transplants else spec, ("auto", _TRANSPLANT))
+        strength = settings.strength
+        if strength is None:
+            strength = _STRENGTH_OF_LESIONS if transplants else _STRENGTH_OF_LATENTS
+        description = f"{spec} ({why})" if why else spec
+        return cls(spec, description, transplants, hosts, render, strength)
+
+
+def _suggested(sources: Sources, hosts: Sequence[Slice], unit: str) -> tuple[str, str]:
+    """Return a render and the reason for choosing it; a host is a slice or a series."""
+    if sources.hosts:
+        return _TRANSPLANT, "because hosts are given"
+    lesions = {
+        native.group
+        for native in sources.slices
+        for finding in native.labels or ()
+        if finding.category.supercategory == _LESION
+    }
+    if not lesions:
+        return "warp", "because no category is of the supercategory lesion"
+    if all(lesions == {native.group} for native in hosts):
+        return "warp", f"because no other patient has a {unit} known to be free of lesions"
+    return _TRANSPLANT, "because the findings are lesions"

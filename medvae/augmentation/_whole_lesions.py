@@ -1,4 +1,4 @@
-"""Transplants of whole lesions into host series that are neighbours in the latent space."""
+"""Insertion of whole lesions into host series that are neighbours in the latent space."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medvae.augmentation._axis import Axis
-from medvae.augmentation._plan import Draw
-from medvae.augmentation._scenes import Hosts, Seen
-from medvae.augmentation._sources import Located, by_series
-from medvae.augmentation._space import Space
-from medvae.augmentation._staged import Planted, Staged
-from medvae.augmentation._traced import Traced
+from medvae.augmentation._encode import Encoded
+from medvae.augmentation._inserters import HostCache
+from medvae.augmentation._plan import Draw, Section, largest
 from medvae.errors import DecodeError, UsageProblem
+from medvae.gates import Draft
 from medvae.latent import nearest
+from medvae.records import Series, Slice, pseudonym
 from medvae.render import (
     NEAREST_HOSTS,
     Lesion,
     Refused,
     Rendered,
+    Scene,
     is_absolute,
     transplant_volume,
 )
+from medvae.sources import Sources
 
-__all__ = ["WholeLesions", "whole_series"]
+__all__ = ["LesionInserter"]
 
 _TRIES = 40
 """Number of tries; a whole lesion is harder to fit than one on a single slice."""
@@ -34,9 +34,66 @@ _GROWTH = 1.5
 """Upper bound of the factor by which a variation of strength 1 enlarges a lesion."""
 
 
-def whole_series(items: Sequence[Located]) -> list[list[Located]]:
-    """Return the series all of whose slices are among the items, which are in their order."""
-    return [own for own in by_series(items) if len(own) == len(own[0].series.slices)]
+@dataclass(frozen=True)
+class Axis:
+    """Positions of the slices of a series along their normal.
+
+    Attributes:
+        places: Positions of the slices, all distinct.
+        gap: Distance between adjacent slices.
+        in_space: Whether positions are in millimetres, increasing in the same direction through the
+            patient in all series of one orientation; otherwise they are slice numbers.
+    """
+
+    places: Sequence[float]
+    gap: float
+    in_space: bool
+
+    @classmethod
+    def of(cls, series: Series) -> Axis:
+        """Return the axis of a series: in space if the positions of its slices are monotonic."""
+        normal = series.slices[0].geometry.normal
+        positions = [native.geometry.position for native in series.slices]
+        known = [position for position in positions if position is not None]
+        if normal is None or len(known) < max(2, len(positions)):
+            return cls.counted(series)
+        upwards = np.sign(max(normal, key=abs))
+        places = upwards * (np.array(known) * normal).sum(axis=1)
+        steps = np.diff(places)
+        if not ((steps > 0).all() or (steps < 0).all()):
+            return cls.counted(series)
+        return cls(places.tolist(), float(np.median(np.abs(steps))), True)
+
+    @classmethod
+    def counted(cls, series: Series) -> Axis:
+        """Return the axis whose positions are slice numbers."""
+        return cls([float(place) for place in range(len(series.slices))], 1.0, False)
+
+    @classmethod
+    def of_both(cls, one: Series, other: Series) -> tuple[Axis, Axis]:
+        """Return the axes of two series: in space if both can be, otherwise both counted."""
+        axes = cls.of(one), cls.of(other)
+        known = all(axis.in_space for axis in axes)
+        return axes if known else (cls.counted(one), cls.counted(other))
+
+    def room(self, below: float, above: float) -> list[int]:
+        """Return the indices of slices with at least ``below`` and ``above`` on either side."""
+        first, last = min(self.places) - self.gap / 2, max(self.places) + self.gap / 2
+        return [
+            index
+            for index, place in enumerate(self.places)
+            if place - below >= first and place + above <= last
+        ]
+
+    def ends(self, sections: Sequence[Section]) -> tuple[float, float]:
+        """Return the extent of a lesion below and above its centre, if this is its own axis."""
+        places = [self.places[native.place] for native, _ in sections]
+        weights = [
+            sum(native.labels.findings[i].area for i in findings) if native.labels else 0.0
+            for native, findings in sections
+        ]
+        centre = float(np.average(places, weights=weights))
+        return centre - min(places) + self.gap / 2, max(places) + self.gap / 2 - centre
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +101,14 @@ class _Host:
     """A series that a lesion may be inserted into, and the location.
 
     Attributes:
-        items: Slices of the series.
+        slices: Slices of the series.
         axis: Positions of the slices.
         donor: Positions of the slices of the lesion's own series, in the same unit.
         neighbour: Index of the slice nearest, in the latent space, to the slice that shows most of
             the lesion; the centre of the lesion goes there.
     """
 
-    items: Sequence[Located]
+    slices: Sequence[Slice]
     axis: Axis
     donor: Axis
     neighbour: int
@@ -68,99 +125,110 @@ class _Host:
 
 
 @dataclass(frozen=True, eq=False)
-class _Donor:
+class _WholeLesion:
     """A whole lesion, prepared for insertion.
 
     Attributes:
         lesion: Lesion through all its slices.
-        sections: Position of each slice along the axis, and the finding that it shows.
+        sections: Position of each slice along the axis, the slice, and its largest finding.
     """
 
     lesion: Lesion
-    sections: Sequence[tuple[float, Planted]]
+    sections: Sequence[tuple[float, Scene, int]]
 
     @classmethod
-    def of(cls, traced: Traced, axis: Axis, seen: Mapping[Located, Seen]) -> _Donor | Refused:
-        """Prepare a lesion, or return the reason why that is impossible."""
-        items = [item for item, _ in traced.sections]
-        if _spacings(items) > 1:
+    def of(cls, draw: Draw, axis: Axis, scenes: Mapping[str, Scene]) -> _WholeLesion | Refused:
+        """Prepare the lesion of a draw, or return the reason why that is impossible."""
+        own = [scenes[name] for name in draw.needed]
+        if _spacings([scene.slice for scene in own]) > 1:
             return Refused("lesion on slices of several spacings")
-        places = [axis.places[item.place] for item in items]
-        lesion = Lesion.through(
-            [seen[item].scene for item in items],
-            [findings for _, findings in traced.sections],
-            places,
-            axis.gap,
-        )
+        places = [axis.places[scene.slice.place] for scene in own]
+        findings = [found for _, found in draw.lesion]
+        lesion = Lesion.through(own, findings, places, axis.gap)
         if isinstance(lesion, Refused):
             return lesion
-        planted = [_largest(seen[item], findings) for item, findings in traced.sections]
-        return cls(lesion, list(zip(places, planted, strict=True)))
+        shown = [
+            max(found, key=lambda index: scene.labels.findings[index].area)
+            for scene, found in zip(own, findings, strict=True)
+        ]
+        return cls(lesion, list(zip(places, own, shown, strict=True)))
 
     def reach(self, strength: float) -> float:
         """Return the maximum distance from the centre to an end of the varied lesion."""
         ends = (abs(end - self.lesion.position) for end in self.lesion.extent)
         return float(max(ends) * _GROWTH**strength)
 
-    def nearest(self, place: float) -> Planted:
-        """Return the section that is nearest to a position on the axis."""
-        return min(self.sections, key=lambda section: abs(section[0] - place))[1]
+    def nearest(self, place: float) -> tuple[Scene, int]:
+        """Return the slice and finding that are nearest to a position on the axis."""
+        _, scene, finding = min(self.sections, key=lambda section: abs(section[0] - place))
+        return scene, finding
 
 
-class WholeLesions:
+class LesionInserter:
     """Inserter of lesions, through all their slices, into series.
 
     Args:
-        lesions: Lesions traced from the labels.
+        draws: Draws of whole lesions.
+        sources: Slices of the donors, and series of all slices.
         hosts: Slices that are free of findings; only series that are complete can be hosts.
-        space: Latents of donors and hosts.
-        ready: Cache that decodes hosts.
+        encoded: Latents of donors and hosts.
+        cache: Cache that decodes hosts.
 
     Raises:
         UsageProblem: If there is no host of another patient.
     """
 
     def __init__(
-        self, lesions: Sequence[Traced], hosts: Sequence[Located], space: Space, ready: Hosts
+        self,
+        draws: Sequence[Draw],
+        sources: Sources,
+        hosts: Sequence[Slice],
+        encoded: Encoded,
+        cache: HostCache,
     ) -> None:
         # The slices of a host must have the same spacing.
-        series = [own for own in whole_series(hosts) if _spacings(own) == 1]
-        groups = {own[0].native.group for own in series}
-        if not any(groups - {lesion.largest.native.group} for lesion in lesions):
+        series = [own for own in sources.whole_series(hosts) if _spacings(own) == 1]
+        by_name = {native.name: native for native in sources.slices}
+        groups = {own[0].group for own in series}
+        if not any(groups - {by_name[draw.source].group} for draw in draws):
             raise UsageProblem(
-                "render transplant: there is no whole series of another patient that is known to "
-                "be free of findings: give some with --hosts, or leave --per study out"
+                "there is no whole series of another patient that is known to "
+                "be free of findings; give some as hosts, or draw single slices",
+                parameter="hosts",
             )
-        self._ready = ready
-        self._hosts = {lesion: _neighbours(lesion, series, space) for lesion in lesions}
+        self._cache = cache
+        self._hosts: dict[object, list[_Host]] = {}
+        for draw in draws:
+            if draw.lesion not in self._hosts:
+                sections = [(by_name[name], findings) for name, findings in draw.lesion]
+                self._hosts[draw.lesion] = _neighbours(sections, series, sources, encoded)
 
-    def plant(
+    def insert(
         self,
         draw: Draw,
-        seen: Mapping[Located, Seen],
+        scenes: Mapping[str, Scene],
         randoms: Callable[[int], np.random.Generator],
         strength: float,
-    ) -> list[Staged] | Refused:
+    ) -> list[Draft] | Refused:
         """Insert a lesion into one of its neighbours."""
-        traced = draw.lesion
-        hosts = [] if traced is None else self._hosts[traced]
-        if traced is None or not hosts:
+        hosts = self._hosts[draw.lesion]
+        if not hosts:
             return Refused("no host of another patient with room for it")
-        donors: dict[bool, _Donor | Refused] = {}
+        prepared: dict[bool, _WholeLesion | Refused] = {}
         refused = None
         for number in range(1, _TRIES + 1):
             random = randoms(number)
             host = hosts[int(random.integers(len(hosts)))]
             in_space = host.axis.in_space
-            if in_space not in donors:
-                donors[in_space] = _Donor.of(traced, host.donor, seen)
-            donor = donors[in_space]
-            if isinstance(donor, Refused):
-                return donor
+            if in_space not in prepared:
+                prepared[in_space] = _WholeLesion.of(draw, host.donor, scenes)
+            lesion = prepared[in_space]
+            if isinstance(lesion, Refused):
+                return lesion
             try:
-                shown = self._set_in(donor, host, random, strength)
+                shown = self._inserted(lesion, host, random, strength)
                 if not isinstance(shown, Refused):
-                    return list(self._staged(draw, donor, host, shown))
+                    return list(self._drafts(draw, lesion, host, shown))
             except DecodeError as error:
                 refused = refused or Refused(f"no host can be decoded: {error.kind}")
                 continue
@@ -168,51 +236,55 @@ class WholeLesions:
         assert refused is not None
         return refused
 
-    def _set_in(
-        self, donor: _Donor, host: _Host, random: np.random.Generator, strength: float
+    def _inserted(
+        self, lesion: _WholeLesion, host: _Host, random: np.random.Generator, strength: float
     ) -> dict[int, Rendered] | Refused:
         """Insert a lesion into a host, decoding only the slices that the lesion may reach."""
-        near = host.within(donor.reach(strength))
-        grounds = [self._ready.ready(host.items[i])[1] for i in near]
+        near = host.within(lesion.reach(strength))
+        grounds = [self._cache.ground(host.slices[i]) for i in near]
         places = [host.axis.places[i] for i in near]
-        shown = transplant_volume(donor.lesion, grounds, places, host.at, random, strength)
+        shown = transplant_volume(lesion.lesion, grounds, places, host.at, random, strength)
         if isinstance(shown, Refused):
             return shown
         return {near[i]: rendered for i, rendered in shown.items()}
 
-    def _staged(
-        self, draw: Draw, donor: _Donor, host: _Host, shown: Mapping[int, Rendered]
-    ) -> Iterator[Staged]:
+    def _drafts(
+        self, draw: Draw, lesion: _WholeLesion, host: _Host, shown: Mapping[int, Rendered]
+    ) -> Iterator[Draft]:
         """Yield drafts of all slices of a host, with the lesion where it shows."""
-        for index, item in enumerate(host.items):
-            seen, rendered = self._ready.seen(item), shown.get(index)
+        for index, native in enumerate(host.slices):
+            scene, rendered = self._cache.scene(native), shown.get(index)
+            key = pseudonym("draw", draw.key, native.key)
             if rendered is None:
-                yield Staged(draw, item, seen, Rendered(seen.scene.values, seen.scene.labels))
+                unchanged = Rendered(scene.values, scene.labels)
+                yield Draft(scene, unchanged, in_series=True, key=key)
                 continue
             along = (host.axis.places[index] - host.at) / rendered.numbers["scale"]
-            planted = donor.nearest(along + donor.lesion.position)
-            yield Staged(draw, item, seen, rendered, planted)
+            donor, finding = lesion.nearest(along + lesion.lesion.position)
+            yield Draft(scene, rendered, donor, finding, in_series=True, key=key)
 
 
-def _neighbours(lesion: Traced, series: Sequence[Sequence[Located]], space: Space) -> list[_Host]:
+def _neighbours(
+    sections: Sequence[Section],
+    series: Sequence[Sequence[Slice]],
+    sources: Sources,
+    encoded: Encoded,
+) -> list[_Host]:
     """Return the nearest series of other patients, by their nearest slice with enough room."""
-    asking, found = space.of([lesion.largest]), []
-    for items in series:
-        if is_absolute(items[0].native) != is_absolute(lesion.largest.native):
+    source = largest(sections)
+    asking, found = encoded.of([source]), []
+    for slices in series:
+        if is_absolute(slices[0]) != is_absolute(source):
             continue
-        donor, axis = Axis.of_both(lesion.largest.series, items[0].series)
-        room = axis.room(*lesion.ends(donor))
-        (rows,) = nearest(asking, space.of([items[place] for place in room]), 1)
-        found += [_Host(items, axis, donor, room[row]) for row in rows]
-    best = space.of([host.items[host.neighbour] for host in found])
+        own, theirs = (sources.series[native.series] for native in (source, slices[0]))
+        donor, axis = Axis.of_both(own, theirs)
+        room = axis.room(*donor.ends(sections))
+        (rows,) = nearest(asking, encoded.of([slices[place] for place in room]), 1)
+        found += [_Host(slices, axis, donor, room[row]) for row in rows]
+    best = encoded.of([host.slices[host.neighbour] for host in found])
     (order,) = nearest(asking, best, NEAREST_HOSTS)
     return [found[row] for row in order]
 
 
-def _spacings(items: Sequence[Located]) -> int:
-    return len({item.native.geometry.spacing for item in items})
-
-
-def _largest(seen: Seen, findings: Sequence[int]) -> Planted:
-    labels = seen.scene.labels.findings
-    return Planted(seen, max(findings, key=lambda index: labels[index].area))
+def _spacings(slices: Sequence[Slice]) -> int:
+    return len({native.geometry.spacing for native in slices})

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from medvae.gates._calibration import Calibration
-from medvae.gates._candidate import Candidate, Origin, Verdict
-from medvae.gates._copy import outline
-from medvae.gates._gates import Gates
+from medvae.gates._draft import Draft, Retry, Verdict
+from medvae.gates._gate import Gate, Limit, Limits, RealSlice, Reference, outline
+from medvae.gates._gates import GATES, Calibration, Gates
 from medvae.gates._lesion import contrast_kept, similarity
-from medvae.gates._limits import Limits
 from medvae.gates._patch import Patch
 
 __all__ = [
+    "GATES",
     "Calibration",
-    "Candidate",
+    "Draft",
+    "Gate",
     "Gates",
+    "Limit",
     "Limits",
-    "Origin",
     "Patch",
+    "RealSlice",
+    "Reference",
+    "Retry",
     "Verdict",
     "contrast_kept",
     "outline",

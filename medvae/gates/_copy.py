@@ -1,52 +1,79 @@
-"""The gate `copy`: a candidate must not be a copy of a real slice."""
+"""The gate `copy`: a draft must not be a copy of a real slice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from medvae.gates._candidate import Candidate, Verdict
-from medvae.gates._limits import Limits
+from medvae.gates._draft import Draft, Retry, Verdict
+from medvae.gates._gate import Gate, Limit, RealSlice, Reference, outline
 from medvae.gates._patch import Patch
+from medvae.neighbours import Neighbours
 
-__all__ = ["change", "judge_copy", "outline"]
-
-_SIDE = 16
-
-Picture = NDArray[np.float32]
+__all__ = ["CopyGate"]
 
 
-def outline(picture: Picture) -> Picture:
-    """Return the coarse shape of a canvas picture: a unit vector with a mean of 0, ``[256]``.
-
-    A copy that is brighter or has more contrast is still a copy, and so is one that differs only
-    in noise or the finest detail.
-    """
-    small = Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    shape = np.asarray(small, dtype=np.float64).ravel()
-    shape = shape - shape.mean()
-    length = np.sqrt(np.square(shape).sum())
-    result: Picture = (shape / length if length > 0 else shape).astype(np.float32)
-    return result
-
-
-def change(before: Patch, after: Patch) -> float:
-    """Return the root mean square difference between two boxes, in the model's units."""
-    return float(np.sqrt(np.square(after.picture - before.picture).mean(dtype=np.float64)))
-
-
-def judge_copy(candidate: Candidate, distance: float, limits: Limits) -> Verdict:
-    """Judge a candidate by its distance to the nearest real slice.
+class CopyGate(Gate):
+    """Gate on the distance to the nearest real slice.
 
     A transplant resembles its host by design, so it is judged by how much it changes at the lesion.
+
+    Its limits are ``distance``, which 99 % of neighbouring real slices exceed, and ``change``,
+    which 97.5 % of them exceed in the box of a finding.
     """
-    if candidate.donor is None:
-        return Verdict("copy", "distance", distance, limits.distance)
-    transplanted = candidate.rendered.labels.findings[len(candidate.source.labels) :]
-    changes = []
-    for finding in transplanted:
-        before, after = Patch.of(candidate.source, finding), Patch.of(candidate.scene, finding)
-        if before is not None and after is not None:
-            changes.append(change(before, after))
-    return Verdict("copy", "change", min(changes, default=0.0), limits.change)
+
+    name = "copy"
+    limits: ClassVar[Mapping[str, Limit]] = {
+        "distance": Limit(0.05, 1, 0.01, 0.1),
+        "change": Limit(0.04, 2.5, 0.01, 0.06),
+    }
+    by_median = frozenset(("distance", "change"))
+
+    def __init__(self, reference: Reference) -> None:
+        super().__init__(reference)
+        self._real = Neighbours(reference.outlines)
+
+    @classmethod
+    def compare(cls, one: RealSlice, other: RealSlice) -> Iterator[tuple[str, float]]:
+        """Yield the distance of two slices, and how much each finding differs from its place."""
+        yield "distance", float(np.linalg.norm(one.outline.astype(np.float64) - other.outline))
+        for here, there in ((one, other), (other, one)):
+            for finding, patch in here.patches:
+                same_place = Patch.of(there.scene, finding)
+                if same_place is not None:
+                    yield "change", _change(patch, same_place)
+
+    def judge(self, draft: Draft) -> Iterator[Verdict]:
+        """Judge a draft by its distance, or a transplant by its change."""
+        limits = self.reference.limits
+        if draft.donor is None:
+            (distance,) = self._real.distances(outline(draft.picture)[None])
+            yield Verdict(self.name, "distance", float(distance), limits["distance"])
+            return
+        result, changes = draft.result, []
+        for finding in draft.findings[len(draft.scene.labels) :]:
+            before, after = Patch.of(draft.scene, finding), Patch.of(result, finding)
+            if before is not None and after is not None:
+                changes.append(_change(before, after))
+        yield Verdict(self.name, "change", min(changes, default=0.0), limits["change"])
+
+    def counts(self, draft: Draft, series: Sequence[Draft]) -> bool:
+        """Return whether a slice shows an inserted lesion or, if none does, is not empty.
+
+        The slices at the ends of a series may be empty, and nothing can be changed there.
+        """
+        if any(one.donor is not None for one in series):
+            return draft.donor is not None
+        return bool(np.ptp(draft.scene.values) > 0)
+
+    def retry(self, draft: Draft) -> Retry:
+        """Ask for another host of a transplant; otherwise, the strength was too low."""
+        transplanted = draft.in_series or draft.donor is not None
+        return Retry.OTHER_HOST if transplanted else Retry.STRONGER
+
+
+def _change(before: Patch, after: Patch) -> float:
+    """Return the root mean square difference between two boxes, in the model's units."""
+    return float(np.sqrt(np.square(after.picture - before.picture).mean(dtype=np.float64)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from medvae.latent._latents import Latents
-from medvae.latent._neighbours import nearest
+from medvae.latent._latents import Latents, nearest
 from medvae.latent._samplers import (
     SAMPLERS,
     AlignSampler,

@@ -1,14 +1,18 @@
-"""Posteriors of slices as vectors, with the key, patient and categories of each slice."""
+"""Posteriors of slices as vectors, with the key, patient and categories of each, and neighbours."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Latents"]
+from medvae.neighbours import Neighbours
+
+__all__ = ["Latents", "nearest"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,3 +108,29 @@ class Latents:
             self.mu[rows],
             self.logvar[rows],
         )
+
+
+def nearest(
+    queries: Latents, pool: Latents, count: int, *, same_kinds: bool = False
+) -> list[NDArray[np.intp]]:
+    """Find the latents of other patients whose means are nearest, by Euclidean distance.
+
+    The result depends neither on the order of the pool nor on which queries are passed together:
+    at equal distances, the slice with the lesser key comes first.
+
+    Args:
+        queries: Latents whose neighbours are searched; they may be in the pool themselves.
+        pool: Latents among which neighbours are searched.
+        count: Maximum number of neighbours per query.
+        same_kinds: Whether to consider only slices with the same set of categories as the query.
+
+    Returns:
+        For each query, the indices of its neighbours in the pool, nearest first: fewer than
+        ``count``, or none, if the pool does not hold enough slices of other patients.
+
+    Raises:
+        ValueError: ``count`` is below 1, or the latents have different numbers of units.
+    """
+    known = Neighbours(pool.mu.numpy(), pool.groups, pool.keys, pool.kinds)
+    kinds = queries.kinds if same_kinds else None
+    return [rows for rows, _ in known.search(queries.mu.numpy(), count, queries.groups, kinds)]

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.errors import UsageProblem
-from medvae.latent._latents import Latents
-from medvae.latent._neighbours import nearest
+from medvae.latent._latents import Latents, nearest
 from medvae.latent._statistics import LatentStatistics
 
 __all__ = [
@@ -342,7 +341,7 @@ class AlignSampler(Sampler):
         pool = context.pool_for(cls.name)
         if context.target is None:
             raise UsageProblem(
-                "sampler align: there is nothing to align to: give --align-to STUDIES"
+                "the sampler align requires slices to align to", parameter="align_to"
             )
         return cls(pool, context.target)
 

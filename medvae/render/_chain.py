@@ -20,13 +20,14 @@ RENDERS: dict[str, type[Render]] = {render.name: render for render in (Decode, R
 """Renders that are guided by two decoded images, by the name that a user gives."""
 
 
-def make_render(spec: str) -> Render:
+def make_render(spec: str, others: Sequence[str] = ()) -> Render:
     """Return the render that a user asks for.
 
     Args:
         spec: Name in ``RENDERS``, or several in the order in which they are applied, as in
             ``warp+residual``. ``transplant`` is not among them, as it takes a donor: a caller
             that reads ``transplant+warp`` splits it off and renders its result with the rest.
+        others: Names that the caller knows besides, for the error message.
 
     Raises:
         UsageProblem: If a name is unknown, missing or repeated.
@@ -34,9 +35,11 @@ def make_render(spec: str) -> Render:
     names = spec.split("+")
     unknown = [name for name in names if name not in RENDERS]
     if unknown or len(set(names)) < len(names):
-        wrong = f"there is no {unknown[0]!r}" if unknown else "each can be named once"
+        wrong = f"unknown render {unknown[0]!r}" if unknown else f"{spec!r} repeats a render"
         raise UsageProblem(
-            f"render {spec!r}: {wrong}; give {', '.join(RENDERS)}, or several as in warp+residual"
+            f"{wrong}; choose from {', '.join((*others, *RENDERS))}, or several as in "
+            "warp+residual",
+            parameter="render",
         )
     steps = [RENDERS[name]() for name in names]
     return steps[0] if len(steps) == 1 else _Chain(steps)
@@ -64,10 +67,7 @@ class _Chain(Render):
                     for made, picture in zip(rendered, after.float(), strict=True)
                 ]
             )
-            moved = [
-                replace(scene, values=made.values, labels=made.labels)
-                for scene, made in zip(scenes, rendered, strict=True)
-            ]
+            moved = [scene.changed(made) for scene, made in zip(scenes, rendered, strict=True)]
             rendered = [
                 replace(new, numbers={**old.numbers, **new.numbers})
                 for old, new in zip(rendered, step.render(moved, before, after), strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,51 +23,70 @@ def is_absolute(native: Slice) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A native slice as a render sees it.
+    """A decoded slice on the canvas of a model.
 
     Attributes:
-        values: Values ``[rows, columns]`` in real units, such as HU.
-        padding: True where the file says that there is no image; None if it does not say.
-        labels: Findings on the slice.
-        spacing: Millimetres between rows and between columns; None if unknown.
-        canvas: Placement of the slice on the model's canvas.
+        slice: The slice, with its labels.
+        pixels: Pixels of the slice.
+        canvas: Placement of the slice on the canvas.
         intensity: Map from the values of the slice to those of the model.
-        absolute: Whether the units are absolute, as in CT: levels are matched by adding, not by
-            scaling.
     """
 
-    values: NDArray[np.float32]
-    padding: NDArray[np.bool_] | None
-    labels: Labels
-    spacing: tuple[float, float] | None
+    slice: Slice
+    pixels: Pixels
     canvas: Canvas
     intensity: IntensityMap
-    absolute: bool = False
 
     @classmethod
     def of(cls, native: Slice, pixels: Pixels, size: int, spec: str | None) -> Scene:
-        """Create the scene of a slice on the model's canvas.
+        """Place a slice on the canvas of a model.
 
         Args:
-            native: Slice to show.
+            native: Slice to place.
             pixels: Pixels of the slice.
             size: Size of the canvas.
             spec: Intensity map of the model; None for that of the modality.
         """
-        return cls(
-            values=pixels.values,
-            padding=pixels.padding,
-            labels=native.labels or Labels(),
-            spacing=native.geometry.spacing,
-            canvas=Canvas.fit(native.shape, native.geometry, size),
-            intensity=intensity_for(native, pixels, spec),
-            absolute=is_absolute(native),
-        )
+        canvas = Canvas.fit(native.shape, native.geometry, size)
+        return cls(native, pixels, canvas, intensity_for(native, pixels, spec))
+
+    @property
+    def values(self) -> NDArray[np.float32]:
+        """The values ``[rows, columns]`` in real units, such as HU."""
+        return self.pixels.values
+
+    @property
+    def padding(self) -> NDArray[np.bool_] | None:
+        """Where the file says that there is no image; None if it does not say."""
+        return self.pixels.padding
+
+    @property
+    def labels(self) -> Labels:
+        """The findings on the slice; none if it is not labelled."""
+        return self.slice.labels or Labels()
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Millimetres between rows and between columns; None if unknown."""
+        return self.slice.geometry.spacing
+
+    @property
+    def absolute(self) -> bool:
+        """Whether the units are absolute, so that levels are matched by adding, not by scaling."""
+        return is_absolute(self.slice)
 
     def picture(self, values: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the slice, or other values of it, as the model sees them, ``[size, size]``."""
         values = self.values if values is None else values
         return self.canvas.image(self.intensity.to_model(values, self.padding))
+
+    def changed(self, rendered: Rendered) -> Scene:
+        """Return the slice with rendered values and labels."""
+        return replace(
+            self,
+            slice=replace(self.slice, labels=rendered.labels),
+            pixels=replace(self.pixels, values=rendered.values),
+        )
 
 
 @dataclass(frozen=True, eq=False)

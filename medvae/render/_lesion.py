@@ -32,9 +32,15 @@ _FEWEST_AROUND = 10
 
 @dataclass(frozen=True)
 class Refused:
-    """The reason why a lesion was not inserted into a slice, in a few words from a fixed set."""
+    """Refusal to insert a lesion into a slice.
+
+    Attributes:
+        reason: The reason, in a few words from a fixed set.
+        strength: Strength of the attempt.
+    """
 
     reason: str
+    strength: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,9 @@ def check_balance(name: str) -> None:
         UsageProblem: If the name is neither.
     """
     if name not in _BALANCES:
-        raise UsageProblem(f"balance: unknown value {name!r}; choose from {', '.join(_BALANCES)}")
+        raise UsageProblem(
+            f"unknown value {name!r}; choose from {', '.join(_BALANCES)}", parameter="balance"
+        )
 
 
 def transplant(

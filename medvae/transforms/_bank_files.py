@@ -157,16 +157,18 @@ class Contents:
         """Return a slice in the form that renders take."""
         one = self.slices[place]
         own = slice(one.start, one.stop)
+        values = np.asarray(self.values[own]).reshape(one.shape)
         padding = np.asarray(self.padding[own]).reshape(one.shape)
-        return Scene(
-            values=np.asarray(self.values[own]).reshape(one.shape),
-            padding=padding if padding.any() else None,
+        pixels = Pixels(values, values, padding if padding.any() else None)
+        native = Slice.in_memory(
+            pixels,
+            key=one.key,
+            group=one.group,
+            modality="CT" if one.absolute else None,
+            geometry=one.geometry,
             labels=one.labels,
-            spacing=one.geometry.spacing,
-            canvas=Canvas.fit(one.shape, one.geometry, self.size),
-            intensity=one.intensity,
-            absolute=one.absolute,
         )
+        return Scene(native, pixels, Canvas.fit(one.shape, one.geometry, self.size), one.intensity)
 
     @property
     def is_whole(self) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 from medvae.errors import UsageProblem
 from medvae.latent import SAMPLERS, LatentStatistics, Sampler, make_sampler
 from medvae.randomness import generator
-from medvae.records import Labels, Pixels, Slice, Source
+from medvae.records import Labels, Pixels, Slice
 from medvae.render import Rendered, make_render
 from medvae.transforms._marks import Marks, boxes_like, like, numbers_of
 from medvae.transforms._model import SliceModel
@@ -191,16 +191,8 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
     def _rendered(self, values: NDArray[np.float32], labels: Labels, plane: Plane) -> Rendered:
         model = self._near.model
         pixels = Pixels(values, values)
-        native = Slice(
-            key="",
-            group="",
-            shape=(values.shape[0], values.shape[1]),
-            modality=model.modality(self.modality),
-            geometry=plane.geometry,
-            source=Source(Path(), "array"),
-            load=lambda _: pixels,
-            labels=labels,
-        )
+        modality = model.modality(self.modality)
+        native = Slice.in_memory(pixels, modality=modality, geometry=plane.geometry, labels=labels)
         scene = model.scene(native, pixels)
         own = model.latents(native, scene)
         z = self._near.sampler.sample(own, [self.strength], [generator(self._seed, "latent")]).z

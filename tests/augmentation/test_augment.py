@@ -185,12 +185,16 @@ class TestWrongUse:
         groups = sorted(study.group for study in open_studies([studies]).studies)
         split = tmp_path / "split.json"
         split.write_text(json.dumps({"training": groups[1:], "validation": groups[:1]}))
-        with pytest.raises(UsageProblem, match="1 of the patients among the sources are held out"):
+        with pytest.raises(
+            UsageProblem, match="split: holds out 1 of the patients among the sources"
+        ):
             made(studies, run, tmp_path / "out", split=split)
         held_out = next(s for s in open_studies([studies]).studies if s.group == groups[0])
         folder = next(held_out.slices).source.path.parent
         others = [studies / f"p{n}" for n in range(4) if studies / f"p{n}" != folder]
-        with pytest.raises(UsageProblem, match="among the hosts are held out"):
+        with pytest.raises(
+            UsageProblem, match="split: holds out 1 of the patients among the hosts"
+        ):
             augment(others, run, tmp_path / "out", hosts=[folder], split=split, workers=2)
 
     def test_hosts_of_another_modality(self, studies: Path, run: Path, tmp_path: Path) -> None:
@@ -199,21 +203,21 @@ class TestWrongUse:
             augment([tmp_path / "a.png"], run, tmp_path / "out", modality="CT", hosts=[studies])
 
     def test_hosts_without_transplants(self, studies: Path, run: Path, tmp_path: Path) -> None:
-        with pytest.raises(UsageProblem, match="only transplant has a use for --hosts"):
+        with pytest.raises(UsageProblem, match="hosts: are of use to the render transplant only"):
             made(studies, run, tmp_path / "out", render="warp", hosts=[studies / "p3"])
 
     @pytest.mark.parametrize("render", ["paint", "warp+transplant", "warp+warp", ""])
     def test_renders_that_are_none(
         self, studies: Path, run: Path, tmp_path: Path, render: str
     ) -> None:
-        with pytest.raises(UsageProblem, match="cannot be; give auto, transplant, decode"):
+        with pytest.raises(UsageProblem, match="; choose from auto, transplant, decode"):
             made(studies, run, tmp_path / "out", render=render)
 
     def test_a_folder_that_holds_another_run(
         self, studies: Path, run: Path, tmp_path: Path
     ) -> None:
         made(studies, run, tmp_path / "out", strength=0.0, render="warp")
-        with pytest.raises(UsageProblem, match="holds a run: go on with it by --resume"):
+        with pytest.raises(UsageProblem, match="holds a run; resume it"):
             made(studies, run, tmp_path / "out", strength=0.0, render="warp")
         with pytest.raises(UsageProblem, match="holds a run with another seed"):
             made(studies, run, tmp_path / "out", strength=0.0, render="warp", seed=1, resume=True)

@@ -51,6 +51,6 @@ def test_where_no_other_slices_are_left(marked: Path, run: Path, tmp_path: Path)
     result = augment(marked / "p0", "--model", run, "--out", tmp_path / "out")
     assert result.exit_code == 1
     assert result.stderr == (
-        "Error: all images given have text burned into their pixels, which may name patients; "
+        "Error: all images have text burned into their pixels, which may name patients; "
         "allow burned-in text if you know that it does not\n"
     )

@@ -127,7 +127,7 @@ def test_slices_that_nobody_has_labelled_are_left_out(
     ("choices", "message"),
     [
         ({"formats": ("png", "dicom")}, "merge: real slices are not written as DICOM"),
-        ({"labels": None}, "merge: real slices to train with must be labelled: give --labels"),
+        ({"labels": None}, "merge: real slices to train with must be labelled; give their labels"),
     ],
 )
 def test_what_cannot_be_merged(

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medvae.gates import Calibration, Candidate, Gates, Origin
+from medvae.gates import Calibration, Draft, Gates
 from medvae.geometry import Box
 from medvae.intensity import Canvas, percentile
 from medvae.latent import LatentStatistics
 from medvae.records import Category, Finding, Geometry, Labels, Mask
 from medvae.render import Rendered, Scene
+from scenes import scene_of as in_memory
 
 SIDE = 128
 SLICES = 12
@@ -41,7 +42,14 @@ def finding(mask: NDArray[np.bool_], masked: bool) -> Finding:
 def scene_of(values: NDArray[Any], *findings: Finding, padding: Any = None) -> Scene:
     values = values.astype(np.float32)
     canvas = Canvas.fit((values.shape[0], values.shape[1]), Geometry(), 64)
-    return Scene(values, padding, Labels(findings), (1.5, 1.5), canvas, percentile(values))
+    return in_memory(
+        values,
+        canvas,
+        percentile(values),
+        labels=Labels(findings),
+        padding=padding,
+        spacing=(1.5, 1.5),
+    )
 
 
 @cache
@@ -85,16 +93,15 @@ def latents(mu: Any, patients: int) -> LatentStatistics:
     return LatentStatistics.of([f"{i:05}" for i in range(count)], groups, mu, mu * 0)
 
 
-def candidate(scene: Scene, values: NDArray[Any], *findings: Finding, **more: Any) -> Candidate:
+def draft_of(scene: Scene, values: NDArray[Any], *findings: Finding, **more: Any) -> Draft:
     """A slice rendered from a scene, with its own findings if no others are given."""
     values = values.astype(np.float32)
     labels = Labels(findings) if findings else scene.labels
     numbers = more.pop("numbers", {})
-    picture = scene.picture(values)
-    return Candidate(scene, Rendered(values, labels, numbers), picture, **more)
+    return Draft(scene, Rendered(values, labels, numbers), **more)
 
 
-def warped(scene: Scene, amount: float = 7.0, seed: int = 0) -> Candidate:
+def warped(scene: Scene, amount: float = 7.0, seed: int = 0) -> Draft:
     """A slice that is smoothly deformed, by `amount` pixels at most, together with its lesion."""
     random = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(random.standard_normal((2, SIDE, SIDE)), (0, 12, 12))
@@ -106,7 +113,7 @@ def warped(scene: Scene, amount: float = 7.0, seed: int = 0) -> Candidate:
         mask = old.mask.on((SIDE, SIDE)) if old.mask else ellipse(old)
         pulled = ndimage.map_coordinates(mask.astype(float), places, order=1) >= 0.5
         moved.append(finding(pulled, old.mask is not None))
-    return candidate(scene, values, *moved, numbers={"least_jacobian": 0.6})
+    return draft_of(scene, values, *moved, numbers={"least_jacobian": 0.6})
 
 
 def ellipse(of: Finding) -> NDArray[np.bool_]:
@@ -127,7 +134,7 @@ def without_lesion(scene: Scene, share: float = 0.0, blur: float = 1.0) -> Value
     return result
 
 
-def transplanted(donor: Scene, host: Scene, turn: float = 25.0) -> Candidate:
+def transplanted(donor: Scene, host: Scene, turn: float = 25.0) -> Draft:
     """A donor's lesion, turned and mirrored, at the level of its place in a host."""
     (lesion,) = donor.labels
     x0, y0, x1, y1 = lesion.box
@@ -148,7 +155,7 @@ def transplanted(donor: Scene, host: Scene, turn: float = 25.0) -> Candidate:
     pasted += np.median(host.values[ring]) - np.median(pasted[ring])
     values = host.values + edge * (pasted - host.values)
     new = finding(spot, lesion.mask is not None)
-    return candidate(host, values, *host.labels, new, donor=Origin(donor, lesion))
+    return draft_of(host, values, *host.labels, new, donor=donor)
 
 
 def shifted(old: Finding, x: int, y: int) -> Finding:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medvae.gates import Calibration, Candidate, Gates
+from medvae.gates import Calibration, Draft, Gates
 from medvae.geometry import Box
 from medvae.records import Finding, Labels
 from medvae.render import Rendered, Scene
@@ -61,19 +61,19 @@ def sides(scene: Scene) -> tuple[float, float]:
     return x1 - x0, y1 - y0
 
 
-def rendered(scene: Scene, values: Values, box: Box | None = None) -> Candidate:
+def rendered(scene: Scene, values: Values, box: Box | None = None) -> Draft:
     (only,) = scene.labels
     labels = Labels((only if box is None else Finding(only.category, box),))
     values = values.astype(np.float32)
-    return Candidate(scene, Rendered(values, labels), scene.picture(values))
+    return Draft(scene, Rendered(values, labels))
 
 
-def rejected(gates: Gates, candidates: list[Candidate], but: str = "") -> float:
+def rejected(gates: Gates, drafts: list[Draft], but: str = "") -> float:
     """Return the share that is rejected by any gate ``but`` one; print the reasons."""
-    judged = [[v for v in found if v.gate != but] for found in gates.judge(candidates)]
+    judged = [[v for v in found if v.gate != but] for found in map(gates.judge, drafts)]
     reasons = Counter(v.reason for found in judged for v in found if not v.passed)
     share = sum(not all(v.passed for v in found) for found in judged) / len(judged)
-    print(f"{len(judged)} candidates, {share:.3f} rejected: {dict(reasons.most_common())}")
+    print(f"{len(judged)} drafts, {share:.3f} rejected: {dict(reasons.most_common())}")
     return share
 
 
@@ -123,17 +123,17 @@ def test_limits_are_measured(gates: Gates) -> None:
 
 
 def test_neighbours_pass_for_one_another(gates: Gates, slices: list[Real]) -> None:
-    candidates = []
+    drafts = []
     for one, other in pairwise(slices):
         if one.series == other.series and len(one.scene.labels) == len(other.scene.labels) == 1:
             rendering = Rendered(other.scene.values, other.scene.labels)
-            candidates.append(Candidate(one.scene, rendering, other.picture))
-    assert rejected(gates, candidates, but="copy") < 0.2
-    assert rejected(gates, candidates) == 1
+            drafts.append(Draft(one.scene, rendering))
+    assert rejected(gates, drafts, but="copy") < 0.2
+    assert rejected(gates, drafts) == 1
 
 
 def test_deformed_slices_pass(gates: Gates, single: list[Scene]) -> None:
-    candidates = []
+    drafts = []
     for seed, scene in enumerate(single[::3]):
         random = np.random.default_rng(seed)
         field = ndimage.gaussian_filter(
@@ -145,26 +145,26 @@ def test_deformed_slices_pass(gates: Gates, single: list[Scene]) -> None:
         inside = ndimage.map_coordinates(ellipse(scene), places, order=1) >= 0.5
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         box = Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        candidates.append(rendered(scene, values, box))
-    assert rejected(gates, candidates) < 0.1
+        drafts.append(rendered(scene, values, box))
+    assert rejected(gates, drafts) < 0.1
 
 
 @pytest.mark.parametrize("spoil", [blurred, vanished, inverted])
 def test_spoilt_lesions_are_rejected(
     gates: Gates, single: list[Scene], spoil: Callable[[Scene], Values]
 ) -> None:
-    candidates = [rendered(scene, spoil(scene)) for scene in single[::2]]
-    assert rejected(gates, candidates, but="copy") > 0.9
+    drafts = [rendered(scene, spoil(scene)) for scene in single[::2]]
+    assert rejected(gates, drafts, but="copy") > 0.9
 
 
 def test_boxes_that_are_off_by_half_are_rejected(gates: Gates, single: list[Scene]) -> None:
-    candidates = []
+    drafts = []
     for index, scene in enumerate(single):
         width, height = sides(scene)
         x, y = [(width / 2, 0), (-width / 2, 0), (0, height / 2), (0, -height / 2)][index % 4]
         x0, y0, x1, y1 = scene.labels.findings[0].box
-        candidates.append(rendered(scene, scene.values, Box(x0 + x, y0 + y, x1 + x, y1 + y)))
-    assert rejected(gates, candidates, but="copy") > 0.9
+        drafts.append(rendered(scene, scene.values, Box(x0 + x, y0 + y, x1 + x, y1 + y)))
+    assert rejected(gates, drafts, but="copy") > 0.9
 
 
 def test_copies_are_rejected(gates: Gates, single: list[Scene], slices: list[Real]) -> None:
@@ -176,5 +176,5 @@ def test_copies_are_rejected(gates: Gates, single: list[Scene], slices: list[Rea
     for scene, other in zip(single, others, strict=False):
         shown = other.intensity.to_model(other.values)
         judged = rendered(scene, scene.intensity.from_model(shown))
-        (verdicts,) = gates.judge([judged])
+        verdicts = gates.judge(judged)
         assert "copy: distance too low" in {v.reason for v in verdicts if not v.passed}

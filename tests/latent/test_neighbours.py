@@ -156,5 +156,5 @@ def test_count_must_be_positive() -> None:
 
 
 def test_units_must_agree() -> None:
-    with pytest.raises(ValueError, match="the pool's latents must have 3 units, not 2"):
+    with pytest.raises(ValueError, match="queries must have 2 units, not 3"):
         nearest(latents_of(normal(1, 3)), latents_of(normal(1, 2)), 1)

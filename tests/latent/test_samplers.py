@@ -349,7 +349,9 @@ class TestMaking:
             sampler_for(spec)
 
     def test_nothing_to_align_to(self) -> None:
-        with pytest.raises(UsageProblem, match="nothing to align to: give --align-to STUDIES"):
+        with pytest.raises(
+            UsageProblem, match="align_to: the sampler align requires slices to align to"
+        ):
             make_sampler("align", STATISTICS, SOURCES)
 
     @pytest.mark.parametrize("name", ["interpolate", "align"])

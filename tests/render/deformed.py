@@ -13,8 +13,9 @@ from torch import Tensor
 
 from medvae.geometry import Box
 from medvae.intensity import Canvas, IntensityMap
-from medvae.records import Geometry, Labels
+from medvae.records import Geometry
 from medvae.render import Scene
+from scenes import scene_of
 
 LEFT, RIGHT = (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0)
 BACK, FRONT = (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)
@@ -60,14 +61,8 @@ def canvases(draw: st.DrawFn, least: int = 40, most: int = 160) -> Canvas:
 
 def scene(values: NDArray[Any], canvas: Canvas | None = None, **attributes: Any) -> Scene:
     """Make a scene of values, by default on a canvas of their own square shape."""
-    parts = {
-        "padding": None,
-        "labels": Labels(),
-        "spacing": None,
-        "canvas": canvas or Canvas(values.shape, values.shape, values.shape[0]),
-        "intensity": NARROW,
-    }
-    return Scene(values.astype(np.float32), **(parts | attributes))
+    canvas = canvas or Canvas(values.shape, values.shape, values.shape[0])
+    return scene_of(values, canvas, attributes.pop("intensity", NARROW), **attributes)
 
 
 def disc(shape: tuple[int, int], centre: tuple[float, float], radius: float) -> NDArray[np.float32]:

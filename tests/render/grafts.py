@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from medvae.intensity import Canvas, percentile, window
 from medvae.records import Category, Finding, Geometry, Labels, Mask
 from medvae.render._contract import Rendered, Scene
 from medvae.render._lesion import Lesion, Refused
+from scenes import changed, scene_of
 
 FIELD = 192.0
 """Sides of the field of view in millimetres."""
@@ -85,14 +86,13 @@ def body(
         along_row=(-1.0 if flips[1] else 1.0, 0.0, 0.0),
         along_column=(0.0, -1.0 if flips[0] else 1.0, 0.0),
     )
-    return Scene(
+    return scene_of(
         values,
-        None,
-        Labels(tuple(findings)),
-        spacing if known else None,
         Canvas.fit(shape, geometry),
         window(40, 400) if absolute else percentile(values),
-        absolute,
+        labels=Labels(tuple(findings)),
+        spacing=spacing if known else None,
+        absolute=absolute,
     )
 
 
@@ -125,7 +125,7 @@ def upright(pixels: NDArray[np.bool_], scene: Scene) -> NDArray[np.bool_]:
 def with_padding(scene: Scene, padding: NDArray[np.bool_]) -> Scene:
     """Say that there is no image in a part of a slice."""
     values = np.where(padding, np.float32(-2000), scene.values)
-    return replace(scene, values=values, padding=padding)
+    return changed(scene, values=values, padding=padding)
 
 
 def areas(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:

@@ -137,11 +137,11 @@ class TestNames:
     @pytest.mark.parametrize(
         ("spec", "said"),
         [
-            ("melt", "there is no 'melt'"),
-            ("", "there is no ''"),
-            ("warp+", "there is no ''"),
-            ("transplant+warp", "there is no 'transplant'"),
-            ("warp+warp", "each can be named once"),
+            ("melt", "unknown render 'melt'"),
+            ("", "unknown render ''"),
+            ("warp+", "unknown render ''"),
+            ("transplant+warp", "unknown render 'transplant'"),
+            ("warp+warp", "repeats a render"),
         ],
     )
     def test_others_are_refused_with_the_names(self, spec: str, said: str) -> None:

@@ -29,6 +29,7 @@ from medvae.render._transplant import (
     transplant_to_one,
 )
 from phantoms import SHARED, needs_shared
+from scenes import changed
 
 SHAPES = [(128, 128), (256, 256), (300, 200), (160, 256)]
 FLIPS = list(product((False, True), repeat=2))
@@ -64,7 +65,7 @@ def unlike(result: Rendered, host: Scene) -> NDArray[np.bool_]:
 class TestUnvaried:
     def test_the_lesion_is_as_it_was_and_where_it_was(self) -> None:
         donor, host = body(NOTCHED, seed=1), body(seed=2)
-        host = replace(host, intensity=donor.intensity)
+        host = changed(host, intensity=donor.intensity)
         result = rendered(graft(donor, host))
         (finding,) = donor.labels
         assert result.labels == Labels((finding,))
@@ -90,14 +91,14 @@ class TestUnvaried:
     def test_a_larger_field_of_view_shows_it_smaller(self) -> None:
         donor = body(Spot())
         near = body(shape=(256, 256))
-        far = replace(near, spacing=(1.5, 1.5))
+        far = changed(near, spacing=(1.5, 1.5))
         small, large = (moved(rendered(graft(donor, host))).sum() for host in (far, near))
         assert small == pytest.approx(large / 4, rel=0.05)
 
     @pytest.mark.parametrize("which", ["donor", "host"])
     def test_with_an_unknown_spacing_it_keeps_its_share_of_the_canvas(self, which: str) -> None:
         donor = body(Spot(), known=which != "donor")
-        host = replace(body(shape=(256, 256)), spacing=None if which == "host" else (3.0, 3.0))
+        host = changed(body(shape=(256, 256)), spacing=None if which == "host" else (3.0, 3.0))
         area = moved(rendered(graft(donor, host))).sum()
         assert area == pytest.approx(4 * donor.labels.findings[0].mask.area, rel=0.03)
 
@@ -196,7 +197,7 @@ class TestVaried:
     def test_it_goes_to_either_side_of_the_body(self) -> None:
         donor = lesion_of(body(Spot(x=40, y=0)))
         shifted = body()
-        shifted = replace(shifted, values=np.roll(shifted.values, -6, axis=1))
+        shifted = changed(shifted, values=np.roll(shifted.values, -6, axis=1))
         centres = []
         for k in range(40):
             result = transplant(donor, Ground.of(shifted), generator(1, k), 1.0)
@@ -224,7 +225,7 @@ def lesion_area(lesion: Lesion) -> int:
 class TestLevel:
     def test_relative_units_are_scaled(self) -> None:
         donor, host = body(Spot(level=640), level=400), body(level=500)
-        host = replace(host, intensity=donor.intensity)
+        host = changed(host, intensity=donor.intensity)
         result = rendered(graft(donor, host))
         low = donor.intensity.low
         expected = 500 + (640 - 400) * (500 - low) / (400 - low)
@@ -248,20 +249,20 @@ class TestLevel:
 
     def test_what_is_brighter_than_the_window_stays_so(self) -> None:
         donor = body(Spot(height=6, width=6, level=2000))
-        donor = replace(donor, intensity=percentile(donor.values, None, 0.5, 95))
+        donor = changed(donor, intensity=percentile(donor.values, None, 0.5, 95))
         assert donor.intensity.to_model(donor.values).max() == 1
-        host = replace(body(), intensity=donor.intensity)
+        host = changed(body(), intensity=donor.intensity)
         result = rendered(graft(donor, host))
         assert result.values.max() == pytest.approx(2000, rel=0.03)
 
     def test_low_values_that_are_shown_bright_are_as_well_matched(self) -> None:
         donor, host = body(Spot(level=640)), body()
         mapped = replace(donor.intensity, low=1000.0, high=0.0)
-        donor, host = replace(donor, intensity=mapped), replace(host, intensity=mapped)
+        donor, host = changed(donor, intensity=mapped), changed(host, intensity=mapped)
         level = 1000 - host.values
         air = level > 900
         donor, host = (
-            replace(scene, values=np.where(air, np.float32(995), scene.values))
+            changed(scene, values=np.where(air, np.float32(995), scene.values))
             for scene in (donor, host)
         )
         result = rendered(graft(donor, host))
@@ -271,8 +272,8 @@ class TestLevel:
         spot = Spot(height=8, width=8, level=700)
         oedema = Spot(height=13, width=13, level=550, category=Category("oedema"))
         alone, beset = body(spot), body(oedema, spot)
-        beset = replace(beset, intensity=alone.intensity)
-        host, random = Ground.of(replace(body(), intensity=alone.intensity)), generator(0)
+        beset = changed(beset, intensity=alone.intensity)
+        host, random = Ground.of(changed(body(), intensity=alone.intensity)), generator(0)
         first = rendered(transplant(lesion_of(alone), host, random, 0))
         second = rendered(transplant(lesion_of(beset, 1), host, random, 0))
         assert second.numbers["level"] == pytest.approx(first.numbers["level"], rel=0.02)
@@ -285,7 +286,7 @@ class TestLevel:
     def test_the_local_level_of_the_host_is_followed_in_part(self) -> None:
         host = body(shape=(256, 256))
         slope = np.linspace(0.8, 1.2, 256, dtype=np.float32)
-        host = replace(host, values=host.values * slope)
+        host = changed(host, values=host.values * slope)
         donor = body(Spot(x=0, y=0, height=8, width=8), shape=(256, 256))
         inside = rendered(graft(donor, host))
         y, x = np.nonzero(moved(inside))
@@ -298,8 +299,8 @@ class TestWhereItMayLie:
         lungs = [Spot(x=x, y=0, height=45, width=28, level=-850) for x in (-38, 38)]
         nodule = Spot(x=40, y=5, height=6, width=6, level=30)
         donor = body(*lungs, nodule, level=50, noise=20, absolute=True)
-        donor = replace(donor, labels=Labels(donor.labels.findings[2:]))
-        chest = replace(body(*lungs, level=50, noise=20, absolute=True), labels=Labels())
+        donor = changed(donor, labels=Labels(donor.labels.findings[2:]))
+        chest = changed(body(*lungs, level=50, noise=20, absolute=True), labels=Labels())
         lesion, ground = lesion_of(donor), Ground.of(chest)
         results = [transplant(lesion, ground, generator(2, k), 1.0) for k in range(60)]
         kept = [r for r in results if isinstance(r, Rendered)]
@@ -310,7 +311,7 @@ class TestWhereItMayLie:
         belly = body(level=50, noise=20, absolute=True)
         assert reason(graft(donor, belly)) == "not in tissue"
         # Air has about the level of the lung, but there is no lung in it.
-        air = replace(belly, values=np.full_like(belly.values, -1000))
+        air = changed(belly, values=np.full_like(belly.values, -1000))
         assert reason(graft(donor, air)) == "not in tissue"
 
     def test_neither_dark_bone_nor_bright_fat_is_covered(self) -> None:
@@ -320,7 +321,7 @@ class TestWhereItMayLie:
         out = np.hypot(y[:, None], x)
         for level in (60, 900):
             shell = np.where((out > 62) & (out < 70), np.float32(level), head.values)
-            assert reason(graft(donor, replace(head, values=shell))) == "not in tissue"
+            assert reason(graft(donor, changed(head, values=shell))) == "not in tissue"
 
     def test_padding_stays_and_is_no_tissue(self) -> None:
         donor, host = body(Spot()), body()
@@ -335,7 +336,7 @@ class TestWhereItMayLie:
     def test_an_empty_slice_has_no_tissue(self) -> None:
         host = body()
         blank = np.zeros_like(host.values)
-        empty = replace(host, values=blank, intensity=percentile(blank))
+        empty = changed(host, values=blank, intensity=percentile(blank))
         assert reason(graft(body(Spot()), empty)) == "not in tissue"
 
     def test_a_finding_of_the_host_is_not_covered(self) -> None:
@@ -345,7 +346,7 @@ class TestWhereItMayLie:
 
     def test_it_is_not_cut(self) -> None:
         filled = np.full((128, 128), 400, dtype=np.float32)
-        host = replace(body(), values=filled, intensity=window(500, 1000))
+        host = changed(body(), values=filled, intensity=window(500, 1000))
         lesion = lesion_of(body(Spot(x=60, y=0)))
         outcomes = [transplant(lesion, Ground.of(host), generator(0, k), 4.0) for k in range(60)]
         assert {o.reason for o in outcomes if isinstance(o, Refused)} == {"at the border"}
@@ -364,18 +365,18 @@ class TestWhereItMayLie:
         bridged[np.nonzero(bridged)[0].min() + 40, 300:400] = True
         mask = medvae.records.Mask.of(bridged)
         assert mask is not None
-        joined = replace(donor, labels=Labels((Finding(Category("glioma"), mask.box, mask),)))
+        joined = changed(donor, labels=Labels((Finding(Category("glioma"), mask.box, mask),)))
         outcomes = [graft(joined, body(shape=(100, 100)), k, strength=0.5) for k in range(20)]
         assert "in pieces" in {o.reason for o in outcomes if isinstance(o, Refused)}
 
     def test_a_donor_at_the_border_may_be_cut_already(self) -> None:
-        filled = replace(body(Spot(x=85, y=0)))
+        filled = body(Spot(x=85, y=0))
         assert reason(Lesion.on(filled, 0)) == "lesion cut by the border"
 
     def test_a_lesion_in_nothing_has_no_surroundings(self) -> None:
         donor = body(Spot())
         values = np.where(donor.labels.findings[0].mask.on((128, 128)), 700, 0)
-        bare = replace(donor, values=values.astype(np.float32), intensity=window(500, 1000))
+        bare = changed(donor, values=values.astype(np.float32), intensity=window(500, 1000))
         assert reason(Lesion.on(bare, 0)) == "lesion without surroundings"
 
     def test_units_must_be_alike(self) -> None:
@@ -388,16 +389,16 @@ class TestDarkSlices:
 
     def test_their_tissue_is_that_of_bright_ones(self) -> None:
         bright = body(Spot(), seed=1)
-        dark = replace(bright, values=bright.values * np.float32(0.1))
+        dark = changed(bright, values=bright.values * np.float32(0.1))
         assert (Ground.of(dark).inside == Ground.of(bright).inside).mean() > 0.99
 
     def test_the_noise_of_air_is_no_tissue(self) -> None:
         noise = np.random.default_rng(0).normal(10, 3, (128, 128)).astype(np.float32)
-        assert not Ground.of(replace(body(), values=noise)).inside.any()
+        assert not Ground.of(changed(body(), values=noise)).inside.any()
 
     def test_they_take_lesions(self) -> None:
         donor, host = (
-            replace(one, values=one.values * np.float32(0.1))
+            changed(one, values=one.values * np.float32(0.1))
             for one in (body(Spot(), seed=1), body(seed=2))
         )
         assert moved(rendered(graft(donor, host))).sum() == pytest.approx(
@@ -428,7 +429,7 @@ class TestOneOfSeveralHosts:
 
     def test_further_ones_are_taken_where_the_nearest_have_no_room(self) -> None:
         lesion, full = lesion_of(body(Spot(), seed=1)), Ground.of(body(seed=2))
-        empty = Ground.of(replace(full.scene, values=np.zeros_like(full.scene.values)))
+        empty = Ground.of(changed(full.scene, values=np.zeros_like(full.scene.values)))
         hosts = [empty] * NEAREST_HOSTS + [full] * NEAREST_HOSTS
         assert {made_in(lesion, hosts, seed) for seed in range(4)} == {full}
         assert made_in(lesion, [empty] * MOST_HOSTS + [full], 0) is None
@@ -440,7 +441,7 @@ class TestOneOfSeveralHosts:
 
     def test_where_none_has_room_it_says_why(self) -> None:
         lesion, empty = lesion_of(body(Spot())), Ground.of(body())
-        empty = Ground.of(replace(empty.scene, values=np.zeros_like(empty.scene.values)))
+        empty = Ground.of(changed(empty.scene, values=np.zeros_like(empty.scene.values)))
         made = transplant_to_one(lesion, [empty], lambda one: one, lambda n: generator(0, n), 1.0)
         assert reason(made) == "not in tissue"
 

@@ -16,6 +16,7 @@ from medvae.render._ground import Ground
 from medvae.render._lesion import Lesion, Refused
 from medvae.render._trace import trace_lesions
 from medvae.render._transplant import transplant_volume
+from scenes import changed
 
 RADIUS = 18.0
 
@@ -26,7 +27,7 @@ def ball(gap: float, shape: tuple[int, int] = (128, 128)) -> tuple[list[Scene], 
     inside = [p for p in positions if abs(p - 100) < RADIUS]
     radii = [float(np.sqrt(RADIUS**2 - (p - 100) ** 2)) for p in inside]
     scenes = [body(Spot(height=r, width=r), shape=shape, seed=n) for n, r in enumerate(radii)]
-    return [replace(s, intensity=scenes[0].intensity) for s in scenes], inside
+    return [changed(s, intensity=scenes[0].intensity) for s in scenes], inside
 
 
 def whole(scenes: list[Scene], positions: list[float], gap: float) -> Lesion:
@@ -119,7 +120,7 @@ def test_all_of_it_or_nothing() -> None:
     hole = grounds[17].scene
     values = hole.values.copy()
     values[40:100, 60:120] = 10
-    grounds[17] = Ground.of(replace(hole, values=values))
+    grounds[17] = Ground.of(changed(hole, values=values))
     result = transplant_volume(lesion, grounds, series, 60.0, generator(0), 0.0)
     assert result == Refused("not in tissue")
 
@@ -129,7 +130,7 @@ def test_not_even_the_smallest_slice_may_lie_in_bone() -> None:
     grounds, series = hosts(30), every(4.0, 30)
     shown = sorted(set_in(lesion, grounds, series, 60.0))
     end = grounds[shown[-1]].scene
-    grounds[shown[-1]] = Ground.of(replace(end, values=np.full_like(end.values, 10)))
+    grounds[shown[-1]] = Ground.of(changed(end, values=np.full_like(end.values, 10)))
     result = transplant_volume(lesion, grounds, series, 60.0, generator(0), 0.0)
     assert result == Refused("not in tissue")
 
@@ -168,7 +169,7 @@ def test_a_series_is_of_one_kind() -> None:
 def test_a_branch_is_a_finding_of_its_own() -> None:
     trunk, left, right = (Spot(x=x, height=9, width=w) for x, w in ((30, 26), (12, 8), (48, 8)))
     scenes = [body(trunk), body(left, right), body(left, right)]
-    scenes = [replace(s, intensity=scenes[0].intensity) for s in scenes]
+    scenes = [changed(s, intensity=scenes[0].intensity) for s in scenes]
     (traced,) = trace_lesions([scene.labels for scene in scenes])
     assert traced == {0: (0,), 1: (0, 1), 2: (0, 1)}
     lesion = Lesion.through(scenes, list(traced.values()), [0.0, 5.0, 10.0], 5.0)
@@ -182,7 +183,7 @@ def test_a_branch_is_a_finding_of_its_own() -> None:
 def test_a_lesion_of_boxes_is_a_stack_of_ellipses() -> None:
     scenes, positions = ball(4.0)
     boxed = [
-        replace(s, labels=Labels(tuple(replace(f, mask=None) for f in s.labels))) for s in scenes
+        changed(s, labels=Labels(tuple(replace(f, mask=None) for f in s.labels))) for s in scenes
     ]
     lesion = whole(boxed, positions, 4.0)
     results = set_in(lesion, hosts(30), every(4.0, 30), 60.0)

@@ -21,6 +21,7 @@ from medvae.render._labels import moved_labels
 from medvae.render._placement import NativeField, Placement
 from medvae.render._registration import GRID
 from medvae.render._values import moved_values
+from scenes import changed
 
 LESION = Category("lesion")
 UNHURRIED = settings(deadline=None, max_examples=30)
@@ -272,7 +273,7 @@ class TestPadding:
     def test_no_mask_moves_in_it(self, warp: Render) -> None:
         item, padding = self.round_field_of_view()
         full = disc((128, 128), (24, 40), 15) >= 0.5
-        item = replace(item, labels=Labels((with_mask(full),)))
+        item = changed(item, labels=Labels((with_mask(full),)))
         rendered = alone(warp, item, picture(1, 128, 6), picture(2, 128, 6))
         mask = rendered.labels.findings[0].mask
         assert mask is not None

@@ -12,23 +12,19 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.functional import interpolate
 
 from medvae.errors import UsageProblem
-from medvae.gates import Calibration, Candidate, Gates, Origin
-from medvae.latent import LatentStatistics
+from medvae.gates import Calibration, Draft, Gates
 from medvae.models import TrainedModel
-from medvae.networks import inference_copy
 from medvae.randomness import generator
 from medvae.records import Pixels, Slice
-from medvae.render import MOST_HOSTS, Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
+from medvae.render import MOST_HOSTS, Ground, Lesion, Refused, Scene, transplant_to_one
 
 __all__ = ["HOSTS", "ChosenHosts"]
 
 _ATTEMPTS, _GENTLER = 4, 0.7
 _READY = 256
-_BATCH = 16
 
 _COVERING = 128
 """Number of slices that represent the cohort."""
@@ -227,14 +223,14 @@ class ChosenHosts:
         choose: Chooser,
     ) -> None:
         self._run, self._choose = run, choose
-        self._model = inference_copy(run.network)
+        self._codec = run.codec("cpu", torch.float32)
         self._donors = [item for item in sources if item.labels]
         empty = [*(item for item in sources if not item.labels), *hosts]
         groups = {item.group for item in empty}
         if any(groups <= {donor.group} for donor in self._donors):
             raise UsageProblem("there is no slice of another patient that is free of findings")
         self._ready = lru_cache(_READY)(self._scene)
-        self._ground = lru_cache(_READY)(lambda host: Ground.of(self._ready(host)[1]))
+        self._ground = lru_cache(_READY)(lambda host: Ground.of(self._ready(host)))
         self._slices = [*sources, *hosts]
         self._rows = {item.key: row for row, item in enumerate(self._slices)}
         pictures, self._gates = self._seen()
@@ -248,22 +244,20 @@ class ChosenHosts:
             self._encode,
         )
 
-    def _scene(self, native: Slice) -> tuple[Pixels, Scene]:
-        pixels = native.pixels()
-        size = self._run.network.image_size
-        return pixels, Scene.of(native, pixels, size, self._run.intensity)
+    def _scene(self, native: Slice) -> Scene:
+        return self._run.scene(native, native.pixels())
 
     def _seen(self) -> tuple[NDArray[np.float32], Gates]:
         """Return the pictures of all slices, and the gates calibrated on them."""
         pictures, calibration = [], Calibration()
         for item in self._slices:
-            _, scene = self._scene(item)
+            scene = self._scene(item)
             pictures.append(scene.picture())
             # A folder of pictures is a series, and so is a file with several slices.
             source = item.source
             series = str(source.path.parent if source.format == "picture" else source.path)
             calibration.add(source.series_uid or series, scene, pictures[-1])
-        gates = calibration.gates(LatentStatistics.load(self._run.folder / "models"))
+        gates = calibration.gates(self._run.statistics())
         return np.stack(pictures), gates
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[Slice, Pixels]]:
@@ -283,7 +277,7 @@ class ChosenHosts:
         self, donor: Slice, key: tuple[int | str, ...], strength: float
     ) -> tuple[Slice, Pixels] | None:
         """Return a transplant into the first host that fits, or None if it is rejected."""
-        _, scene = self._ready(donor)
+        scene = self._ready(donor)
         random = _generator(key, 0)
         finding = int(random.integers(len(scene.labels)))
         lesion = Lesion.on(scene, finding)
@@ -301,23 +295,16 @@ class ChosenHosts:
         if isinstance(made, Refused):
             return None
         host, rendered = made
-        pixels, empty = self._ready(host)
-        if not self._passes(empty, rendered, Origin(scene, scene.labels.findings[finding])):
+        draft = Draft(self._ready(host), rendered, scene, finding)
+        draft = replace(draft, mu=self._codec.encode([draft.picture])[0][0])
+        if not all(verdict.passed for verdict in self._gates.judge(draft)):
             return None
-        return replace(host, labels=rendered.labels), replace(pixels, values=rendered.values)
+        result = draft.scene.changed(rendered)
+        return result.slice, result.pixels
 
-    @torch.inference_mode()
     def _encode(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        parts = torch.from_numpy(pictures)[:, None].split(_BATCH)
-        latents: Tensor = torch.cat([self._model.encode(part)[0].flatten(1) for part in parts])
-        found: NDArray[np.float32] = latents.float().numpy()
-        return found
-
-    def _passes(self, host: Scene, rendered: Rendered, origin: Origin) -> bool:
-        picture = host.picture(rendered.values)
-        mu = torch.from_numpy(self._encode(picture[None]))[0]
-        candidate = Candidate(host, rendered, picture, mu, origin)
-        return all(verdict.passed for verdict in self._gates.judge([candidate])[0])
+        mu, _ = self._codec.encode(pictures)
+        return mu.numpy()
 
 
 def _generator(key: tuple[int | str, ...], number: int) -> np.random.Generator:
