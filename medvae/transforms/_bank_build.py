@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvae.errors import DecodeError, ReadError, UsageProblem
 from medvae.folders import output
-from medvae.labels import attach_labels
 from medvae.latent import Latents, nearest
-from medvae.readers import open_studies, read_pixels, refuse_burned_in
-from medvae.records import Labels, Pixels, Slice, Study
+from medvae.readers import read_pixels
+from medvae.records import Pixels, Slice
 from medvae.render import MOST_HOSTS, Lesion, Refused, Scene, is_absolute
-from medvae.split import read_held_out
+from medvae.sources import Sources, find_sources
 from medvae.transforms._bank_files import Donor, Stored, write_index, write_pixels
 from medvae.transforms._model import SliceModel
 
@@ -40,11 +39,20 @@ def build_bank(
     """
     studies, hosts = list(studies), list(hosts)
     with output(folder, [*studies, labels, outlines, *hosts]):
-        found = _Found(allow_burned_in)
-        found.labelled(studies, labels, outlines, modality, workers)
-        found.free(hosts, modality, workers)
-        found.check(model, split)
-        places = _places(found, model, workers)
+        sources = find_sources(
+            studies,
+            model.run,
+            labels=labels,
+            outlines=outlines,
+            hosts=hosts,
+            split=split,
+            modality=modality,
+            allow_burned_in=allow_burned_in,
+            workers=workers,
+        )
+        _check(sources, labels)
+        problems = list(sources.problems)
+        places = _places(sources, model, workers, problems)
         donors = places.donors()
         used = sorted(
             {donor.place for donor in donors} | {h for donor in donors for h in donor.hosts}
@@ -61,72 +69,17 @@ def build_bank(
             for donor in donors
         ]
         write_index(folder, model.run.network.image_size, stored, renumbered)
-        return tuple(found.problems)
+        return tuple(problems)
 
 
-class _Found:
-    """Slices with findings, slices known to have none, and the problems of others."""
-
-    def __init__(self, allow_burned_in: bool) -> None:
-        self._allow_burned_in = allow_burned_in
-        self.donors: list[Slice] = []
-        self.hosts: list[Slice] = []
-        self.problems: list[str] = []
-
-    def labelled(
-        self,
-        paths: Iterable[str | Path],
-        labels: Path,
-        outlines: Path | None,
-        modality: str | None,
-        workers: int | None,
-    ) -> None:
-        """Add labelled slices."""
-        attached = attach_labels(self._scan(paths, modality, workers), labels, outlines)
-        self.problems.extend(f"{p.where}: {p.what}" for p in attached.problems)
-        slices = [native for study in attached.studies for native in study.slices]
-        if all(native.labels is None for native in slices):
-            raise UsageProblem(f"{labels}: none of its labels belongs to a slice that was given")
-        if outlines is not None and attached.outlines is not None:
-            attached.outlines.check(outlines)
-        self.donors.extend(native for native in slices if native.labels)
-        self.hosts.extend(s for s in slices if s.labels is not None and not s.labels)
-        if not self.donors:
-            raise UsageProblem(f"{labels}: none of the slices has a finding: there is no donor")
-
-    def free(self, paths: Iterable[str | Path], modality: str | None, workers: int | None) -> None:
-        """Add slices that are said to be free of findings."""
-        paths = list(paths)
-        if paths:
-            studies = self._scan(paths, modality, workers)
-            slices = [native for study in studies for native in study.slices]
-            self.hosts.extend(replace(native, labels=Labels()) for native in slices)
-
-    def check(self, model: SliceModel, split: Path | None) -> None:
-        """Refuse slices that must not be combined in a bank or used with this model."""
-        every = [*self.donors, *self.hosts]
-        model.run.check_modalities(every)
-        if len({is_absolute(native) for native in every}) > 1:
-            raise UsageProblem(
-                "donors and hosts must all be CT, or none of them: their units differ"
-            )
-        there = {native.group for native in every}
-        if split is not None and (held_out := there & read_held_out(split)):
-            raise UsageProblem(
-                f"{split}: holds out {len(held_out)} of the patients, such as {min(held_out)}: "
-                "leave their studies out"
-            )
-
-    def _scan(
-        self, paths: Iterable[str | Path], modality: str | None, workers: int | None
-    ) -> Sequence[Study]:
-        scan = open_studies(paths, modality=modality, workers=workers)
-        if not self._allow_burned_in:
-            scan = refuse_burned_in(scan)
-        self.problems.extend(f"{f.path}: {f.reason}" for f in scan.files if f.outcome == "refused")
-        if not scan.studies:
-            raise ReadError("none of the files given can be read: see what 'medvae inspect' says")
-        return scan.studies
+def _check(sources: Sources, labels: Path) -> None:
+    """Refuse slices that must not be combined in a bank."""
+    if not any(native.labels for native in sources.slices):
+        raise UsageProblem("none of the slices has a finding: there is no donor", where=labels)
+    if len({is_absolute(native) for native in (*sources.slices, *sources.hosts)}) > 1:
+        raise UsageProblem(
+            "donors and hosts must all be CT, or none of them, as their units differ"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,20 +116,23 @@ class _Places:
         ]
         if not donors:
             raise UsageProblem(
-                "there is no slice of another patient that is known to be free of findings: give "
-                "some as hosts"
+                "there is no slice of another patient that is known to be free of findings; give "
+                "some as hosts",
+                parameter="hosts",
             )
         return donors
 
 
-def _places(found: _Found, model: SliceModel, workers: int | None) -> _Places:
-    """Decode and encode all slices."""
-    # A slice that is said to be free of findings but has one must not be a host.
-    by_key: Mapping[str, Slice] = {n.key: n for n in (*found.hosts, *found.donors)}
+def _places(
+    sources: Sources, model: SliceModel, workers: int | None, problems: list[str]
+) -> _Places:
+    """Decode and encode all labelled slices, and add to ``problems`` those that cannot be."""
+    labelled = [native for native in sources.slices if native.labels is not None]
+    by_key = {native.key: native for native in (*sources.hosts, *labelled)}
     natives, stored, latents, lesions = [], [], [], []
     for native, pixels in read_pixels([by_key[key] for key in sorted(by_key)], workers):
         if isinstance(pixels, DecodeError):
-            found.problems.append(str(pixels))
+            problems.append(str(pixels))
             continue
         scene = model.scene(native, pixels)
         natives.append(native)
@@ -184,7 +140,7 @@ def _places(found: _Found, model: SliceModel, workers: int | None) -> _Places:
         latents.append(model.latents(native, scene))
         lesions.append(_lesions(scene))
     if not natives:
-        raise ReadError("none of the slices can be decoded: see what 'medvae inspect' says")
+        raise ReadError("none of the slices can be decoded; see what 'medvae inspect' says")
     return _Places(natives, stored, Latents.concat(latents), lesions)
 
 

@@ -184,7 +184,7 @@ class TestWrongUse:
         groups = sorted({s.group for s in open_studies([studies]).slices})
         split = tmp_path / "split.json"
         split.write_text(json.dumps({"training": groups[1:], "validation": groups[:1]}))
-        with pytest.raises(UsageProblem, match=f"holds out 1 of the patients, such as {groups[0]}"):
+        with pytest.raises(UsageProblem, match=f"holds out 1 of the patients among the sources, such as {groups[0]}"):
             build(tmp_path / "bank", studies, run, split=split)
 
     def test_another_modality(self, studies: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ class TestWrongUse:
 
     def test_nothing_to_read(self, studies: Path, run: Path, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        with pytest.raises(ReadError, match="none of the files given can be read"):
+        with pytest.raises(ReadError, match="none of the files can be read"):
             build(tmp_path / "bank", tmp_path / "empty", run, labels=studies / "coco.json")
 
     def test_no_bank(self, tmp_path: Path) -> None:
