@@ -26,51 +26,55 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.argument("studies", nargs=-1, required=True, metavar="STUDIES...", type=EXISTING)
 @MODEL
 @OUT
-@click.option("--labels", type=EXISTING, help="Boxes or masks of the slices, in any known format.")
+@click.option(
+    "--labels",
+    type=EXISTING,
+    help="Labels of the slices: boxes or masks in any format that 'medvae inspect' reads.",
+)
 @OUTLINES
 @click.option(
     "--hosts",
     multiple=True,
     metavar="STUDIES",
     type=EXISTING,
-    help="Scans known to be free of findings, for lesions to be set into; several times.",
+    help="Scans known to be free of findings, into which lesions are inserted; repeatable.",
 )
 @click.option(
     "--copies",
     default=1,
     show_default=True,
     metavar="N",
-    help="Draws of each source slice; with --per study, of each series or transplanted lesion.",
+    help="Number of draws per source slice; with --per study, per series or transplanted lesion.",
 )
 @click.option(
-    "--ratio", type=float, metavar="R", help="Draws for each real slice, instead of --copies."
+    "--ratio", type=float, metavar="R", help="Number of draws per real slice, instead of --copies."
 )
 @click.option(
     "--sampler",
     default="gaussian",
     show_default=True,
     metavar="S",
-    help="How latents are drawn: prior, posterior, gaussian, interpolate, direction:1,3, align.",
+    help="Sampler of latents: prior, posterior, gaussian, interpolate, direction:1,3 or align.",
 )
 @click.option(
     "--strength",
     type=float,
     metavar="T",
-    help="How far from the source: 0 is not at all.  [default: 1 for transplant, else 0.5]",
+    help="Distance from the source; 0 changes nothing.  [default: 1 for transplant, else 0.5]",
 )
 @click.option(
     "--render",
     default="auto",
     show_default=True,
     metavar="R",
-    help="transplant, warp, residual, decode, or several as in warp+residual.",
+    help="Render: transplant, warp, residual, decode, or a chain such as warp+residual.",
 )
 @click.option(
     "--per",
     type=click.Choice(["slice", "study"]),
     default="slice",
     show_default=True,
-    help="Draw each slice alone, or whole series: smooth, with lesions through all their slices.",
+    help="Draw each slice alone, or whole series, with lesions through all their slices.",
 )
 @click.option(
     "--balance",
@@ -81,14 +85,16 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 )
 @click.option("--only-positive", is_flag=True, help="Leave out slices without a finding.")
 @click.option(
-    "--split", type=EXISTING, help="JSON with held-out patients: none of them may be used."
+    "--split",
+    type=EXISTING,
+    help="JSON file of a split; none of its held-out patients may be used.",
 )
 @click.option(
     "--align-to",
     multiple=True,
     metavar="STUDIES",
     type=EXISTING,
-    help="Shift latents to the mean of these slices; several times.",
+    help="Slices to whose mean the latents are shifted; repeatable.",
 )
 @click.option(
     "--format",
@@ -97,7 +103,7 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     show_default=True,
     metavar="F[,F]",
     callback=_names,
-    help="Of the pictures: dicom, nifti, png.",
+    help="Image formats, comma-separated: dicom, nifti, png.",
 )
 @click.option(
     "--labels-format",
@@ -106,36 +112,37 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     show_default=True,
     metavar="F[,F]",
     callback=_names,
-    help="Of the labels: coco, monai, yolo.",
+    help="Label formats, comma-separated: coco, monai, yolo.",
 )
 @click.option(
     "--merge",
     is_flag=True,
-    help="Write the labelled slices of STUDIES too, to OUT/real, and labels of both; png or nifti.",
+    help="Also write the labelled slices of STUDIES to OUT/real, with labels for both sets.",
 )
 @MODALITY
 @BURNED_IN
-@click.option("--seed", default=0, show_default=True, help="Another seed, other slices.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
 @DEVICE
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Threads that make slices, and processes that read.  [default: one for each processor]",
+    help="Number of threads, and of reading processes.  [default: one per processor]",
 )
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
-@click.option("--dry-run", is_flag=True, help="Say what would be made, and write nothing.")
+@click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
+@click.option("--dry-run", is_flag=True, help="Read and plan only; write nothing.")
 @click.pass_context
 def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) -> None:
-    """Write synthetic slices of studies, with boxes and masks that fit them.
+    """Write synthetic slices of studies, with matching boxes and masks.
 
-    Lesions are set into slices of other patients that are their neighbours in the latent space of
-    the model; organs are warped as the model says that anatomy varies. Each slice must pass
-    gates, or it is drawn again and in the end rejected: manifest.jsonl in the folder
-    says what became of each, preview.html shows some. The same command gives the same bytes.
+    Lesions are inserted into slices of other patients that are their neighbours in the latent
+    space of the model; organs are warped in the way in which, according to the model, anatomy
+    varies. A slice that fails one of the gates is drawn again, and rejected after four attempts.
+    In the output folder, manifest.jsonl describes every draw, and preview.html shows some of them.
+    The same command gives the same bytes.
 
-    With --per study whole series are made: those of STUDIES, warped as one, or series that are
-    free of findings, with a whole lesion through their slices. With --merge the labelled slices of
-    STUDIES are written as well, and the labels are of both, to train with.
+    With --per study, whole series are made: those of STUDIES, each warped as a unit, or series
+    without findings, with a whole lesion through their slices. With --merge, the labelled slices
+    of STUDIES are written as well, and the label files cover both sets.
 
     \b
     Examples:
@@ -150,7 +157,7 @@ def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) ->
     for line in _lines(made):
         click.echo(printable(line))
     if made.preview is not None and not made.kept:
-        click.echo("Error: no slice was kept: see the reasons above", err=True)
+        click.echo("Error: no slice was kept; see the reasons above", err=True)
         ctx.exit(1)
 
 
@@ -165,6 +172,6 @@ def _lines(made: Augmented) -> Iterator[str]:
         yield f"{made.kept} of {made.draws} draws kept, in {made.out}"
         yield from (f"  rejected {count}: {reason}" for reason, count in made.rejected)
         if made.real:
-            yield f"{made.real} real slices beside them, in {made.out / 'real'}"
+            yield f"{made.real} real slices written to {made.out / 'real'}"
         yield f"look at {made.preview}"
     yield from not_used(made.problems)

@@ -24,23 +24,21 @@ __all__ = ["demo"]
     default="medvae-demo",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for the results: empty, or not there yet.",
+    help="Output folder, which must be empty or not exist yet.",
 )
 @click.option(
     "--model",
     default="cardiac_mr_vae",
     show_default=True,
     metavar="RUN",
-    help="What 'medvae train' wrote, or the bundle that ships.",
+    help="Trained model: the folder that 'medvae train' wrote, or a bundle that is shipped.",
 )
 @click.option("--open", "show", is_flag=True, help="Show the page in a browser.")
 def demo(out: Path, model: str, show: bool) -> None:
-    """Inspect, augment and audit a sample of cardiac MR, and show on a page what happened.
+    """Inspect, augment and audit a sample of cardiac MR, and show the results on a page.
 
-    A second sample, a head whose geometry is known, is written as DICOM.
-
-    The sample and a model of such slices come with the package: nothing is downloaded. It takes
-    about a minute.
+    A second sample, a head whose geometry is known, is augmented and written as DICOM. The samples
+    and the model are part of the package, so nothing is downloaded. The demo takes about a minute.
 
     \b
     Examples:

@@ -33,7 +33,7 @@ _FEW = 3
     "--model",
     required=True,
     metavar="RUN",
-    help="What 'medvae train' wrote: the folder of a run, or any trained bundle like it.",
+    help="Trained model: the folder that 'medvae train' wrote, or another trained bundle.",
 )
 @OUT
 @click.option(
@@ -42,7 +42,7 @@ _FEW = 3
     default="nifti",
     show_default=True,
     metavar="F[,F]",
-    help="Of the results: nifti, png, dicom, or several with commas.",
+    help="Output formats, comma-separated: nifti, png, dicom.",
 )
 @MODALITY
 @BURNED_IN
@@ -60,13 +60,12 @@ def denoise(
     device: str | None,
     workers: int | None,
 ) -> None:
-    """Smooth slices: each becomes what a trained model makes of it, at native size and in native
-    units.
+    """Denoise slices: replace each by its reconstruction, at native size and in native units.
 
-    What is finer than the model's canvas is smoothed away, and a finding that the model has never
-    seen may be too. What the model's intensity range cuts off is added again, and padding stays
-    as it is. Results have names of their own: none of a patient. Exit code 1 says that nothing
-    could be written.
+    Detail that is finer than the model's canvas is smoothed away, and so may be a finding of a
+    kind that the model has never seen. Values beyond the model's intensity range are restored, and
+    padding is unchanged. Output files have names that do not identify the patient. The exit code
+    is 1 if nothing could be written.
 
     \b
     Examples:
@@ -90,8 +89,8 @@ def denoise(
     for line in _lines(denoised, out):
         click.echo(printable(line))
     if not denoised.files:
-        why = "for the reasons above" if denoised.failures else "none of the files could be read"
-        click.echo(f"Error: nothing could be denoised: {why}", err=True)
+        why = "see the reasons above" if denoised.failures else "none of the files could be read"
+        click.echo(f"Error: nothing could be denoised; {why}", err=True)
         ctx.exit(1)
 
 

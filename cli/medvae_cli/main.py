@@ -26,7 +26,7 @@ from medvae_cli.train import train
 __all__ = ["cli", "main"]
 
 
-class Door(click.Group):
+class CommandGroup(click.Group):
     """Group that reports errors and interrupts in one line: exit code 2 for wrong usage, else 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -114,7 +114,7 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-@click.group("medvae", cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("medvae", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="monai-medvae", prog_name="medvae")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:

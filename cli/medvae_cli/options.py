@@ -11,30 +11,37 @@ __all__ = ["BURNED_IN", "DEVICE", "EXISTING", "MODALITY", "MODEL", "OUT", "OUTLI
 EXISTING = click.Path(exists=True, path_type=Path)
 
 MODEL = click.option(
-    "--model", required=True, metavar="RUN", help="What 'medvae train' wrote, or a bundle like it."
+    "--model",
+    required=True,
+    metavar="RUN",
+    help="Trained model: the folder that 'medvae train' wrote, or another trained bundle.",
 )
 OUT = click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder for the results: empty, or not there yet.",
+    help="Output folder, which must be empty or not exist yet.",
 )
 OUTLINES = click.option(
     "--outlines",
     type=EXISTING,
-    help="Masks for the boxes of --labels: each box gets the one that overlaps it best.",
+    help="Masks for the boxes of --labels; each box gets the mask that overlaps it best.",
 )
-MODALITY = click.option("--modality", help="Modality of files that do not say, such as MR or CT.")
+MODALITY = click.option(
+    "--modality", help="Modality of files that do not state one, such as MR or CT."
+)
 BURNED_IN = click.option(
     "--allow-burned-in",
     is_flag=True,
-    help="Use images whose headers say that text is burned into their pixels, too.",
+    help="Also use images whose headers report text burned into their pixels.",
 )
 DEVICE = click.option(
-    "--device", metavar="D", help="Such as cpu or cuda:0.  [default: a GPU where there is one]"
+    "--device",
+    metavar="D",
+    help="Device to compute on, such as cpu or cuda:0.  [default: a GPU if there is one]",
 )
 READERS = click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Processes that read.  [default: one for each processor, 8 at most, as memory allows]",
+    help="Number of reading processes.  [default: one per processor, at most 8, as memory allows]",
 )

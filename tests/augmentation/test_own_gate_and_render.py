@@ -80,8 +80,9 @@ def test_a_render_of_ones_own(
         assert rows.std() > 0
     code, output = augment(studies / "p2", run, tmp_path / "other", "--render", "warp+mirror+melt")
     assert code == 2
-    assert "unknown render 'melt'; choose from auto, transplant, decode, residual, warp, mirror" in (
-        " ".join(output.split())
+    assert (
+        "unknown render 'melt'; choose from auto, transplant, decode, residual, warp, mirror"
+        in (" ".join(output.split()))
     )
 
 

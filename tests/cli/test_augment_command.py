@@ -37,7 +37,7 @@ def test_real_slices_are_counted(studies: Path, run: Path, tmp_path: Path) -> No
     labels = ("--labels", studies / "coco.json", "--render", "warp", "--strength", "0")
     result = medvae_augment(studies, "--model", run, "--out", out, *labels, "--merge")
     assert result.exit_code == 0, result.output
-    assert f"16 real slices beside them, in {out / 'real'}" in result.stdout
+    assert f"16 real slices written to {out / 'real'}" in result.stdout
     assert len(json.loads((out / "coco.json").read_text())["images"]) == 32
 
 
@@ -61,23 +61,23 @@ def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--format", "jpeg"), 2, "format jpeg: there is none"),
+        (("--format", "jpeg"), 2, "--format: there is no jpeg; choose from nifti"),
         (("--labels-format", "xml"), 2, "label format xml: unknown; choose from"),
-        (("--copies", "0"), 2, "copies must be 1 or more"),
-        (("--strength", "-1"), 2, "strength must be 0 or more"),
+        (("--copies", "0"), 2, "--copies: must be 1 or more"),
+        (("--strength", "-1"), 2, "--strength: must be 0 or more"),
         (("--sampler", "noise"), 2, "unknown 'noise'; choose from"),
-        (("--sampler", "align"), 2, "give --align-to STUDIES"),
-        (("--render", "paint"), 2, "cannot be; give auto, transplant"),
+        (("--sampler", "align"), 2, "--align-to: the sampler align requires slices"),
+        (("--render", "paint"), 2, "--render: unknown render 'paint'; choose from auto, transplant"),
         (("--device", "abacus"), 2, "there is no such device"),
         (("--render", "transplant"), 2, "none of the slices has a finding"),
         (("--only-positive",), 2, "none of the slices has a finding"),
-        (("--per", "study", "--ratio", "2"), 2, "ratio is for single slices"),
-        (("--merge",), 2, "merge: real slices to train with must be labelled"),
-        (("--merge", "--format", "png,dicom"), 2, "merge: real slices are not written as DICOM"),
+        (("--per", "study", "--ratio", "2"), 2, "--ratio: is for single slices"),
+        (("--merge",), 2, "--merge: real slices to train with must be labelled"),
+        (("--merge", "--format", "png,dicom"), 2, "--merge: real slices are not written as DICOM"),
         (
             ("--per", "study", "--format", "nifti", "--labels-format", "yolo"),
             2,
-            "give png as the first format",
+            "--labels-format: yolo has one file for each picture",
         ),
     ],
 )

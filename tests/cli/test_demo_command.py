@@ -54,7 +54,7 @@ def test_page_shows_a_pair_of_each_patient_and_the_numbers(out: Path) -> None:
     page = (out / "index.html").read_text()
     pairs = page.count("<figcaption>Source: box ")
     lines = Manifest(out / "synthetic").lines
-    patients = {line["groups"][0] for line in lines if line["outcome"] == "kept"}
+    patients = {line.groups[0] for line in lines if line.kept}
     assert pairs == page.count("<figcaption>Synthetic: box ") == len(patients) > 0
     report = json.loads((out / "audit" / "report.json").read_text())
     for name in ("lesion_survival", "copies", "auc"):

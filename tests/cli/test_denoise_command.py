@@ -64,7 +64,7 @@ def test_nothing_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     result = medvae_denoise(tmp_path / "notes.txt", "--model", run, "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert result.stderr == ("Error: nothing could be denoised: none of the files could be read\n")
+    assert result.stderr == ("Error: nothing could be denoised; none of the files could be read\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -184,7 +184,10 @@ class TestWrongUse:
         groups = sorted({s.group for s in open_studies([studies]).slices})
         split = tmp_path / "split.json"
         split.write_text(json.dumps({"training": groups[1:], "validation": groups[:1]}))
-        with pytest.raises(UsageProblem, match=f"holds out 1 of the patients among the sources, such as {groups[0]}"):
+        with pytest.raises(
+            UsageProblem,
+            match=f"holds out 1 of the patients among the sources, such as {groups[0]}",
+        ):
             build(tmp_path / "bank", studies, run, split=split)
 
     def test_another_modality(self, studies: Path, tmp_path: Path) -> None:
