@@ -5,8 +5,7 @@ from __future__ import annotations
 from medvae.render._chain import RENDERS, make_render
 from medvae.render._contract import Render, Rendered, Scene, is_absolute
 from medvae.render._ground import Ground
-from medvae.render._lesion import Lesion, Refused
-from medvae.render._trace import trace_lesions
+from medvae.render._lesion import Lesion, Refused, trace_lesions
 from medvae.render._transplant import (
     MOST_HOSTS,
     NEAREST_HOSTS,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.render._frame import Frame
-from medvae.render._ground import GRAIN, Ground, Window
+from medvae.render._ground import GRAIN, Frame, Ground, Window
 from medvae.render._lesion import Lesion
 from medvae.render._variation import Variation
 

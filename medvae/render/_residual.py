@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from medvae.render._contract import Render, Rendered, Scene
-from medvae.render._values import possible
+from medvae.render._moving import possible
 
 __all__ = ["Residual"]
 

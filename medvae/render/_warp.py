@@ -14,10 +14,9 @@ from torch import Tensor
 from medvae.intensity import Canvas
 from medvae.render._contract import Render, Rendered, Scene
 from medvae.render._fields import pull, smooth
-from medvae.render._labels import moved_labels
+from medvae.render._moving import moved_labels, moved_values, possible
 from medvae.render._placement import NativeField, Placement, without_folds
 from medvae.render._registration import on_grid, velocity
-from medvae.render._values import moved_values, possible
 
 __all__ = ["Change", "Warp"]
 

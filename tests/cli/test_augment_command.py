@@ -67,7 +67,11 @@ def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> Non
         (("--strength", "-1"), 2, "--strength: must be 0 or more"),
         (("--sampler", "noise"), 2, "unknown 'noise'; choose from"),
         (("--sampler", "align"), 2, "--align-to: the sampler align requires slices"),
-        (("--render", "paint"), 2, "--render: unknown render 'paint'; choose from auto, transplant"),
+        (
+            ("--render", "paint"),
+            2,
+            "--render: unknown render 'paint'; choose from auto, transplant",
+        ),
         (("--device", "abacus"), 2, "there is no such device"),
         (("--render", "transplant"), 2, "none of the slices has a finding"),
         (("--only-positive",), 2, "none of the slices has a finding"),

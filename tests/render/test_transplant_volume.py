@@ -13,8 +13,7 @@ from medvae.randomness import generator
 from medvae.records import Category, Labels
 from medvae.render._contract import Rendered, Scene
 from medvae.render._ground import Ground
-from medvae.render._lesion import Lesion, Refused
-from medvae.render._trace import trace_lesions
+from medvae.render._lesion import Lesion, Refused, trace_lesions
 from medvae.render._transplant import transplant_volume
 from scenes import changed
 

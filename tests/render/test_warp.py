@@ -17,10 +17,9 @@ from medvae.geometry import Box
 from medvae.intensity import Canvas, IntensityMap
 from medvae.records import Category, Finding, Labels, Mask
 from medvae.render import Render, Rendered, Scene, make_render
-from medvae.render._labels import moved_labels
+from medvae.render._moving import moved_labels, moved_values
 from medvae.render._placement import NativeField, Placement
 from medvae.render._registration import GRID
-from medvae.render._values import moved_values
 from scenes import changed
 
 LESION = Category("lesion")
