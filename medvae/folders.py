@@ -137,13 +137,13 @@ def check_empty(folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise _no_folder(folder)
         if folder.exists() and contents(folder):
-            raise UsageProblem(f"{folder}: is not empty, and nothing is overwritten: give another")
+            raise UsageProblem(f"{folder}: is not empty, and nothing is overwritten; choose another")
     except OSError as error:
         raise UsageProblem(f"{folder}: cannot be used: {error.strerror}") from error
 
 
 def _no_folder(path: Path) -> UsageProblem:
-    return UsageProblem(f"{path}: is no folder: give another")
+    return UsageProblem(f"{path}: is not a directory; choose another path")
 
 
 def contents(folder: Path) -> list[Path]:
@@ -202,7 +202,7 @@ def _acquire(folder: Path, made: list[Path]) -> tuple[tuple[int, int], int]:
         if descriptor is not None:
             return key, descriptor
         _forget(key)
-    raise WriteError(f"{folder}: cannot be made: choose another folder")
+    raise WriteError(f"{folder}: cannot be created; choose another folder")
 
 
 def _forget(key: tuple[int, int]) -> None:

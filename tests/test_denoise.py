@@ -294,7 +294,7 @@ class TestWrongUse:
         ("prepare", "wrong"),
         [
             (lambda out: (out.mkdir(), (out / "a").touch()), "is not empty"),
-            (lambda out: out.touch(), "is no folder"),
+            (lambda out: out.touch(), "is not a directory"),
         ],
     )
     def test_of_an_occupied_folder(

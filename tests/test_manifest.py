@@ -113,7 +113,7 @@ def test_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     for resume in (False, True):
         with pytest.raises(UsageProblem, match="is not empty, and nothing is overwritten"):
             claim(tmp_path, ORDER, resume)
-    with pytest.raises(UsageProblem, match="is no folder"):
+    with pytest.raises(UsageProblem, match="is not a directory"):
         claim(tmp_path / "thesis.txt", ORDER, resume=False)
 
 
