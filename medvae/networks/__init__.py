@@ -15,9 +15,8 @@ from medvae.networks._losses import (
     active_units,
     kl_of_units,
 )
-from medvae.networks._memory import StepMemory, step_memory
 from medvae.networks._parts import GrayToColor
-from medvae.networks._store import build, load_model, save_model
+from medvae.networks._store import build, load_model, save_model, without_weights
 from medvae.networks._vae import Reconstruction, SliceVAE
 
 __all__ = [
@@ -37,7 +36,6 @@ __all__ = [
     "ResidualEncoder",
     "SliceVAE",
     "SpatialLatent",
-    "StepMemory",
     "VectorLatent",
     "active_units",
     "build",
@@ -47,5 +45,5 @@ __all__ = [
     "kl_of_units",
     "load_model",
     "save_model",
-    "step_memory",
+    "without_weights",
 ]

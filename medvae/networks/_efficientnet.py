@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medvae.errors import UsageProblem
-from medvae.networks._folding import merge_padding
+from medvae.networks._inference import merge_padding
 from medvae.networks._parts import EncoderPart, Features
 from medvae.networks._pretrained import load_pretrained
 

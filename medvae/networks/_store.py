@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,7 +109,7 @@ def load_model(folder: Path) -> SliceVAE:
     try:
         _check_sizes(network)
         # Nothing is allocated until the weights have been read and fit.
-        with torch.device("meta"), NothingDrawn():
+        with without_weights():
             model = build(network)
     except UsageProblem as error:
         raise ReadError(f"{path}: {error}") from error
@@ -140,7 +141,14 @@ def _check_sizes(network: Mapping[str, Any]) -> None:
                     )
 
 
-class NothingDrawn(TorchFunctionMode):
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Create networks on the device "meta": no weight is allocated or drawn."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
+
+
+class _NothingDrawn(TorchFunctionMode):
     """Mode that skips normal initialisation, for which torch loads its compiler on "meta"."""
 
     def __torch_function__(

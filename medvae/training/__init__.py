@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from medvae.training._checkpoints import Checkpoints
-from medvae.training._engine import AutocastInferer, TrainingView
+from medvae.training._batch import step_memory
 from medvae.training._finish import finish
 from medvae.training._handlers import (
-    CollapseWatch,
+    AutocastInferer,
+    Checkpoints,
     EarlyStop,
     EpochSeed,
     GradientClip,
-    History,
     ListedOutput,
     NanGuard,
-    Progress,
     SharedBuffers,
+    TrainingView,
 )
-from medvae.training._pictures import TrainingPictures
+from medvae.training._history import CollapseWatch, History, Progress, TrainingPictures
 from medvae.training._slices import CanvasSlices, SliceDataset, TrainingSlices
 from medvae.training._train import prepare_run, train
 
@@ -39,5 +38,6 @@ __all__ = [
     "TrainingView",
     "finish",
     "prepare_run",
+    "step_memory",
     "train",
 ]

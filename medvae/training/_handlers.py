@@ -1,48 +1,77 @@
-"""Handlers of training events: seeds, history, stopping, progress."""
+"""What a trainer calls before, in and after its steps: the network, checks, and checkpoints."""
 
 from __future__ import annotations
 
+import io
 import math
-import sys
-import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
-from torch import nn
-from tqdm import tqdm
+from monai.inferers import Inferer
+from torch import Tensor, nn
 
-from medvae.errors import TrainingError
-from medvae.models import COLLAPSED
-from medvae.networks import CalibratedLoss, PublishedLoss, SliceVAE, active_units
-from medvae.notices import notice
-from medvae.training._slices import CanvasSlices, SliceDataset
+from medvae.atomic import write_bytes
+from medvae.errors import ReadError, TrainingError
+from medvae.networks import Reconstruction, SliceVAE
+from medvae.training._history import History
+from medvae.training._slices import SliceDataset
 
 __all__ = [
-    "CollapseWatch",
+    "AutocastInferer",
+    "Checkpoints",
     "EarlyStop",
     "EpochSeed",
     "GradientClip",
-    "History",
     "ListedOutput",
     "NanGuard",
-    "Progress",
     "SharedBuffers",
+    "TrainingView",
 ]
 
 
-_WATCHED = 64
-"""Approximate number of held-out slices whose latents are monitored."""
+class TrainingView(nn.Module):
+    """A view of a network whose ``forward`` returns the posterior along with the image.
 
-_AT_ONCE = 16
+    It shares the weights of the network. A data-parallel wrapper requires that the step runs
+    through ``forward``, and the ``forward`` of the network itself returns one tensor.
+    """
 
-_FIRST_STEPS = 50
-"""Number of first steps, in which too little is learned for latents to differ."""
+    def __init__(self, network: SliceVAE) -> None:
+        super().__init__()
+        self.network = network
 
-_NATS = 1.0
-"""KL divergence of a slice below which its latent carries almost no information."""
+    def forward(self, x: Tensor) -> Reconstruction:
+        return self.network.reconstruct(x)
+
+
+class AutocastInferer(Inferer):
+    """Inferer that calls the network in bfloat16, which needs no loss scaling, on any device.
+
+    An image that it returns keeps the metadata of the input.
+
+    Args:
+        enabled: Whether to use bfloat16; otherwise the network is called in single precision.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        super().__init__()
+        self.enabled = enabled
+
+    def __call__(
+        self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        # Transforms track metadata; the layers run faster on plain tensors.
+        plain = inputs.as_subclass(Tensor).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(plain.device.type, dtype=torch.bfloat16, enabled=self.enabled):
+            result = network(plain, *args, **kwargs)
+        if isinstance(inputs, MetaTensor) and isinstance(result, Tensor):
+            return MetaTensor(result).copy_meta_from(inputs)
+        return result
 
 
 class EpochSeed:
@@ -138,135 +167,20 @@ class SharedBuffers:
                 torch.distributed.broadcast(buffer, src=0)
 
 
-class History:
-    """Figures of each epoch: the loss and its terms, the speed, and the validation metrics.
+class ListedOutput:
+    """Handler that wraps the output of a step in a list of one item for the handlers after it.
 
-    Processes that train together share one history, with mean figures and their total speed.
-
-    Args:
-        loss: Loss whose terms are recorded every ``every`` steps.
-        validation: Engine whose metrics are added.
-
-    Attributes:
-        epochs: Mapping of names to numbers for each epoch.
+    MONAI's own handlers, such as those for tracking, expect a batch as a list of its items. The
+    batch is not split into them here, because that takes time.
     """
 
-    def __init__(
-        self, loss: PublishedLoss | CalibratedLoss, validation: Engine, every: int = 10
-    ) -> None:
-        self.loss = loss
-        self.validation = validation
-        self.every = every
-        self.epochs: list[dict[str, float]] = []
-        self._terms: list[Mapping[str, float]] = []
-        self._losses: list[float] = []
-        self._slices = 0
-        self._start = self._seconds = 0.0
-
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the validation."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the history, to be saved in a checkpoint."""
-        return {"epochs": self.epochs}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the history from a checkpoint."""
-        self.epochs = list(state["epochs"])
-
-    def _begin(self, engine: Engine) -> None:
-        self._terms, self._losses, self._slices = [], [], 0
-        self._start = time.perf_counter()
-
-    def _step(self, engine: Engine) -> None:
-        output: Any = engine.state.output
-        self._losses.append(output["loss"].item())
-        self._slices += len(output["image"])
-        self._seconds = time.perf_counter() - self._start
-        if engine.state.iteration % self.every == 0 or not self._terms:
-            with torch.no_grad():
-                terms = self.loss.terms(output["pred"], output["label"])
-            self._terms.append({name: float(value) for name, value in terms._asdict().items()})
-
-    def _end(self, engine: Engine) -> None:
-        figures = {
-            name: sum(terms[name] for terms in self._terms) / len(self._terms)
-            for name in ("reconstruction", "kl", "active_units")
-        }
-        figures["loss"] = sum(self._losses) / len(self._losses)
-        figures["images_per_second"] = self._slices / self._seconds
-        figures["epoch"] = engine.state.epoch
-        validated = self.validation.state.metrics if self.validation.state else {}
-        figures |= {f"validation_{name}": float(value) for name, value in validated.items()}
-        figures = _of_all_processes(figures, engine)
-        engine.state.metrics.update(figures)
-        self.epochs.append(figures)
-
-
-def _of_all_processes(figures: dict[str, float], engine: Engine) -> dict[str, float]:
-    if not torch.distributed.is_initialized():
-        return figures
-    state: Any = engine.state  # MONAI's trainers add the device
-    values = torch.tensor(list(figures.values()), dtype=torch.float64, device=state.device)
-    torch.distributed.all_reduce(values)
-    processes = torch.distributed.get_world_size()
-    means = dict(zip(figures, (values / processes).tolist(), strict=True))
-    return means | {"images_per_second": means["images_per_second"] * processes}
-
-
-class CollapseWatch:
-    """Handler that warns once if the latents of held-out slices no longer distinguish the slices.
-
-    It adds ``validation_active_units`` to the history. A count of zero is no bad sign at first:
-    nothing has been learned in the first steps, and running means of batch norms lag behind. A
-    warning therefore requires zero for two epochs, and almost no KL divergence in training either.
-
-    Args:
-        history: History of the training.
-        network: Network whose latents are monitored.
-        slices: Held-out slices, of which a subset is used if there are many.
-    """
-
-    def __init__(self, history: History, network: SliceVAE, slices: CanvasSlices) -> None:
-        self.history = history
-        self.network = network
-        step = -(-len(slices) // _WATCHED)
-        self.images = slices.images[::step]
-        self._said = False
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the history."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        """Register with the trainer, after all handlers of this package."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        last = self.history.epochs[-1]
-        last["validation_active_units"] = self._active_units()
-        recent = self.history.epochs[-2:]
-        if self._said or engine.state.iteration < _FIRST_STEPS or len(recent) < 2:
-            return
-        if all(not epoch.get("validation_active_units", 1) for epoch in recent) and all(
-            epoch["kl"] < _NATS for epoch in recent
-        ):
-            self._said = True
-            notice(
-                f"after epoch {last['epoch']:.0f} the latent space is collapsing "
-                f"(KL {last['kl']:.2f} nats a slice): {COLLAPSED}"
-            )
-
-    def _active_units(self) -> float:
-        device = next(self.network.parameters()).device
-        was_training = self.network.training
-        self.network.eval()
-        with torch.inference_mode():
-            means = [
-                self.network.encode(batch.float().to(device))[0].float()
-                for batch in self.images.split(_AT_ONCE)
-            ]
-        self.network.train(was_training)
-        return float(active_units(torch.cat(means)))
+        state: Any = engine.state
+        state.output = [state.output]
 
 
 class EarlyStop:
@@ -293,71 +207,70 @@ class EarlyStop:
             engine.terminate()
 
 
-class ListedOutput:
-    """Handler that wraps the output of a step in a list of one item for the handlers after it.
+class _Stateful(Protocol):
+    def state_dict(self) -> Any: ...
 
-    MONAI's own handlers, such as those for tracking, expect a batch as a list of its items. The
-    batch is not split into them here, because that takes time.
-    """
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after all handlers of this package."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        state: Any = engine.state
-        state.output = [state.output]
+    def load_state_dict(self, state: Any) -> Any: ...
 
 
-class Progress:
-    """Handler that shows a progress bar of the training on standard error if that is a terminal.
+class Checkpoints:
+    """Handler that writes ``last.pt`` after each epoch, and ``best.pt`` if that is the best so far.
+
+    A checkpoint replaces the previous one only after it is written completely: a full disk or a
+    kill leaves the old one.
 
     Args:
-        history: History whose latest figures are shown.
+        folder: Folder to which checkpoints are written.
+        parts: Objects whose state is saved, by name, including the network.
+        history: History that decides which epoch is the best.
+        metric: Name of the metric in the history; higher is better.
+        resume: Whether to load the last checkpoint if there is one.
+        rank: Rank of this process; only rank 0 writes.
     """
 
-    def __init__(self, history: History) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        parts: Mapping[str, _Stateful],
+        history: History,
+        metric: str = "validation_psnr",
+        resume: bool = False,
+        rank: int = 0,
+    ) -> None:
+        self.folder = Path(folder)
+        self.parts = {**parts, "history": history}
         self.history = history
-        self._bar: tqdm[Any] | None = None
+        self.metric = metric
+        self.resume = resume
+        self.rank = rank
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the history."""
-        engine.add_event_handler(Events.STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._tell)
-        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._end)
+        """Register with the trainer, after all other handlers that change state in an epoch."""
+        engine.add_event_handler(Events.STARTED, self._load)
+        if self.rank == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
-    def _begin(self, engine: Engine) -> None:
-        total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
-        self._bar = tqdm(
-            total=total,
-            initial=engine.state.iteration,
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-            unit="step",
-            dynamic_ncols=True,
-        )
+    def _load(self, engine: Engine) -> None:
+        path = self.folder / "last.pt"
+        if not self.resume or not path.is_file():
+            return
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            for name, part in self.parts.items():
+                part.load_state_dict(saved[name])
+        except (OSError, RuntimeError, LookupError, ValueError) as error:
+            raise ReadError(
+                f"{path}: cannot be taken up: {' '.join(str(error).split())[:200]}"
+            ) from error
+        engine.state.epoch = saved["epoch"]
+        engine.state.iteration = saved["iteration"]
 
-    def _step(self, engine: Engine) -> None:
-        if self._bar is not None:
-            self._bar.set_description(
-                f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False
-            )
-            self._bar.update()
-
-    def _tell(self, engine: Engine) -> None:
-        if self._bar is not None and self.history.epochs:
-            last = self.history.epochs[-1]
-            self._bar.set_postfix(
-                {
-                    "loss": f"{last['loss']:.1f}",
-                    "PSNR": f"{last.get('validation_psnr', math.nan):.2f}",
-                    "images/s": f"{last['images_per_second']:.1f}",
-                }
-            )
-
-    def _end(self, engine: Engine, *error: BaseException) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        if error:
-            raise error[0]
+    def _save(self, engine: Engine) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_bytes(self.folder / "last.pt", buffer.getvalue())
+        values = [epoch.get(self.metric, -math.inf) for epoch in self.history.epochs]
+        if values[-1] == max(values):
+            write_bytes(self.folder / "best.pt", buffer.getvalue())

@@ -13,6 +13,7 @@ SCRIPT = """
 import json, re, torch
 from pathlib import Path
 from medvae.networks import *
+from medvae.training import step_memory
 
 def make():
     encoder = EfficientNet("b0")
@@ -21,7 +22,7 @@ def make():
 def peak():
     return 1024 * int(re.findall(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[0])
 
-step = step_memory(make)
+fixed, per_slice = step_memory(make)
 before, model = peak(), make()
 loss, optimizer = CalibratedLoss(), torch.optim.Adam(model.parameters())
 pictures = torch.rand(BATCH, 1, 128, 128)
@@ -29,7 +30,7 @@ for _ in range(2):
     optimizer.zero_grad()
     loss(model.reconstruct(pictures), pictures).backward()
     optimizer.step()
-print(json.dumps([step.of_batch(BATCH), peak() - before]))
+print(json.dumps([fixed + BATCH * per_slice, peak() - before]))
 """
 
 
