@@ -7,7 +7,6 @@ from medvae.training._finish import finish
 from medvae.training._handlers import (
     AutocastInferer,
     Checkpoints,
-    EarlyStop,
     EpochSeed,
     GradientClip,
     ListedOutput,
@@ -15,7 +14,7 @@ from medvae.training._handlers import (
     SharedBuffers,
     TrainingView,
 )
-from medvae.training._history import CollapseWatch, History, Progress, TrainingPictures
+from medvae.training._history import CollapseWatch, History, TrainingPictures
 from medvae.training._slices import CanvasSlices, SliceDataset, TrainingSlices
 from medvae.training._train import prepare_run, train
 
@@ -24,13 +23,11 @@ __all__ = [
     "CanvasSlices",
     "Checkpoints",
     "CollapseWatch",
-    "EarlyStop",
     "EpochSeed",
     "GradientClip",
     "History",
     "ListedOutput",
     "NanGuard",
-    "Progress",
     "SharedBuffers",
     "SliceDataset",
     "TrainingPictures",

@@ -24,7 +24,6 @@ from medvae.training._slices import SliceDataset
 __all__ = [
     "AutocastInferer",
     "Checkpoints",
-    "EarlyStop",
     "EpochSeed",
     "GradientClip",
     "ListedOutput",
@@ -183,30 +182,6 @@ class ListedOutput:
         state.output = [state.output]
 
 
-class EarlyStop:
-    """Handler that ends a training that has not improved for some epochs.
-
-    Args:
-        history: History of the training.
-        metric: Name of the metric in the history; higher is better.
-        patience: Number of epochs without improvement after which training ends.
-    """
-
-    def __init__(self, history: History, metric: str, patience: int) -> None:
-        self.history = history
-        self.metric = metric
-        self.patience = patience
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the history."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        values = [epoch.get(self.metric, -math.inf) for epoch in self.history.epochs]
-        if len(values) - 1 - values.index(max(values)) >= self.patience:
-            engine.terminate()
-
-
 class _Stateful(Protocol):
     def state_dict(self) -> Any: ...
 
@@ -245,7 +220,7 @@ class Checkpoints:
         self.rank = rank
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after all other handlers that change state in an epoch."""
+        """Register with the trainer, after everything else that changes state in an epoch."""
         engine.add_event_handler(Events.STARTED, self._load)
         if self.rank == 0:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)

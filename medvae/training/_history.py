@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 from PIL import Image
-from tqdm import tqdm
 
 from medvae.atomic import write_bytes
 from medvae.models import COLLAPSED
@@ -23,7 +21,7 @@ from medvae.networks import CalibratedLoss, PublishedLoss, SliceVAE, active_unit
 from medvae.notices import notice
 from medvae.training._slices import CanvasSlices
 
-__all__ = ["CollapseWatch", "History", "Progress", "TrainingPictures"]
+__all__ = ["CollapseWatch", "History", "TrainingPictures"]
 
 _WATCHED = 64
 """Approximate number of held-out slices whose latents are monitored."""
@@ -78,7 +76,7 @@ class History:
         """Register with the trainer, after the validation."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, to be saved in a checkpoint."""
@@ -87,6 +85,17 @@ class History:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the history from a checkpoint."""
         self.epochs = list(state["epochs"])
+
+    def latest(self) -> dict[str, str]:
+        """Return the main figures of the last epoch as text, to be shown beside a progress bar."""
+        if not self.epochs:
+            return {}
+        last = self.epochs[-1]
+        return {
+            "loss": f"{last['loss']:.1f}",
+            "PSNR": f"{last.get('validation_psnr', math.nan):.2f}",
+            "images/s": f"{last['images_per_second']:.1f}",
+        }
 
     def _begin(self, engine: Engine) -> None:
         self._terms, self._losses, self._slices = [], [], 0
@@ -102,7 +111,7 @@ class History:
                 terms = self.loss.terms(output["pred"], output["label"])
             self._terms.append({name: float(value) for name, value in terms._asdict().items()})
 
-    def _end(self, engine: Engine) -> None:
+    def __call__(self, engine: Engine) -> None:
         figures = {
             name: sum(terms[name] for terms in self._terms) / len(self._terms)
             for name in ("reconstruction", "kl", "active_units")
@@ -178,60 +187,6 @@ class CollapseWatch:
             ]
         self.network.train(was_training)
         return float(active_units(torch.cat(means)))
-
-
-class Progress:
-    """Handler that shows a progress bar of the training on standard error if that is a terminal.
-
-    Args:
-        history: History whose latest figures are shown.
-    """
-
-    def __init__(self, history: History) -> None:
-        self.history = history
-        self._bar: tqdm[Any] | None = None
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the history."""
-        engine.add_event_handler(Events.STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._tell)
-        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._end)
-
-    def _begin(self, engine: Engine) -> None:
-        total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
-        self._bar = tqdm(
-            total=total,
-            initial=engine.state.iteration,
-            file=sys.stderr,
-            disable=not sys.stderr.isatty(),
-            unit="step",
-            dynamic_ncols=True,
-        )
-
-    def _step(self, engine: Engine) -> None:
-        if self._bar is not None:
-            self._bar.set_description(
-                f"epoch {engine.state.epoch}/{engine.state.max_epochs}", refresh=False
-            )
-            self._bar.update()
-
-    def _tell(self, engine: Engine) -> None:
-        if self._bar is not None and self.history.epochs:
-            last = self.history.epochs[-1]
-            self._bar.set_postfix(
-                {
-                    "loss": f"{last['loss']:.1f}",
-                    "PSNR": f"{last.get('validation_psnr', math.nan):.2f}",
-                    "images/s": f"{last['images_per_second']:.1f}",
-                }
-            )
-
-    def _end(self, engine: Engine, *error: BaseException) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        if error:
-            raise error[0]
 
 
 class TrainingPictures:

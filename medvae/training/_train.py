@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from importlib.util import find_spec
@@ -128,6 +129,8 @@ def train(
             workflow.run()
             figures: dict[str, float] = workflow.finalize()[0]
         except BaseException as error:
+            if sys.stderr.isatty():
+                print(file=sys.stderr)  # a progress bar leaves its line open
             if first and not resume and not (out / "checkpoints").exists():
                 # It holds nothing of value yet; the same command must be able to start again.
                 clear(out)
@@ -180,6 +183,8 @@ def _workflow(
     logging.getLogger("monai.bundle.workflows").setLevel(logging.WARNING)
     # An error is reported by the code that catches it, in one line.
     logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)
+    # That a training ends early can be seen in its history.
+    logging.getLogger("ignite.handlers.early_stopping.EarlyStopping").setLevel(logging.WARNING)
     return ConfigWorkflow(
         config_file=[str(file) for file in files],
         meta_file=str(out / "configs" / "metadata.json"),

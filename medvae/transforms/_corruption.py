@@ -44,6 +44,10 @@ __all__ = [
 Range = float | tuple[float, float]
 """A single value, or the two limits between which a value is drawn for each image."""
 
+_STD: Range = (0.0, 0.1)
+_PHOTONS: Range = (50.0, 500.0)
+_ELECTRONIC_STD: Range = (0.0, 0.03)
+
 
 class _RandCorruption(RandomizableTransform):
     """A corruption of one image `[C, H, W]`: `randomize` draws it, and `__call__` applies it."""
@@ -93,7 +97,7 @@ class RandMaskCorruption(_RandCorruption):
         prob: Probability of corrupting an image.
     """
 
-    def __init__(self, share: Range = 0.4, block: int = 1, prob: float = 1.0) -> None:
+    def __init__(self, share: Range, block: int = 1, prob: float = 1.0) -> None:
         super().__init__(prob)
         self.share = _range("share", share, maximum=1.0)
         if block < 1:
@@ -122,7 +126,7 @@ class RandGaussianCorruption(_RandCorruption):
         prob: Probability of corrupting an image.
     """
 
-    def __init__(self, std: Range = (0.0, 0.1), prob: float = 1.0) -> None:
+    def __init__(self, std: Range = _STD, prob: float = 1.0) -> None:
         super().__init__(prob)
         self.std = _range("std", std)
         self._noise = torch.empty(0)
@@ -142,7 +146,7 @@ class RandRicianCorruption(_RandCorruption):
         prob: Probability of corrupting an image.
     """
 
-    def __init__(self, std: Range = (0.0, 0.1), prob: float = 1.0) -> None:
+    def __init__(self, std: Range = _STD, prob: float = 1.0) -> None:
         super().__init__(prob)
         self.std = _range("std", std)
         self._real = self._imaginary = torch.empty(0)
@@ -166,7 +170,7 @@ class RandPoissonGaussianCorruption(_RandCorruption):
     """
 
     def __init__(
-        self, photons: Range = (50.0, 500.0), std: Range = (0.0, 0.03), prob: float = 1.0
+        self, photons: Range = _PHOTONS, std: Range = _ELECTRONIC_STD, prob: float = 1.0
     ) -> None:
         super().__init__(prob)
         self.photons = _range("photons", photons)
@@ -235,7 +239,7 @@ class RandMaskCorruptiond(_RandCorruptiond):
     def __init__(
         self,
         keys: KeysCollection,
-        share: Range = 0.4,
+        share: Range,
         block: int = 1,
         prob: float = 1.0,
         allow_missing_keys: bool = False,
@@ -256,7 +260,7 @@ class RandGaussianCorruptiond(_RandCorruptiond):
     def __init__(
         self,
         keys: KeysCollection,
-        std: Range = (0.0, 0.1),
+        std: Range = _STD,
         prob: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -276,7 +280,7 @@ class RandRicianCorruptiond(_RandCorruptiond):
     def __init__(
         self,
         keys: KeysCollection,
-        std: Range = (0.0, 0.1),
+        std: Range = _STD,
         prob: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -297,8 +301,8 @@ class RandPoissonGaussianCorruptiond(_RandCorruptiond):
     def __init__(
         self,
         keys: KeysCollection,
-        photons: Range = (50.0, 500.0),
-        std: Range = (0.0, 0.03),
+        photons: Range = _PHOTONS,
+        std: Range = _ELECTRONIC_STD,
         prob: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:

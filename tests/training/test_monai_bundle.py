@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,12 @@ def test_what_configs_import_is_there_for_monais_own_commands() -> None:
         for config in ("train", "inference")
     ]
     subprocess.run([sys.executable, "-W", "ignore", "-c", script, *configs], check=True)
+
+
+@pytest.mark.parametrize("bundle", ["slice_vae", "cardiac_mr_vae"])
+def test_no_config_refers_to_an_object_by_its_position(bundle: str) -> None:
+    for path in (find_bundle(bundle) / "configs").glob("*.json"):
+        assert re.findall(r"@[\w#:]*(?:#|::)\d+", path.read_text()) == [], path
 
 
 def test_no_property_is_missing(run: Path, pictures: Path) -> None:

@@ -156,6 +156,20 @@ def test_a_killed_training_is_taken_up(run: Path, pictures: Path, tmp_path: Path
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
 
 
+def test_a_training_that_is_taken_up_stops_as_early(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    # With this learning rate, the reconstructions get worse after the first epoch.
+    trained(pictures, out, epochs=12, patience=3, learning_rate=0.02)
+    last = out / "checkpoints" / "last.pt"
+    whole = torch.load(last, weights_only=True)
+    assert (whole["epoch"], whole["early_stop"]["counter"]) == (4, 3)
+    shutil.copyfile(out / "checkpoints" / "best.pt", last)
+    assert torch.load(last, weights_only=True)["epoch"] == 1
+    train([pictures], "slice_vae", out, resume=True)
+    again = torch.load(last, weights_only=True)
+    assert (again["epoch"], again["early_stop"]) == (4, whole["early_stop"])
+
+
 def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path) -> None:
     parts = "{'network': @network, 'optimizer': @optimizer, 'loss': @loss}"
     each = f"training.Checkpoints(@output_dir + '/process' + str(@rank), {parts}, @history)"
