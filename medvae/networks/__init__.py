@@ -12,21 +12,34 @@ from medvae.networks._losses import (
     CalibratedLoss,
     LossTerms,
     PublishedLoss,
+    VAELoss,
     active_units,
     kl_of_units,
 )
-from medvae.networks._parts import GrayToColor
-from medvae.networks._store import build, load_model, save_model, without_weights
+from medvae.networks._parts import (
+    DecoderPart,
+    EncoderPart,
+    Features,
+    GrayToColor,
+    LatentPart,
+    StemPart,
+)
+from medvae.networks._store import PARTS, build, load_model, parts_for, save_model, without_weights
 from medvae.networks._vae import Reconstruction, SliceVAE
 
 __all__ = [
+    "PARTS",
     "VGG11BN",
     "CalibratedLoss",
     "Codec",
     "ConvDecoder",
+    "DecoderPart",
     "EfficientNet",
+    "EncoderPart",
+    "Features",
     "FullyConnectedLatent",
     "GrayToColor",
+    "LatentPart",
     "LossTerms",
     "PlainEncoder",
     "PublishedLoss",
@@ -36,6 +49,8 @@ __all__ = [
     "ResidualEncoder",
     "SliceVAE",
     "SpatialLatent",
+    "StemPart",
+    "VAELoss",
     "VectorLatent",
     "active_units",
     "build",
@@ -44,6 +59,7 @@ __all__ = [
     "inference_copy",
     "kl_of_units",
     "load_model",
+    "parts_for",
     "save_model",
     "without_weights",
 ]

@@ -24,7 +24,7 @@ class LossTerms(NamedTuple):
     active_units: Tensor
 
 
-class _WarmedLoss(nn.Module, ABC):
+class VAELoss(nn.Module, ABC):
     """Loss whose KL weight grows linearly over the first steps in training mode.
 
     A call returns the loss as a scalar, as MONAI's trainers require, and in training mode counts
@@ -54,7 +54,7 @@ class _WarmedLoss(nn.Module, ABC):
         return self.kl_weight * (share if self.warm_up_steps else torch.ones_like(share))
 
 
-class PublishedLoss(_WarmedLoss):
+class PublishedLoss(VAELoss):
     """Mean over slices of D * MSE + KL, where D is the number of pixels.
 
     Args:
@@ -72,7 +72,7 @@ class PublishedLoss(_WarmedLoss):
         return LossTerms(loss, error, kl, active_units(prediction.mu))
 
 
-class CalibratedLoss(_WarmedLoss):
+class CalibratedLoss(VAELoss):
     """D/2 * log MSE + KL, a Gaussian likelihood with the variance that best fits the batch.
 
     Args:

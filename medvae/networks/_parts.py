@@ -108,6 +108,14 @@ class Decoder(nn.Module):
         return pictures.float().sigmoid()
 
 
+class StemPart(Part, ABC):
+    """Part that converts one channel to the three that an encoder expects."""
+
+    @abstractmethod
+    def build(self) -> nn.Conv2d:
+        """Return a convolution that maps `[N, 1, H, W]` to `[N, 3, H, W]`."""
+
+
 class EncoderPart(Part, ABC):
     """Part that computes features from images."""
 
@@ -133,7 +141,7 @@ class DecoderPart(Part, ABC):
 
 
 @dataclass(frozen=True)
-class GrayToColor(Part):
+class GrayToColor(StemPart):
     """The stem: one convolution from 1 channel to the 3 that an ImageNet encoder expects.
 
     Initially it normalises a grey image in 0 to 1 by ImageNet's mean and standard deviation.
@@ -149,7 +157,6 @@ class GrayToColor(Part):
             raise UsageProblem(f"kernel_size of GrayToColor must be odd, but is {self.kernel_size}")
 
     def build(self) -> nn.Conv2d:
-        """Return the convolution, which maps `[N, 1, H, W]` to `[N, 3, H, W]`."""
         stem = nn.Conv2d(1, 3, self.kernel_size, padding=self.kernel_size // 2)
         middle = self.kernel_size // 2
         nn.init.zeros_(stem.weight)

@@ -8,7 +8,7 @@ import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -20,29 +20,45 @@ from medvae.networks._decoders import ConvDecoder, ResidualDecoder
 from medvae.networks._efficientnet import EfficientNet
 from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
 from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, VectorLatent
-from medvae.networks._parts import DecoderPart, EncoderPart, GrayToColor, LatentPart, Part
+from medvae.networks._losses import CalibratedLoss, PublishedLoss, VAELoss
+from medvae.networks._parts import (
+    DecoderPart,
+    EncoderPart,
+    GrayToColor,
+    LatentPart,
+    Part,
+    StemPart,
+)
 from medvae.networks._pretrained import fit_weights, read_weights
 from medvae.networks._vae import SliceVAE
 from medvae.schema import read_object
 
-_PartT = TypeVar("_PartT", bound=Part)
+PARTS: dict[str, type[Part] | type[VAELoss]] = {
+    part.__name__: part
+    for part in (
+        GrayToColor,
+        EfficientNet,
+        ResNet152,
+        VGG11BN,
+        ResidualEncoder,
+        PlainEncoder,
+        VectorLatent,
+        FullyConnectedLatent,
+        SpatialLatent,
+        ConvDecoder,
+        ResidualDecoder,
+        CalibratedLoss,
+        PublishedLoss,
+    )
+}
+"""Parts of networks and losses by name. A model file can only refer to the parts listed here."""
 
-_STEMS = {"GrayToColor": GrayToColor}
-_ENCODERS: dict[str, Callable[..., EncoderPart]] = {
-    "EfficientNet": EfficientNet,
-    "ResNet152": ResNet152,
-    "VGG11BN": VGG11BN,
-    "ResidualEncoder": ResidualEncoder,
-    "PlainEncoder": PlainEncoder,
-}
-_LATENTS: dict[str, Callable[..., LatentPart]] = {
-    "VectorLatent": VectorLatent,
-    "FullyConnectedLatent": FullyConnectedLatent,
-    "SpatialLatent": SpatialLatent,
-}
-_DECODERS: dict[str, Callable[..., DecoderPart]] = {
-    "ConvDecoder": ConvDecoder,
-    "ResidualDecoder": ResidualDecoder,
+_ROLES: Mapping[str, type] = {
+    "stem": StemPart,
+    "encoder": EncoderPart,
+    "latent": LatentPart,
+    "decoder": DecoderPart,
+    "loss": VAELoss,
 }
 
 _FORMAT = 1
@@ -53,21 +69,29 @@ _LONGEST_LIST = 32
 """Limits on the arguments of a network read from a file, far above those of shipped networks."""
 
 
+def parts_for(role: str) -> dict[str, type]:
+    """Return the entries of `PARTS` for a role: stem, encoder, latent, decoder or loss.
+
+    There are none for any other role.
+    """
+    return {name: part for name, part in PARTS.items() if issubclass(part, _ROLES.get(role, ()))}
+
+
 def build(description: Mapping[str, Any]) -> SliceVAE:
     """Return the network that :meth:`SliceVAE.describe` described, with random weights.
 
     Args:
-        description: Plain JSON. Names in it refer only to the parts of this package.
+        description: Plain JSON, in which parts are named as in `PARTS`.
 
     Raises:
         UsageProblem: The description is not that of a valid network.
     """
     try:
         return SliceVAE(
-            stem=_part(description.get("stem"), _STEMS),
-            encoder=_part(description.get("encoder"), _ENCODERS),
-            latent=_part(description.get("latent"), _LATENTS),
-            decoder=_part(description.get("decoder"), _DECODERS),
+            stem=_part(description.get("stem"), "stem"),
+            encoder=_part(description.get("encoder"), "encoder"),
+            latent=_part(description.get("latent"), "latent"),
+            decoder=_part(description.get("decoder"), "decoder"),
             image_size=description["image_size"],
             out_channels=description["out_channels"],
         )
@@ -76,7 +100,7 @@ def build(description: Mapping[str, Any]) -> SliceVAE:
         raise UsageProblem(f"the description of the network cannot be used: {reason}") from error
 
 
-def save_model(model: SliceVAE, folder: Path) -> None:
+def save_model(model: SliceVAE, folder: str | Path) -> None:
     """Write a model as `model.json` and `model.safetensors`, which contain no code.
 
     Both are put in place once they are complete: if writing fails, an older model is kept.
@@ -84,6 +108,7 @@ def save_model(model: SliceVAE, folder: Path) -> None:
     Raises:
         WriteError: A file cannot be written.
     """
+    folder = Path(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     description = {"format": _FORMAT, "network": model.describe()}
     text = json.dumps(description, indent=2) + "\n"
@@ -95,12 +120,13 @@ def save_model(model: SliceVAE, folder: Path) -> None:
     )
 
 
-def load_model(folder: Path) -> SliceVAE:
+def load_model(folder: str | Path) -> SliceVAE:
     """Return the model that :func:`save_model` wrote, in eval mode, on the CPU.
 
     Raises:
         ReadError: A file is missing or damaged, or the weights do not fit the network.
     """
+    folder = Path(folder)
     path = folder / "model.json"
     saved = read_object(path, f"{folder}: no model here, model.json is missing")
     if saved.content.get("format") != _FORMAT:
@@ -161,12 +187,12 @@ class _NothingDrawn(TorchFunctionMode):
         return args[0] if func is torch.Tensor.normal_ else func(*args, **(kwargs or {}))
 
 
-def _part(description: object, choices: Mapping[str, Callable[..., _PartT]]) -> _PartT:
-    """Return the part, named in `choices`, that :meth:`Part.describe` described."""
+def _part(description: object, role: str) -> Any:
+    """Return the part of a network, one of `PARTS`, that :meth:`Part.describe` described."""
     arguments = dict(description) if isinstance(description, Mapping) else {}
-    name = arguments.pop("part", None)
+    name, choices = arguments.pop("part", None), parts_for(role)
     if name not in choices:
-        raise UsageProblem(f"part must be one of {', '.join(choices)}, but is {name!r}")
+        raise UsageProblem(f"{role}: unknown part {name!r}; choose from {', '.join(choices)}")
     # A description read from a file must not make the loader fetch or read other files.
     arguments.pop("pretrained", None)
     return choices[name](**arguments)

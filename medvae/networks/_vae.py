@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medvae.errors import UsageProblem
-from medvae.networks._parts import DecoderPart, EncoderPart, GrayToColor, LatentPart
+from medvae.networks._parts import DecoderPart, EncoderPart, LatentPart, StemPart
 
 
 class Reconstruction(NamedTuple):
@@ -42,7 +42,7 @@ class SliceVAE(nn.Module):
 
     def __init__(
         self,
-        stem: GrayToColor,
+        stem: StemPart,
         encoder: EncoderPart,
         latent: LatentPart,
         decoder: DecoderPart,

@@ -17,7 +17,7 @@ from PIL import Image
 
 from medvae.atomic import write_bytes
 from medvae.models import COLLAPSED
-from medvae.networks import CalibratedLoss, PublishedLoss, SliceVAE, active_units
+from medvae.networks import SliceVAE, VAELoss, active_units
 from medvae.notices import notice
 from medvae.training._slices import CanvasSlices
 
@@ -60,9 +60,7 @@ class History:
         epochs: Mapping of names to numbers for each epoch.
     """
 
-    def __init__(
-        self, loss: PublishedLoss | CalibratedLoss, validation: Engine, every: int = 10
-    ) -> None:
+    def __init__(self, loss: VAELoss, validation: Engine, every: int = 10) -> None:
         self.loss = loss
         self.validation = validation
         self.every = every

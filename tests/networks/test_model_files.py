@@ -75,7 +75,7 @@ def _edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda f: _edit(f, lambda s: s.update(format=2)), "'format' must be 1, but is 2"),
         (
             lambda f: _edit(f, lambda s: s["network"]["encoder"].update(part="os.system")),
-            "part must be one of EfficientNet, .* but is 'os.system'",
+            "encoder: unknown part 'os.system'; choose from EfficientNet, ResNet152, .*Encoder$",
         ),
         (
             lambda f: _edit(f, lambda s: s["network"]["latent"].update(size=8)),
