@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import click
 
@@ -34,26 +34,31 @@ def progress_bar(*labels: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int, str], None]]:
-    """Yield a function to call with (label, done, total, note) as work proceeds."""
-    bar: click._termui_impl.ProgressBar[str] | None = None
+    """Yield a function to call with (stage, done, total, note) as work proceeds.
 
-    def tell(what: str, done: int, total: int, beside: str) -> None:
-        nonlocal bar
-        if bar is None or bar.label != what or done < bar.pos:
-            if bar is not None:
-                bar.render_finish()
-            bar = click.progressbar(
-                length=total,
-                label=what,
-                file=sys.stderr,
-                hidden=not sys.stderr.isatty(),
-                show_pos=True,
-                item_show_func=lambda item: item,
-            )
-        bar.update(done - bar.pos, beside)
+    A new bar begins with each stage, and when the count starts again.
+    """
+    update: Callable[[int, str], None] | None = None
+    shown, position = "", 0
 
-    try:
+    with ExitStack() as stack:
+
+        def tell(stage: str, done: int, total: int, note: str) -> None:
+            nonlocal update, shown, position
+            if update is None or stage != shown or done < position:
+                stack.close()
+                bar = stack.enter_context(
+                    click.progressbar(
+                        length=total,
+                        label=stage,
+                        file=sys.stderr,
+                        hidden=not sys.stderr.isatty(),
+                        show_pos=True,
+                        item_show_func=lambda item: item,
+                    )
+                )
+                update, shown, position = bar.update, stage, 0
+            update(done - position, note)
+            position = done
+
         yield tell
-    finally:
-        if bar is not None:
-            bar.render_finish()
