@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from medvae_cli.options import MODALITY, OUTLINES
+from medvae_cli.options import EXISTING, MODALITY, OUTLINES
 
 __all__ = ["train"]
 
@@ -24,39 +24,42 @@ def _settings(
         if not equals or not key:
             raise click.BadParameter(f"{value!r} is not of the form key=value", ctx, param)
         try:
-            settings[key.replace("#", "::")] = json.loads(text)
+            settings[key] = json.loads(text)
         except json.JSONDecodeError:
-            settings[key.replace("#", "::")] = text
+            settings[key] = text
     return settings
 
 
 @click.command()
-@click.argument(
-    "data", nargs=-1, required=True, metavar="DATA...", type=click.Path(exists=True, path_type=Path)
-)
+@click.argument("data", nargs=-1, required=True, metavar="DATA...", type=EXISTING)
 @click.option(
     "--bundle", default="slice_vae", show_default=True, help="Name or folder of a bundle."
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--variant", help="One of the bundle's variants, such as spatial.")
 @click.option(
-    "--labels",
-    type=click.Path(exists=True, path_type=Path),
-    help="Label file that names the patients of pictures.",
+    "--variant",
+    multiple=True,
+    help="Variant of the bundle, such as spatial. Can be repeated: variants are merged in order, "
+    "and where two set the same key, the later one wins.",
 )
+@click.option("--labels", type=EXISTING, help="Label file, which says which patient a slice is of.")
 @OUTLINES
 @click.option(
     "--split",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSON with the training and validation patients; made from the seed by default.",
+    help="JSON file with the patients for training and validation.  [default: drawn by the seed]",
 )
-@click.option("--epochs", type=click.IntRange(1))
-@click.option("--batch-size", type=click.IntRange(1))
-@click.option("--device", help="Such as cpu or cuda:0.  [default: a GPU where there is one]")
+@click.option("--epochs", type=click.IntRange(1), help="Number of epochs.")
+@click.option("--batch-size", type=click.IntRange(1), help="Number of slices in a batch.")
 @click.option(
-    "--amp/--no-amp", default=None, help="Compute in bfloat16.  [default: where the device does]"
+    "--device", help="Device, such as cpu or cuda:0.  [default: a GPU if there is one, else cpu]"
 )
-@click.option("--seed", type=click.IntRange(0))
+@click.option(
+    "--amp/--no-amp",
+    default=None,
+    help="Compute in bfloat16.  [default: if the device supports it in hardware]",
+)
+@click.option("--seed", type=click.IntRange(0), help="Random seed.")
 @MODALITY
 @click.option(
     "--set",
@@ -64,23 +67,24 @@ def _settings(
     multiple=True,
     callback=_settings,
     metavar="KEY=VALUE",
-    help="Any other value of the bundle's config; may be given several times.",
+    help="Any other value of the bundle's config, or any parameter of an object in it, such as "
+    "optimizer#betas=[0.9,0.99]. Can be repeated.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on from the last checkpoint of --out: give the same data and labels again.",
+    help="Continue from the last checkpoint in --out. Give the same data and labels again.",
 )
 @click.option(
     "--tracking",
     type=click.Choice(["mlflow"]),
-    help="Log to mlruns.db in --out too, or to where MLFLOW_TRACKING_URI says.",
+    help="Log with MLflow as well, to mlruns.db in --out or to MLFLOW_TRACKING_URI.",
 )
 def train(
     data: tuple[Path, ...],
     bundle: str,
     out: Path,
-    variant: str | None,
+    variant: tuple[str, ...],
     labels: Path | None,
     outlines: Path | None,
     split: Path | None,
@@ -94,39 +98,41 @@ def train(
     resume: bool,
     tracking: Literal["mlflow"] | None,
 ) -> None:
-    """Train a bundle on the slices of files and folders: whatever `medvae inspect` reads.
+    """Train a bundle on the slices in files and folders, as listed by `medvae inspect`.
 
-    The configs of a bundle are code: train only bundles that you trust. The finished run is a
-    bundle itself, with the model, the statistics of its latents, and what it reaches on patients
-    that it was not trained on. Under torchrun several processes train together.
+    The finished run is itself a bundle: it holds the model, the statistics of its latents, and the
+    figures that it reaches on held-out patients. Options that are not given keep the values of the
+    bundle's config. Under torchrun, several processes train together.
+
+    The configs of a bundle are code: train only bundles that you trust.
 
     \b
     Examples:
       medvae train studies/ --out run
       medvae train studies/ --out run --variant spatial --epochs 60 --set patience=10
+      medvae train studies/ --out run --variant residual --variant unit_variance
+      medvae train studies/ --out run --set loss#free_bits=0.1 --set network_def#out_channels=3
       medvae train studies/ --out run --resume
     """
     # MONAI imports MLflow wherever it is installed, and MLflow reports usage to its developers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from medvae.training import train as run_training
 
-    chosen = {
-        "labels": labels and str(labels.resolve()),
-        "outlines": outlines and str(outlines.resolve()),
-        "split": split and str(split.resolve()),
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "device": device,
-        "amp": amp,
-        "seed": seed,
-        "modality": modality,
-    }
     figures = run_training(
         data,
         bundle,
         out,
         variant=variant,
-        settings={key: value for key, value in chosen.items() if value is not None} | settings,
+        labels=labels,
+        outlines=outlines,
+        split=split,
+        epochs=epochs,
+        batch_size=batch_size,
+        device=device,
+        amp=amp,
+        seed=seed,
+        modality=modality,
+        settings=settings,
         resume=resume,
         tracking=tracking,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medvae.training._batch import step_memory
+from medvae.training._config import prepare_run
 from medvae.training._finish import finish
 from medvae.training._handlers import (
     AutocastInferer,
@@ -16,7 +17,7 @@ from medvae.training._handlers import (
 )
 from medvae.training._history import CollapseWatch, History, TrainingPictures
 from medvae.training._slices import CanvasSlices, SliceDataset, TrainingSlices
-from medvae.training._train import prepare_run, train
+from medvae.training._train import train
 
 __all__ = [
     "AutocastInferer",

@@ -74,11 +74,12 @@ def test_pictures_of_ct_are_mapped_over_their_full_range(pictures: Path, tmp_pat
     [
         ((), "Missing option '--out'"),
         (("--out", "run", "--set", "epochs"), "'epochs' is not of the form key=value"),
-        (("--out", "run", "--set", "epoch=3"), "is it 'epochs'?"),
+        (("--out", "run", "--set", "epoch=3"), "did you mean 'epochs'?"),
+        (("--out", "run", "--set", "loss#kl=3"), "did you mean 'kl_weight'?"),
         (("--out", "run", "--epochs", "0"), "0 is not in the range"),
         (("--out", "run", "--bundle", "nothing"), "there is no such bundle"),
-        (("--out", "run", "--variant", "spacial"), "there is none in"),
-        (("--out", "run", "--resume"), "holds no run to go on with"),
+        (("--out", "run", "--variant", "spacial"), "there is no 'spacial' in"),
+        (("--out", "run", "--resume"), "holds no run to continue"),
     ],
 )
 def test_wrong_usage(
@@ -88,6 +89,21 @@ def test_wrong_usage(
     result = medvae_train(pictures, *arguments)
     assert result.exit_code == 2
     assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_variants_are_merged_and_parameters_are_set(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    variants = ("--variant", "plain", "--variant", "unit_variance", "--variant", "published")
+    arguments = ("--epochs", "1", "--batch-size", "4", "--no-amp", "--device", "cpu")
+    settings = ("--set", "loss#kl_weight=0.5", "--set", "optimizer#betas=[0.9,0.99]")
+    result = medvae_train(pictures, "--out", out, *variants, *arguments, *settings)
+    assert result.exit_code == 0, result.output
+    config = json.loads((out / "configs" / "train.json").read_text())
+    assert config["variants"] == ["plain", "unit_variance", "published"]
+    assert config["loss"] == {"_target_": "medvae.networks.PublishedLoss", "kl_weight": 0.5}
+    assert config["optimizer"]["betas"] == [0.9, 0.99]
+    assert open_model(out).network.describe()["latent"]["unit_variance"] is True
 
 
 @pytest.mark.filterwarnings("ignore")

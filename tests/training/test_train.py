@@ -245,19 +245,19 @@ class TestWrongUsage:
 
     def test_a_key_that_is_not_in_the_config(self, pictures: Path, tmp_path: Path) -> None:
         said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, settings={"epoch": 3})
-        assert said == "setting 'epoch': the config has no such key; is it 'epochs'?"
+        assert said == "setting 'epoch': the config has no such key; did you mean 'epochs'?"
 
     def test_what_is_no_bundle(self, pictures: Path, tmp_path: Path) -> None:
         assert "is not a MONAI bundle" in self.told(UsageProblem, [pictures], pictures, tmp_path)
         assert "there is no such bundle" in self.told(UsageProblem, [pictures], "vae", tmp_path)
         said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, variant="spacial")
-        assert "there is none in" in said
+        assert "there is no 'spacial' in" in said
         assert "spatial" in said
 
     def test_an_occupied_folder(self, run: Path, pictures: Path, tmp_path: Path) -> None:
         assert "is not empty" in self.told(UsageProblem, [pictures], "slice_vae", run)
         said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, resume=True)
-        assert "holds no run" in said
+        assert "holds no run to continue" in said
         said = self.told(
             UsageProblem, [pictures], "slice_vae", run, resume=True, settings={"epochs": 9}
         )

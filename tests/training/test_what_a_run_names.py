@@ -86,7 +86,7 @@ def begun(own: Path, labels: Path, out: Path) -> None:
 def test_labels_are_given_again(own: Path, labels: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     begun(own, labels, out)
-    with pytest.raises(UsageProblem, match=r"labels: the run in .* give it again"):
+    with pytest.raises(UsageProblem, match=r"labels: the run in .* pass it again"):
         train([own], "slice_vae", out, resume=True)
 
 
