@@ -91,7 +91,7 @@ class SpatialLatent(LatentPart):
         if features[1:] != decoder[1:]:
             raise UsageProblem(
                 f"the decoder must start where the encoder ends, at {features[1]}x{features[2]}, "
-                f"but starts at {decoder[1]}x{decoder[2]}: give it more or fewer doublings"
+                f"but starts at {decoder[1]}x{decoder[2]}; use more or fewer doublings"
             )
         outputs = _outputs(self.channels, self.unit_variance)
         inward = nn.Sequential(nn.Conv2d(features[0], outputs, 1))

@@ -39,7 +39,7 @@ def load_pretrained(module: nn.Module, pretrained: bool | str, url: str) -> None
         for name, value in read_weights(path).items()
         if not name.startswith(_CLASSIFIER)
     }
-    fit_weights(module, weights, path, "give weights of the same encoder")
+    fit_weights(module, weights, path, "use weights of the same encoder")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -53,7 +53,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ReadError(f"{path}: there is no such weight file") from error
+        raise ReadError(f"{path}: there is no such weight file; check the path") from error
     except (OSError, RuntimeError, SafetensorError, EOFError, pickle.UnpicklingError) as error:
         raise ReadError(f"{path}: not a weight file that can be read safely") from error
     if not isinstance(weights, dict) or not all(
@@ -83,17 +83,17 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remed
     weights = counters | weights
     for name, value in wanted.items():
         if name not in weights:
-            raise ReadError(f"{path}: does not fit the network: {name} is missing: {remedy}")
+            raise ReadError(f"{path}: does not fit the network: {name} is missing; {remedy}")
         if weights[name].shape != value.shape:
             shapes = f"must be {list(value.shape)} but is {list(weights[name].shape)}"
-            raise ReadError(f"{path}: does not fit the network: {name} {shapes}: {remedy}")
+            raise ReadError(f"{path}: does not fit the network: {name} {shapes}; {remedy}")
     if surplus := sorted(weights.keys() - wanted.keys()):
-        raise ReadError(f"{path}: does not fit the network, which has no {surplus[0]}: {remedy}")
+        raise ReadError(f"{path}: does not fit the network, which has no {surplus[0]}; {remedy}")
     for name, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ReadError(
                 f"{path}: {name} holds values that are NaN or infinite, so the network can compute "
-                "nothing: take the weights of another training"
+                "nothing; use the weights of another training"
             )
     # Copied, because a file's tensors can have any alignment, which affects the rounding of sums.
     typed = {n: weights[n].to(value.dtype, copy=True) for n, value in wanted.items()}
@@ -114,6 +114,6 @@ def _imagenet_file(url: str) -> Path:
         )
     except (OSError, RuntimeError) as error:
         raise ReadError(
-            f"cannot fetch {url}: put the file at {path}, or give its path as 'pretrained'"
+            f"cannot download {url}; save the file as {path}, or pass its path as pretrained"
         ) from error
     return path

@@ -57,18 +57,18 @@ def fit_batch(parser: ConfigParser, device: torch.device, chosen: Collection[str
     while fixed + fits * per_slice > free and fits % 2 == 0 and fits > _SMALLEST:
         fits //= 2
     times = batch // fits
-    said = (
+    problem = (
         f"training in batches of {batch} slices takes about {_gigabytes(needed)}, "
         f"but {_gigabytes(free)} of memory are free"
     )
     if {"batch_size", "accumulation"} & set(chosen) or times == 1:
-        notice(f"{said}: it may be killed; choose a smaller batch_size or image_size")
+        notice(f"{problem}: it may be killed; choose a smaller batch_size or image_size")
         return
     parser["batch_size"] = fits
     parser["accumulation"] = times * int(parser["accumulation"])
     more = "" if fixed + fits * per_slice <= free else ", which may still be too much"
     notice(
-        f"{said}: gradients of {times} batches of {fits} are added up for each step{more}; "
+        f"{problem}: gradients of {times} batches of {fits} are added up for each step{more}; "
         f"batch norms see {fits} slices at a time"
     )
 

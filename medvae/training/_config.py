@@ -177,17 +177,17 @@ def variant_names(variant: str | Sequence[str] | None) -> tuple[str, ...]:
 
 def check_device(parser: ConfigParser) -> torch.device | None:
     """Refuse an unavailable device, and replace a device name in the config by the device."""
-    said = parser.get("device")
-    if said is None:
+    value = parser.get("device")
+    if value is None:
         return None
-    if isinstance(said, str) and not said.startswith("$"):
-        device = device_named(said)
+    if isinstance(value, str) and not value.startswith("$"):
+        device = device_named(value)
         parser["device"] = f"$torch.device({str(device)!r})"
         return device
     try:
         found = parser.get_parsed_content("device")
     except Exception as error:
-        raise UsageProblem(f"device {said!r}: cannot be evaluated; choose cpu or cuda") from error
+        raise UsageProblem(f"device {value!r}: cannot be evaluated; choose cpu or cuda") from error
     return device_named(found)
 
 

@@ -1,4 +1,4 @@
-"""What a trainer calls before, in and after its steps: the network, checks, and checkpoints."""
+"""Handlers of a trainer's events: seeds, checks of each step, and checkpoints."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ class NanGuard:
         loss = output["loss"].item()
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss became {loss} in epoch {engine.state.epoch}: lower the learning rate; "
-                "the last checkpoint is from before that"
+                f"the loss became {loss} in epoch {engine.state.epoch}; choose a lower "
+                "learning_rate (the last checkpoint was written before that)"
             )
 
 
 class GradientClip:
-    """Handler that clips long gradients, so that one unusual batch does little harm.
+    """Handler that clips gradients, so that one unusual batch does little harm.
 
     Args:
         parameters: Parameters of the network.
@@ -235,7 +235,7 @@ class Checkpoints:
                 part.load_state_dict(saved[name])
         except (OSError, RuntimeError, LookupError, ValueError) as error:
             raise ReadError(
-                f"{path}: cannot be taken up: {' '.join(str(error).split())[:200]}"
+                f"{path}: cannot be loaded: {' '.join(str(error).split())[:200]}; start a new run"
             ) from error
         engine.state.epoch = saved["epoch"]
         engine.state.iteration = saved["iteration"]

@@ -1,4 +1,4 @@
-"""The slices that a model is trained on, held in memory as the model sees them."""
+"""The slices that a model is trained on, kept in memory on the model's canvas."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TrainingSlices:
         resume: Whether to keep an existing record, which is that of the resumed run.
 
     Attributes:
-        training, validation: Items of each side.
+        training, validation: Slices on either side of the split.
         intensity: Spec of the intensity map: the given one, or the single map of all CT slices if
             their values cannot be HU; None if each modality has its own.
         modalities: Modalities of the slices, as far as they are known.
@@ -108,7 +108,7 @@ class TrainingSlices:
             if moved := state[name].keys() & other.fingerprints.keys():
                 raise UsageProblem(
                     f"{other.files[min(moved)]}: was a {name} slice when the run in {self._where} "
-                    "began: give the labels and the split that it began with"
+                    "began; pass the labels and the split that it began with"
                 )
         for name, side in self._sides.items():
             check_unchanged(state[name], side.fingerprints, side.files, self._where)
@@ -157,7 +157,7 @@ class CanvasSlices(Sequence[dict[str, Any]]):
             self.keys.append(item.key)
             self.groups.append(item.group)
         if not images:
-            raise ReadError(f"{self.not_decoded[0]} (nor can any other slice of its side)")
+            raise ReadError(f"{self.not_decoded[0]} (and none of the other slices can be decoded)")
         self.images = torch.from_numpy(np.stack(images)[:, None])
 
     @classmethod
@@ -233,7 +233,8 @@ def _studies(paths: str | Path | Sequence[str | Path], modality: str | None) -> 
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
     studies = open_studies(paths, modality=modality).studies
     if not studies:
-        raise ReadError(f"{', '.join(map(str, paths))}: holds no slice that can be read")
+        names = ", ".join(map(str, paths))
+        raise ReadError(f"{names}: holds no slice that can be read; choose other files")
     return studies
 
 

@@ -163,10 +163,10 @@ def _train(
                 # It holds nothing of value yet; the same command must be able to start again.
                 clear(out)
             folder.finished = _finished(out)
-            told = _told(error, out) if isinstance(error, Exception) else None
-            if told is None:
+            reported = _to_report(error, out) if isinstance(error, Exception) else None
+            if reported is None:
                 raise
-            raise told from error
+            raise reported from error
         if first and (out / "mlruns.db").is_file():
             _forget_places(out / "mlruns.db")
     return figures
@@ -254,7 +254,7 @@ def _finished(out: Path) -> str:
         return "its checkpoint is damaged"
 
 
-def _told(error: BaseException, out: Path) -> MedvaeError | None:
+def _to_report(error: BaseException, out: Path) -> MedvaeError | None:
     """Return the error to report for one that MONAI wraps in errors about the config.
 
     Logs are written by other libraries, whose errors on a full disk differ.

@@ -97,7 +97,7 @@ def test_weights_of_another_network(studies: Path, run: Path, tmp_path: Path) ->
     assert result.exit_code == 1
     assert result.stderr == (
         f"Error: {weights}: does not fit the network: latent.inward.3.weight must be [16, 64] but "
-        "is [8, 64]: take it and model.json from the same run\n"
+        "is [8, 64]; take it and model.json from the same run\n"
     )
     assert not (tmp_path / "out").exists()
 

@@ -114,7 +114,7 @@ def test_weights_of_another_encoder(pictures: Path, tmp_path: Path) -> None:
     result = medvae_train(pictures, "--out", tmp_path / "run", "--set", pretrained)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {weights}: does not fit the network: _blocks.")
-    assert result.stderr.endswith(": give weights of the same encoder\n")
+    assert result.stderr.endswith("; use weights of the same encoder\n")
     assert result.stderr.count("\n") == 1
 
 
@@ -134,7 +134,9 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     (tmp_path / "data" / "a.txt").write_text("hello")
     result = medvae_train(tmp_path / "data", "--out", tmp_path / "run")
     assert result.exit_code == 1
-    assert result.stderr == (f"Error: {tmp_path / 'data'}: holds no slice that can be read\n")
+    assert result.stderr == (
+        f"Error: {tmp_path / 'data'}: holds no slice that can be read; choose other files\n"
+    )
 
 
 @pytest.mark.filterwarnings("ignore")

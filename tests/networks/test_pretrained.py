@@ -99,9 +99,9 @@ def test_vgg_takes_torchvision_names(tmp_path: Path) -> None:
     ],
 )
 def test_offline_says_where_to_put_the_file(encoder: Any, file: str, hub: Path) -> None:
-    with pytest.raises(ReadError, match="cannot fetch https://") as caught:
+    with pytest.raises(ReadError, match="cannot download https://") as caught:
         encoder.build()
-    assert f"put the file at {hub / file}" in str(caught.value)
+    assert f"save the file as {hub / file}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

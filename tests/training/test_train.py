@@ -278,4 +278,4 @@ class TestWrongUsage:
         trained(pictures, tmp_path / "run", epochs=1)
         (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes(b"PK\x03\x04 nothing")
         said = self.told(ReadError, [pictures], "slice_vae", tmp_path / "run", resume=True)
-        assert "cannot be taken up" in said
+        assert "cannot be loaded" in said
