@@ -42,7 +42,7 @@ def _settings(
     help="Variant of the bundle, such as spatial. Can be repeated: variants are merged in order, "
     "and where two set the same key, the later one wins.",
 )
-@click.option("--labels", type=EXISTING, help="Label file, which says which patient a slice is of.")
+@click.option("--labels", type=EXISTING, help="Label file that names the patient of each slice.")
 @OUTLINES
 @click.option(
     "--split",

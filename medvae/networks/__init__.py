@@ -17,10 +17,12 @@ from medvae.networks._losses import (
     kl_of_units,
 )
 from medvae.networks._parts import (
+    Decoder,
     DecoderPart,
     EncoderPart,
     Features,
     GrayToColor,
+    LatentHead,
     LatentPart,
     StemPart,
 )
@@ -33,12 +35,14 @@ __all__ = [
     "CalibratedLoss",
     "Codec",
     "ConvDecoder",
+    "Decoder",
     "DecoderPart",
     "EfficientNet",
     "EncoderPart",
     "Features",
     "FullyConnectedLatent",
     "GrayToColor",
+    "LatentHead",
     "LatentPart",
     "LossTerms",
     "PlainEncoder",

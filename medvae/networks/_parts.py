@@ -1,7 +1,7 @@
 """Parts of a network as a config describes them: names and arguments, without weights.
 
 A part is a frozen dataclass, so that a MONAI config can name it by ``_target_``, two parts can be
-compared, and :meth:`Part.describe` returns it as plain JSON, from which it can be recreated
+compared, and :meth:`NetworkPart.describe` returns it as plain JSON, from which it can be recreated
 without running code from a file.
 """
 
@@ -20,7 +20,7 @@ Shape = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Part:
+class NetworkPart:
     """One part of a network: its name and its arguments."""
 
     def describe(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
         return pictures.float().sigmoid()
 
 
-class StemPart(Part, ABC):
+class StemPart(NetworkPart, ABC):
     """Part that converts one channel to the three that an encoder expects."""
 
     @abstractmethod
@@ -116,7 +116,7 @@ class StemPart(Part, ABC):
         """Return a convolution that maps `[N, 1, H, W]` to `[N, 3, H, W]`."""
 
 
-class EncoderPart(Part, ABC):
+class EncoderPart(NetworkPart, ABC):
     """Part that computes features from images."""
 
     @abstractmethod
@@ -124,7 +124,7 @@ class EncoderPart(Part, ABC):
         """Return the module, with random or pretrained weights."""
 
 
-class LatentPart(Part, ABC):
+class LatentPart(NetworkPart, ABC):
     """Part that computes latents from features, and feature maps from latents."""
 
     @abstractmethod
@@ -132,7 +132,7 @@ class LatentPart(Part, ABC):
         """Return the module for the shapes of the encoder's features and the decoder's input."""
 
 
-class DecoderPart(Part, ABC):
+class DecoderPart(NetworkPart, ABC):
     """Part that computes images from feature maps."""
 
     @abstractmethod

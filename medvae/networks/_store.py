@@ -26,14 +26,14 @@ from medvae.networks._parts import (
     EncoderPart,
     GrayToColor,
     LatentPart,
-    Part,
+    NetworkPart,
     StemPart,
 )
 from medvae.networks._pretrained import fit_weights, read_weights
 from medvae.networks._vae import SliceVAE
 from medvae.schema import read_object
 
-PARTS: dict[str, type[Part] | type[VAELoss]] = {
+PARTS: dict[str, type[NetworkPart] | type[VAELoss]] = {
     part.__name__: part
     for part in (
         GrayToColor,
@@ -188,7 +188,7 @@ class _NothingDrawn(TorchFunctionMode):
 
 
 def _part(description: object, role: str) -> Any:
-    """Return the part of a network, one of `PARTS`, that :meth:`Part.describe` described."""
+    """Return the part of a network, one of `PARTS`, that :meth:`NetworkPart.describe` described."""
     arguments = dict(description) if isinstance(description, Mapping) else {}
     name, choices = arguments.pop("part", None), parts_for(role)
     if name not in choices:

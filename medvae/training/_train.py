@@ -7,8 +7,8 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
@@ -152,24 +152,37 @@ def _train(
             torch.distributed.barrier()
         given = {**files, DATA: [str(Path(path).resolve()) for path in paths]}
         workflow = _workflow(out, together, resume, tracking, given)
-        try:
+        with _reported(out, folder, new=first and not resume):
             workflow.initialize()
             workflow.run()
             figures: dict[str, float] = workflow.finalize()[0]
-        except BaseException as error:
-            if sys.stderr.isatty():
-                print(file=sys.stderr)  # a progress bar leaves its line open
-            if first and not resume and not (out / "checkpoints").exists():
-                # It holds nothing of value yet; the same command must be able to start again.
-                clear(out)
-            folder.finished = _finished(out)
-            reported = _to_report(error, out) if isinstance(error, Exception) else None
-            if reported is None:
-                raise
-            raise reported from error
         if first and (out / "mlruns.db").is_file():
             _forget_places(out / "mlruns.db")
     return figures
+
+
+@contextmanager
+def _reported(out: Path, folder: OutputFolder, *, new: bool) -> Iterator[None]:
+    """Report an error of a training, and what it leaves behind.
+
+    Args:
+        out: Folder of the run.
+        folder: The same folder, which is told what is finished.
+        new: Whether the folder was made by this process, so that it can be cleared.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # a progress bar leaves its line open
+        if new and not (out / "checkpoints").exists():
+            # It holds nothing of value yet; the same command must be able to start again.
+            clear(out)
+        folder.finished = _finished(out)
+        reported = _to_report(error, out) if isinstance(error, Exception) else None
+        if reported is None:
+            raise
+        raise reported from error
 
 
 def _files_of_resumed(
@@ -196,12 +209,7 @@ def _files_of_resumed(
             f"{others[0]}: a run continues with its own settings; pass only the data and labels "
             "that it was started with"
         )
-    parser = ConfigParser()
-    parser.read_config(str(path))
-    check_device(parser)
-    held_out = out / "split.json"
-    if held_out.is_file():
-        read_held_out(held_out)  # raises if its patients were named with another secret
+    _check_resumed(out)
     begun = (out / "checkpoints" / "last.pt").is_file()
     for key in named:
         if key not in settings and (key in ("labels", "outlines") or not begun):
@@ -210,6 +218,16 @@ def _files_of_resumed(
                 "names; pass it again"
             )
     return dict(settings)
+
+
+def _check_resumed(out: Path) -> None:
+    """Check that the device of a run exists, and that its patients go by the same names."""
+    parser = ConfigParser()
+    parser.read_config(str(out / "configs" / "train.json"))
+    check_device(parser)
+    split = out / "split.json"
+    if split.is_file():
+        read_held_out(split)  # raises if its patients were named with another secret
 
 
 def _workflow(
