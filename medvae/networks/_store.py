@@ -95,6 +95,8 @@ def build(description: Mapping[str, Any]) -> SliceVAE:
             image_size=description["image_size"],
             out_channels=description["out_channels"],
         )
+    except UsageProblem:
+        raise
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UsageProblem(f"the description of the network cannot be used: {reason}") from error

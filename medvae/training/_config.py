@@ -85,7 +85,9 @@ def prepare_run(
     out = Path(out)
     if out.exists() and contents(out):
         raise UsageProblem(
-            f"{out}: is not empty; choose another folder, or pass resume=True to continue its run"
+            "is not empty; choose another folder, or resume the run in it",
+            where=out,
+            parameter="out",
         )
     source = find_bundle(bundle)
     settings = normal_settings(settings)
@@ -187,7 +189,9 @@ def check_device(parser: ConfigParser) -> torch.device | None:
     try:
         found = parser.get_parsed_content("device")
     except Exception as error:
-        raise UsageProblem(f"device {value!r}: cannot be evaluated; choose cpu or cuda") from error
+        raise UsageProblem(
+            f"cannot evaluate {value!r}; choose cpu or cuda", parameter="device"
+        ) from error
     return device_named(found)
 
 
@@ -196,13 +200,15 @@ def _with_variants(bundle: Path, variants: Sequence[str]) -> ConfigParser:
     main = bundle / "configs" / "train.json"
     if not main.is_file():
         raise UsageProblem(
-            f"{bundle}: has no configs/train.json, so it cannot be trained; choose another bundle"
+            "has no configs/train.json, so it cannot be trained; choose another",
+            where=bundle,
+            parameter="bundle",
         )
     names = sorted(path.stem for path in main.parent.glob("*.json") if path.name not in _MAIN)
     for variant in variants:
         if variant not in names:
             known = f"choose from {', '.join(names)}" if names else "the bundle has none"
-            raise UsageProblem(f"variant: there is no {variant!r} in {bundle}; {known}")
+            raise UsageProblem(f"there is no {variant!r} in {bundle}; {known}", parameter="variant")
     parser = ConfigParser()
     files = [main, *(main.with_name(f"{variant}.json") for variant in variants)]
     parser.read_config([str(path) for path in files])
@@ -225,9 +231,8 @@ def _check_key(parser: ConfigParser, key: str) -> None:
     if isinstance(holder, dict) and "_target_" in holder:
         _check_parameter(parser, above, holder, name)
         return
-    raise UsageProblem(
-        f"setting {key!r}: the config has no such key; {_nearest(key, _all_keys(parser.get()))}"
-    )
+    advice = _nearest(key, _all_keys(parser.get()))
+    raise UsageProblem(f"the config has no such key; {advice}", where=key, parameter="settings")
 
 
 def _check_objects(parser: ConfigParser, key: str) -> None:
@@ -254,7 +259,9 @@ def _check_target(parser: ConfigParser, where: str, holder: Mapping[str, Any]) -
     if _is_plain_name(target) and _located(parser, holder) is None:
         choices = [f"medvae.networks.{name}" for name in parts_for(where.rpartition("::")[2])]
         advice = f"choose from {', '.join(choices)}" if choices else "check its full name"
-        raise UsageProblem(f"setting '{where}': there is no class {target!r}; {advice}")
+        raise UsageProblem(
+            f"there is no class {target!r}; {advice}", where=where, parameter="settings"
+        )
 
 
 def _check_parameter(
@@ -267,7 +274,11 @@ def _check_parameter(
     if names is not None and name not in names:
         target = holder["_target_"]
         advice = _nearest(name, names) if names else "it takes none"
-        raise UsageProblem(f"setting '{where}::{name}': {target} has no such parameter; {advice}")
+        raise UsageProblem(
+            f"{target} has no such parameter; {advice}",
+            where=f"{where}::{name}",
+            parameter="settings",
+        )
 
 
 def _located(parser: ConfigParser, holder: Mapping[str, Any]) -> object | None:

@@ -16,7 +16,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from medvae.atomic import write_bytes
-from medvae.errors import ReadError, TrainingError
+from medvae.errors import ReadError, TrainingError, UsageProblem
 from medvae.networks import Reconstruction, SliceVAE
 from medvae.training._history import History
 from medvae.training._slices import SliceDataset
@@ -233,6 +233,8 @@ class Checkpoints:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             for name, part in self.parts.items():
                 part.load_state_dict(saved[name])
+        except UsageProblem:
+            raise  # by the parts, about what was passed to this run
         except (OSError, RuntimeError, LookupError, ValueError) as error:
             raise ReadError(
                 f"{path}: cannot be loaded: {' '.join(str(error).split())[:200]}; start a new run"

@@ -102,7 +102,9 @@ def train(
         Stopped: The training was interrupted; ``resume`` continues from its last complete epoch.
     """
     if tracking is not None and not all(map(find_spec, _TRACKING_PACKAGES)):
-        raise UsageProblem("MLflow is not installed: pip install 'monai-medvae[mlflow]'")
+        raise UsageProblem(
+            "MLflow is not installed: pip install 'monai-medvae[mlflow]'", parameter="tracking"
+        )
     files = {"labels": labels, "outlines": outlines, "split": split}
     chosen = {
         **{key: path and str(Path(path).resolve()) for key, path in files.items()},
@@ -195,27 +197,32 @@ def _files_of_resumed(
     """
     path = out / "configs" / "train.json"
     if not path.is_file():
-        raise UsageProblem(f"{out}: holds no run to continue; choose its folder, or start one")
+        raise UsageProblem(
+            "holds no run to resume; choose another folder", where=out, parameter="out"
+        )
     config = read_object(path)
     named = config.texts("files") if "files" in config else ()
     begun_with = config.texts("variants") if "variants" in config else ()
     if variants and tuple(variants) != tuple(begun_with):
         raise UsageProblem(
-            f"variant: the run in {out} was started with {', '.join(begun_with) or 'no variant'}; "
-            "pass the same or none"
+            f"the run in {out} was started with {', '.join(begun_with) or 'no variant'}; "
+            "pass the same or none",
+            parameter="variant",
         )
     if others := sorted(settings.keys() - {*STAND_INS, *named}):
         raise UsageProblem(
-            f"{others[0]}: a run continues with its own settings; pass only the data and labels "
-            "that it was started with"
+            "a run resumes with its own settings; pass only the data and labels that it was "
+            "started with",
+            parameter=others[0],
         )
     _check_resumed(out)
     begun = (out / "checkpoints" / "last.pt").is_file()
     for key in named:
         if key not in settings and (key in ("labels", "outlines") or not begun):
             raise UsageProblem(
-                f"{key}: the run in {out} was started with a file for it, and stores no file "
-                "names; pass it again"
+                f"the run in {out} was started with a file for it, and stores no file names; "
+                "pass it again",
+                parameter=key,
             )
     return dict(settings)
 

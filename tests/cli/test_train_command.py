@@ -74,12 +74,13 @@ def test_pictures_of_ct_are_mapped_over_their_full_range(pictures: Path, tmp_pat
     [
         ((), "Missing option '--out'"),
         (("--out", "run", "--set", "epochs"), "'epochs' is not of the form key=value"),
+        (("--out", "run", "--set", "epoch=3"), "--set: epoch: the config has no such key; did you"),
         (("--out", "run", "--set", "epoch=3"), "did you mean 'epochs'?"),
         (("--out", "run", "--set", "loss#kl=3"), "did you mean 'kl_weight'?"),
         (("--out", "run", "--epochs", "0"), "0 is not in the range"),
         (("--out", "run", "--bundle", "nothing"), "there is no such bundle"),
-        (("--out", "run", "--variant", "spacial"), "there is no 'spacial' in"),
-        (("--out", "run", "--resume"), "holds no run to continue"),
+        (("--out", "run", "--variant", "spacial"), "--variant: there is no 'spacial' in"),
+        (("--out", "run", "--resume"), "run: holds no run to resume"),
     ],
 )
 def test_wrong_usage(

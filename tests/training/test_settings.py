@@ -50,47 +50,47 @@ def test_a_setting_reaches_any_parameter(tmp_path: Path, key: str, value: Any) -
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("epoch", 3, "setting 'epoch': the config has no such key; did you mean 'epochs'?"),
+        ("epoch", 3, "settings: epoch: the config has no such key; did you mean 'epochs'?"),
         (
             "loss#kl_weigth",
             0.1,
-            "setting 'loss::kl_weigth': medvae.networks.CalibratedLoss has no such parameter; "
+            "settings: loss::kl_weigth: medvae.networks.CalibratedLoss has no such parameter; "
             "did you mean 'kl_weight'?",
         ),
         (
             "optimizer#beta",
             0.9,
-            "setting 'optimizer::beta': torch.optim.Adam has no such parameter; "
+            "settings: optimizer::beta: torch.optim.Adam has no such parameter; "
             "did you mean 'betas'?",
         ),
         (
             "train#dataloader#pin_memry",
             True,
-            "setting 'train::dataloader::pin_memry': DataLoader has no such parameter; "
+            "settings: train::dataloader::pin_memry: DataLoader has no such parameter; "
             "did you mean 'pin_memory'?",
         ),
         (
             "train#handlers#1#x",
             1,
-            "setting 'train::handlers::1::x': medvae.training.NanGuard has no such parameter; "
+            "settings: train::handlers::1::x: medvae.training.NanGuard has no such parameter; "
             "it takes none",
         ),
         (
             "network_def#encoder",
             {"_target_": "medvae.networks.PlainEncoder", "chanels": [8]},
-            "setting 'network_def::encoder::chanels': medvae.networks.PlainEncoder has no such "
+            "settings: network_def::encoder::chanels: medvae.networks.PlainEncoder has no such "
             "parameter; did you mean 'channels'?",
         ),
         (
             "loss#_target_",
             "medvae.networks.Published",
-            "setting 'loss': there is no class 'medvae.networks.Published'; choose from "
+            "settings: loss: there is no class 'medvae.networks.Published'; choose from "
             "medvae.networks.CalibratedLoss, medvae.networks.PublishedLoss",
         ),
         (
             "optimizer#_target_",
             "torch.optim.Adamant",
-            "setting 'optimizer': there is no class 'torch.optim.Adamant'; check its full name",
+            "settings: optimizer: there is no class 'torch.optim.Adamant'; check its full name",
         ),
     ],
 )

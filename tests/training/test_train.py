@@ -245,7 +245,7 @@ class TestWrongUsage:
 
     def test_a_key_that_is_not_in_the_config(self, pictures: Path, tmp_path: Path) -> None:
         said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, settings={"epoch": 3})
-        assert said == "setting 'epoch': the config has no such key; did you mean 'epochs'?"
+        assert said == "settings: epoch: the config has no such key; did you mean 'epochs'?"
 
     def test_what_is_no_bundle(self, pictures: Path, tmp_path: Path) -> None:
         assert "is not a MONAI bundle" in self.told(UsageProblem, [pictures], pictures, tmp_path)
@@ -257,7 +257,7 @@ class TestWrongUsage:
     def test_an_occupied_folder(self, run: Path, pictures: Path, tmp_path: Path) -> None:
         assert "is not empty" in self.told(UsageProblem, [pictures], "slice_vae", run)
         said = self.told(UsageProblem, [pictures], "slice_vae", tmp_path, resume=True)
-        assert "holds no run to continue" in said
+        assert "holds no run to resume" in said
         said = self.told(
             UsageProblem, [pictures], "slice_vae", run, resume=True, settings={"epochs": 9}
         )
