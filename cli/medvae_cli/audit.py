@@ -18,14 +18,25 @@ if TYPE_CHECKING:
 __all__ = ["audit"]
 
 
-@click.command()
+class _AuditCommand(click.Command):
+    """Command whose help lists the numbers that ``--fail-if`` can be used with."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names and descriptions of the numbers."""
+        import medvae.audit  # takes seconds; only this help needs it
+
+        with formatter.section("Numbers for --fail-if, where * is any name in the report"):
+            formatter.write_dl(list(medvae.audit.number_names().items()))
+
+
+@click.command(cls=_AuditCommand)
 @click.option(
     "--real",
     multiple=True,
     required=True,
     metavar="STUDIES",
     type=EXISTING,
-    help="Real slices; several times.",
+    help="Real slices; can be repeated.",
 )
 @click.option("--labels", type=EXISTING, help="Boxes or masks of the real slices.")
 @OUTLINES
@@ -34,60 +45,59 @@ __all__ = ["audit"]
     required=True,
     metavar="OUT",
     type=EXISTING,
-    help="What 'medvae augment' wrote, or any other slices.",
+    help="Output folder of 'medvae augment', or any other slices.",
 )
 @click.option(
     "--synthetic-labels",
     type=EXISTING,
-    help="Of slices that 'medvae augment' did not write.",
+    help="Labels of slices that 'medvae augment' did not write.",
 )
 @click.option(
     "--model",
     metavar="RUN",
-    help="What 'medvae train' wrote: shows where both sets lie in its latent space.",
+    help="Output folder of 'medvae train': both sets are shown in its latent space, too.",
 )
 @click.option(
     "--holdout",
     multiple=True,
     metavar="STUDIES",
     type=EXISTING,
-    help="Real slices of other patients, to compare with; several times.  [default: the real "
-    "slices themselves, split by patient]",
+    help="Real slices of other patients for the baselines; can be repeated.  [default: splits of "
+    "the real slices by patient]",
 )
 @click.option(
     "--extractor",
     "extractors",
     multiple=True,
     metavar="NAME=FILE",
-    help="Weights of efficientnet, resnet152 or vgg11-bn, whose features are compared too; several "
-    "times.",
+    help="Weights of efficientnet, resnet152 or vgg11-bn, whose features are compared, too; can be "
+    "repeated.",
 )
 @click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder for the report: empty, or not there yet.",
+    help="Folder for the report, which must be empty or not exist yet.",
 )
 @click.option(
     "--fail-if",
     multiple=True,
     metavar="BOUND",
-    help='Exit with 1 where this is true, as in "auc>0.8"; several times.',
+    help='Exit with code 1 if this is true, as in "auc>0.8"; can be repeated.',
 )
 @MODALITY
-@click.option("--seed", default=0, show_default=True, help="Another seed, other random splits.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
 @DEVICE
 @READERS
 @click.pass_context
 def audit(ctx: click.Context, /, **options: Any) -> None:
     """Compare synthetic slices with real ones.
 
-    Can a network tell them apart? Do their findings still hold what was labelled? Are they copies
-    of patients who are not declared in them? report.html in the folder answers in words, tables and
-    pictures, report.json in numbers; beside each number stands what real slices of some patients
-    and of others give. Everything is split by patient. Exit code 1 says that a bound of --fail-if
-    is broken. "copies" is the share of slices that are as near as a copy to a patient who is not
-    declared in them; "nearest.excess" is that share minus the share among real slices.
+    Do the findings still contain a lesion? Are slices copies of patients whom they do not declare?
+    Can a network tell the sets apart? The report answers in words, tables and figures (report.html)
+    and in numbers (report.json). Each number comes with a baseline: the same number, measured
+    between real slices of different patients. All sets are split by patient. The exit code is 1 if
+    a bound of --fail-if is broken.
 
     \b
     Examples:

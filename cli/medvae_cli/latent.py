@@ -18,16 +18,18 @@ __all__ = ["latent"]
 @click.argument("studies", nargs=-1, required=True, metavar="STUDIES...", type=EXISTING)
 @MODEL
 @OUT
-@click.option("--labels", type=EXISTING, help="Boxes or masks: slices are coloured by them.")
+@click.option(
+    "--labels", type=EXISTING, help="Boxes or masks of the slices, which are coloured by them."
+)
 @MODALITY
 @DEVICE
 @READERS
 def latent(studies: tuple[Path, ...], **options: Any) -> None:
     """Show where slices lie in the latent space of a model.
 
-    latent.html in the folder, and a PNG for each of its figures, show how the latents are
-    distributed beside N(0, 1), where the slices lie along the directions in which they vary most,
-    coloured by label or patient, and what the model decodes along these directions.
+    latent.html in the output folder, and a PNG file for each of its figures, show how the latents
+    are distributed compared with N(0, 1), where the slices lie along the directions in which they
+    vary most, coloured by label or patient, and what the model decodes along these directions.
 
     \b
     Examples:

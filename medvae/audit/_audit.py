@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from medvae.atomic import write_text
-from medvae.audit._bounds import broken, parse_bounds
-from medvae.audit._canvases import decode
-from medvae.audit._extractors import PIXELS, encoder, from_files
-from medvae.audit._input import Sets, read_sets
-from medvae.audit._latents import look
-from medvae.audit._lesions import FindingBook
-from medvae.audit._measure import Instruments, Side, measure
-from medvae.audit._page import page
-from medvae.audit._report import NAMES, as_report
-from medvae.audit._sections import opening, sections, summary
-from medvae.audit._sets import Member, SliceSet
-from medvae.audit._verdict import Verdict, judge
+from medvae.audit._augmented import read_augmented, was_augmented
+from medvae.audit._decoded import DecodedSet, decode
+from medvae.audit._extractors import PIXELS, encoder, extract, from_files
+from medvae.audit._registry import STATISTICS, broken_bounds, parse_bounds
+from medvae.audit._report import as_page, as_report
+from medvae.audit._sets import (
+    SliceSet,
+    check_comparable,
+    read_studies,
+    with_one_modality,
+)
+from medvae.audit._statistic import AuditSettings, ComparedSets
+from medvae.audit._verdict import AuditVerdict
+from medvae.errors import UsageProblem
 from medvae.folders import output
 from medvae.labels import Outlines
 from medvae.models import TrainedModel, open_model
 from medvae.networks import device_named
-from medvae.render import Scene
+from medvae.progress import Progress, ignore_progress
 
-__all__ = ["SIZES", "Audit", "Progress", "audit"]
-
-Progress = Callable[[str, int, int, str], None]
-"""Called with the current task, the amount done, the total amount, and a note."""
+__all__ = ["SIZES", "Audit", "audit"]
 
 SIZES = (224, 128, 64, 32)
 """Sizes of the pictures on which the published network is trained."""
@@ -53,7 +49,7 @@ class Audit:
     """
 
     report: Mapping[str, Any]
-    verdict: Verdict
+    verdict: AuditVerdict
     broken: tuple[str, ...]
     problems: tuple[str, ...]
     page: Path
@@ -88,7 +84,7 @@ def audit(
         real: Files and folders with real slices.
         synthetic: Output folder of ``medvae augment``, or a file or folder with other slices.
         out: Folder for the report, which must be empty or not exist yet.
-        labels: Labels of the real slices.
+        labels: Labels of the real slices, which may also cover the held-out ones.
         outlines: Masks for the boxes of these labels, as in ``attach_labels``.
         synthetic_labels: Labels of synthetic slices that ``medvae augment`` did not write.
         model: Trained bundle; without it, the latent space is not compared.
@@ -103,112 +99,107 @@ def audit(
         seed: Random seed for all draws.
         device: Device to compute on; by default, a GPU if there is one.
         workers: Number of reading processes; by default, those already running.
-        progress: Called with (task, done, total, note) as work proceeds.
+        progress: Called with (stage, done, total, note) as work proceeds.
 
     Raises:
         UsageProblem: If an argument is invalid, or the sets cannot be compared.
         ReadError: If a set is empty or cannot be read, or the model is damaged.
         WriteError: If the output cannot be written.
     """
-    bounds = parse_bounds(fail_if, NAMES)
-    folder, told = Path(out), progress or _silent
-    real, holdout = list(real), list(holdout)
+    bounds = parse_bounds(fail_if)
+    folder, real, holdout = Path(out), list(real), list(holdout)
     with output(folder, [*real, labels, outlines, synthetic, synthetic_labels, *holdout]):
-        run = None if model is None else open_model(model)
-        place = device_named(device)
-        given = from_files(extractors, place)
-        sets = read_sets(
+        trained = None if model is None else open_model(model)
+        settings = _settings(trained, sizes, epochs, extractors, seed, device, progress)
+        slice_sets = _read_sets(
             real,
             Path(synthetic),
+            holdout,
             labels=None if labels is None else Path(labels),
             outlines=None if outlines is None else Path(outlines),
             synthetic_labels=None if synthetic_labels is None else Path(synthetic_labels),
-            holdout=holdout,
             modality=modality,
-            run=run,
             workers=workers,
-            progress=lambda done, total: told("Reading headers", done, total, ""),
+            progress=settings.progress,
         )
-        canvas = max(sizes) if run is None else run.network.image_size
-        tools = Instruments(
-            sizes=tuple(sorted({canvas, *(size for size in sizes if size < canvas)}, reverse=True)),
-            epochs=epochs,
-            extractors=(*([] if run is None else [encoder(run.network, place)]), *given, PIXELS),
-            seed=seed,
-            device=place,
-            progress=told,
-        )
-        made = _made(sets, run, tools, folder, workers)
-        write_text(folder / "report.json", json.dumps(made.report, indent=2) + "\n")
-        write_text(folder / "report.html", made.html)
-        said = broken(bounds, made.report)
-        shown = folder / "report.html"
-        return Audit(made.report, made.verdict, said, made.problems, shown, sets.real.outlines)
+        if trained is not None:
+            trained.check_modalities(s.native for one in slice_sets for s in one.slices)
+        check_comparable(*slice_sets)
+        sets = ComparedSets(*(_decoded(one, settings, folder, workers) for one in slice_sets))
+        results = {name: one.measure(sets, settings) for name, one in STATISTICS.items()}
+        report, verdict = as_report(sets, results, settings)
+        page = folder / "report.html"
+        write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
+        write_text(page, as_page(report, results, sets))
+        decoded = [one for one in (sets.real, sets.synthetic, sets.held_out) if one is not None]
+        problems = tuple(problem for one in decoded for problem in one.set.problems)
+        broken = broken_bounds(bounds, report)
+        return Audit(report, verdict, broken, problems, page, sets.real.set.outlines)
 
 
-def _silent(what: str, done: int, total: int, beside: str) -> None:
-    """Ignore progress."""
-
-
-class _Made(NamedTuple):
-    """A report that has not been written yet."""
-
-    report: dict[str, Any]
-    verdict: Verdict
-    html: str
-    problems: tuple[str, ...]
-
-
-def _made(
-    sets: Sets, run: TrainedModel | None, tools: Instruments, room: Path, workers: int | None
-) -> _Made:
-    spec = None if run is None else run.intensity
-
-    def decoded(one: SliceSet) -> Side:
-        told = tools.told(f"Decoding {one.name} slices")
-        return _side(one, max(tools.sizes), spec, room, workers, told)
-
-    real, synthetic = decoded(sets.real), decoded(sets.synthetic)
-    held_out = None if sets.held_out is None else decoded(sets.held_out)
-    there = Sets(
-        real.canvases.set,
-        synthetic.canvases.set,
-        None if held_out is None else held_out.canvases.set,
+def _settings(
+    model: TrainedModel | None,
+    sizes: Sequence[int],
+    epochs: int,
+    weights: Iterable[str],
+    seed: int,
+    device: str | None,
+    progress: Progress | None,
+) -> AuditSettings:
+    chosen = device_named(device)
+    given = from_files(weights, chosen)
+    own = () if model is None else (encoder(model.network, chosen),)
+    canvas = max(sizes) if model is None else model.network.image_size
+    return AuditSettings(
+        sizes=tuple(sorted({canvas, *(size for size in sizes if size < canvas)}, reverse=True)),
+        epochs=epochs,
+        extractors=(*own, *given, PIXELS),
+        model=model,
+        seed=seed,
+        device=chosen,
+        progress=progress or ignore_progress,
     )
-    measured = measure(real, synthetic, held_out, tools)
-    latent = None
-    if run is not None:
-        told = tools.told("Looking at latents")
-        latent = look(run.network, real.pool, synthetic.pool, tools.seed, tools.device, told)
-    about = {
-        "canvas": max(tools.sizes),
-        "seed": tools.seed,
-        "epochs": tools.epochs,
-        "model": None if run is None else run.digest,
-        "extractors": [one.name for one in tools.extractors],
-    }
-    report = as_report(there, measured, latent, about)
-    verdict = judge(report, sets.synthetic.order)
-    report["verdict"] = verdict.as_json()
-    parts = list(sections(report, measured, latent, real, synthetic))
-    html = page("Synthetic slices beside real ones", summary(report), parts, [opening(report)])
-    return _Made(report, verdict, html, there.problems)
 
 
-def _side(
-    one: SliceSet,
-    size: int,
-    spec: str | None,
-    room: Path,
+def _read_sets(
+    real: Sequence[str | Path],
+    synthetic: Path,
+    holdout: Sequence[str | Path],
+    *,
+    labels: Path | None,
+    outlines: Path | None,
+    synthetic_labels: Path | None,
+    modality: str | None,
     workers: int | None,
-    progress: Callable[[int, int], None],
-) -> Side:
-    """Decode a set, and record its findings."""
-    book = FindingBook()
+    progress: Progress,
+) -> list[SliceSet]:
+    """Read the headers and labels of the real, the synthetic and, if given, the held-out set."""
+    how: Any = {"modality": modality, "workers": workers, "progress": progress}
+    sets = [read_studies("real", real, labels, outlines=outlines, **how)]
+    if not was_augmented(synthetic):
+        sets.append(read_studies("synthetic", [synthetic], synthetic_labels, **how))
+    elif synthetic_labels is not None:
+        raise UsageProblem(
+            f"synthetic_labels: {synthetic} has its labels in its manifest; leave them out"
+        )
+    else:
+        sets.append(read_augmented(synthetic, sets[0], workers=workers, progress=progress))
+    if holdout:
+        more: Any = {"outlines": outlines, "may_lack_labels": True, **how}
+        sets.append(read_studies("held-out", holdout, labels, **more))
+    return with_one_modality(sets)
 
-    def see(member: Member, scene: Scene, picture: NDArray[np.float32]) -> None:
-        key, sources = member.native.key, member.sources or ()
-        book.add(member.series, key, member.groups, scene, picture, sources)
 
-    found = decode(one, size, spec, room, workers=workers, watch=see, progress=progress)
-    return Side(found, found.pool, book)
+def _decoded(
+    slices: SliceSet, settings: AuditSettings, folder: Path, workers: int | None
+) -> DecodedSet:
+    """Decode a set, and extract its features."""
+    intensity = None if settings.model is None else settings.model.intensity
+    progress = settings.progress
+    found = decode(
+        slices, max(settings.sizes), intensity, folder, workers=workers, progress=progress
+    )
+    features = {
+        one.name: extract(one, found.pool, progress=progress) for one in settings.extractors
+    }
+    return replace(found, features=features)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from medvae.audit._estimate import Pool
+from medvae.audit._decoded import Pool
 from medvae.errors import UsageProblem
 from medvae.networks import (
     VGG11BN,
@@ -23,10 +23,9 @@ from medvae.networks import (
     VectorLatent,
     device_named,
 )
+from medvae.progress import Progress, ignore_progress
 
 __all__ = ["PIXELS", "Extractor", "encoder", "extract", "from_files"]
-
-Progress = Callable[[int, int], None]
 
 _BATCH = 16
 _IMAGENET_SIZE = 224
@@ -130,9 +129,11 @@ def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tupl
         name, _, file = spec.partition("=")
         if name not in _NETWORKS or not file:
             known = ", ".join(_NETWORKS)
-            raise UsageProblem(f"extractor {spec!r}: give NAME=FILE, with a name of {known}")
+            raise UsageProblem(
+                f"extractors: cannot use {spec!r}; give NAME=FILE, with one of the names {known}"
+            )
         if name in files:
-            raise UsageProblem(f"extractor {spec!r}: {name} is given twice")
+            raise UsageProblem(f"extractors: {name} is given twice; give it once")
         files[name] = file
     device = device_named(device)
     return tuple(_from_file(name, file, device) for name, file in files.items())
@@ -146,23 +147,29 @@ def _from_file(name: str, file: str, device: torch.device) -> Extractor:
 
 
 def extract(
-    extractor: Extractor, pool: Pool, progress: Progress | None = None
+    extractor: Extractor,
+    pool: Pool,
+    *,
+    rows: NDArray[np.intp] | None = None,
+    progress: Progress = ignore_progress,
 ) -> NDArray[np.float32]:
-    """Return the features of all slices, ``[N, D]``.
+    """Return the features of slices, ``[N, D]``.
 
     Args:
         extractor: Extractor of the features.
         pool: Slices.
-        progress: Called with (done, total) as work proceeds.
+        rows: Indices of the slices; None for all.
+        progress: Called with (stage, done, total, note) as work proceeds.
     """
+    rows = np.arange(len(pool)) if rows is None else rows
     parts = []
-    for start in range(0, len(pool), _BATCH):
-        batch = pool.batch(slice(start, start + _BATCH))
+    for start in range(0, len(rows), _BATCH):
+        batch = pool.batch(rows[start : start + _BATCH])
         if extractor.size not in (None, batch.shape[1]):
             x = torch.from_numpy(batch)[:, None]
             size = (extractor.size, extractor.size)
             batch = functional.interpolate(x, size, mode="bilinear", antialias=True)[:, 0].numpy()
         parts.append(extractor.features(batch))
-        if progress is not None:
-            progress(min(start + _BATCH, len(pool)), len(pool))
+        done = min(start + _BATCH, len(rows))
+        progress("Extracting features", done, len(rows), extractor.name)
     return np.concatenate(parts)

@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import matplotlib
 import numpy as np
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 
-__all__ = ["Dot", "Drawing", "clouds", "curves", "densities", "dots", "histograms", "tiles"]
+__all__ = ["Drawing", "clouds", "curves", "densities", "histograms", "tiles"]
 
 Numbers = NDArray[np.floating]
 
@@ -82,33 +82,23 @@ class Drawing:
         return buffer.getvalue()
 
 
-class Dot(NamedTuple):
-    """A named value with its interval and its baseline."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    baseline: float | None
-
-
-def curves(
-    lines: Mapping[str, tuple[Numbers, Numbers]], x: str, y: str, chance: Sequence[float] = ()
-) -> Drawing:
-    """Draw curves in the unit square.
+def curves(lines: Mapping[str, Numbers], x: str, y: str) -> Drawing:
+    """Draw curves in the unit square, and its diagonal: random guessing.
 
     Args:
-        lines: The x and y values of each curve, by name.
+        lines: The y values of each curve by name, at evenly spaced x values.
         x, y: Labels of the axes.
-        chance: The y values at the left and right ends of the line for random guessing.
     """
 
     def draw(axes: Axes) -> None:
-        if chance:
-            axes.plot((0, 1), chance, color=_INK, linewidth=0.8, alpha=0.5)
-        for place, (name, (across, up)) in enumerate(lines.items()):
+        axes.plot((0, 1), (0, 1), color=_INK, linewidth=0.8, alpha=0.5)
+        for place, (name, heights) in enumerate(lines.items()):
             axes.plot(
-                across, up, label=drawable(name), color=_colour(place), linestyle=_dashes(place)
+                np.linspace(0, 1, len(heights)),
+                heights,
+                label=drawable(name),
+                color=_colour(place),
+                linestyle=_dashes(place),
             )
         axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _legend(axes)
@@ -171,23 +161,6 @@ def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
         axes.set(xlabel=x, ylabel=y)
         if not many:
             _legend(axes)
-
-    return _drawn(draw)
-
-
-def dots(rows: Sequence[Dot], x: str, limits: tuple[float, float] | None = None) -> Drawing:
-    """Draw values one below another, with their intervals and baselines."""
-
-    def draw(axes: Axes) -> None:
-        for place, row in enumerate(rows):
-            axes.plot((row.low, row.high), (place, place), color=_COLOURS[1], linewidth=2)
-            axes.plot(row.value, place, "o", color=_COLOURS[1], label=None if place else "measured")
-            if row.baseline is not None:
-                name = None if place else "real against real"
-                axes.plot(row.baseline, place, "|", color=_INK, markersize=14, label=name)
-        axes.set(xlabel=x, ylim=(len(rows) - 0.4, -0.6), xlim=limits)
-        axes.set_yticks(range(len(rows)), [drawable(row.name) for row in rows])
-        _legend(axes)
 
     return _drawn(draw)
 

@@ -12,15 +12,15 @@ from medvae.geometry import Box
 from medvae.records import Finding, Mask
 from medvae.render import Scene
 
-__all__ = ["FindingBook", "Shown", "ShownSlice"]
+__all__ = ["MeasuredFinding", "SetFindings", "SliceFindings"]
 
 _EMPTY = 0.02
 """Level in model units below which a place is outside the patient."""
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """A finding as its slice shows it.
+class MeasuredFinding:
+    """A finding with what its slice shows there.
 
     Attributes:
         category: Name of the category.
@@ -36,15 +36,24 @@ class Shown:
     patch: Patch | None
     elsewhere: float | None
 
+    @classmethod
+    def of(cls, scene: Scene, finding: Finding) -> MeasuredFinding:
+        """Measure a finding on its slice."""
+        patch = Patch.of(scene, finding)
+        if patch is not None and not patch.judgeable:
+            patch = None
+        box = scene.canvas.boxes(np.array([finding.box]))[0] / scene.canvas.size
+        return cls(finding.category.name, Box(*box.tolist()), patch, _elsewhere(scene, finding))
+
     @property
     def visibility(self) -> float:
         """Contrast-to-noise, above 0 if the finding is brighter than its surroundings."""
-        return float("nan") if self.patch is None else visibility(self.patch)
+        return float("nan") if self.patch is None else _visibility(self.patch)
 
 
 @dataclass(frozen=True, eq=False)
-class ShownSlice:
-    """A slice with its findings.
+class SliceFindings:
+    """The findings of a slice.
 
     Attributes:
         key: Key of the slice.
@@ -56,10 +65,10 @@ class ShownSlice:
     key: str
     groups: tuple[str, ...]
     sources: tuple[str, ...]
-    findings: tuple[Shown, ...]
+    findings: tuple[MeasuredFinding, ...]
 
 
-class FindingBook:
+class SetFindings:
     """The findings of one set, at 12 KB for each finding.
 
     Each slice is added once; add the slices of a series consecutively, in their order.
@@ -69,7 +78,7 @@ class FindingBook:
     """
 
     def __init__(self) -> None:
-        self.slices: list[ShownSlice] = []
+        self.slices: list[SliceFindings] = []
         self._calibration = Calibration()
 
     def add(
@@ -93,8 +102,13 @@ class FindingBook:
         """
         if not sources:
             self._calibration.add(series, scene, picture)
-        findings = tuple(_shown(scene, finding) for finding in scene.labels)
-        self.slices.append(ShownSlice(key, groups, sources, findings))
+        findings = tuple(MeasuredFinding.of(scene, finding) for finding in scene.labels)
+        self.slices.append(SliceFindings(key, groups, sources, findings))
+
+    @property
+    def categories(self) -> set[str]:
+        """Names of the categories of all findings."""
+        return {one.category for slice_ in self.slices for one in slice_.findings}
 
     def limits(self) -> Limits:
         """Return the limits of the gates, computed from the slices that declare no sources.
@@ -106,31 +120,22 @@ class FindingBook:
 
     def __len__(self) -> int:
         """Return the number of findings."""
-        return sum(len(shown.findings) for shown in self.slices)
+        return sum(len(one.findings) for one in self.slices)
 
 
-def visibility(patch: Patch) -> float:
-    """Return the contrast-to-noise ratio of a patch."""
+def _visibility(patch: Patch) -> float:
     return patch.contrast / patch.noise
-
-
-def _shown(scene: Scene, finding: Finding) -> Shown:
-    patch = Patch.of(scene, finding)
-    if patch is None or not patch.judgeable:
-        patch = None
-    box = scene.canvas.boxes(np.array([finding.box]))[0] / scene.canvas.size
-    return Shown(finding.category.name, Box(*box.tolist()), patch, _elsewhere(scene, finding))
 
 
 def _elsewhere(scene: Scene, finding: Finding) -> float | None:
     """Measure the first usable mirrored place: left to right, top to bottom, or both."""
     for across, down in ((True, False), (False, True), (True, True)):
-        there = _mirrored(finding, scene.values.shape, across, down)
-        if any(_touch(there.box, other.box) for other in scene.labels):
+        mirrored = _mirrored(finding, scene.values.shape, across, down)
+        if any(_touch(mirrored.box, other.box) for other in scene.labels):
             continue
-        patch = Patch.of(scene, there)
+        patch = Patch.of(scene, mirrored)
         if patch is not None and patch.judgeable and float(patch.picture.max()) > _EMPTY:
-            return visibility(patch)
+            return _visibility(patch)
     return None
 
 

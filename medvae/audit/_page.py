@@ -1,28 +1,34 @@
-"""Building blocks of the pages of an audit: sections, tables, figures and rows of pictures."""
+"""How the numbers of a report are looked up and written, and the building blocks of its pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
 
-from medvae.audit._figures import Drawing
-from medvae.audit._verdict import at, said
-from medvae.pages import part, render
+from medvae.audit._decoded import DecodedSet
+from medvae.pages import SlicePicture, colours_of, found, part
 
 __all__ = [
+    "PageSection",
+    "Report",
     "ReportCell",
-    "Section",
+    "at",
     "cell",
-    "drawing",
-    "gallery",
-    "numbers",
-    "page",
-    "paragraph",
-    "table",
+    "estimates_table",
+    "expanded",
+    "figures",
+    "formatted",
+    "is_measured",
+    "percentage",
+    "short_key",
+    "slice_picture",
 ]
+
+Report = Mapping[str, Any]
+"""The content of ``report.json``."""
 
 
 class ReportCell(NamedTuple):
@@ -37,9 +43,8 @@ class ReportCell(NamedTuple):
     path: str
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of a page.
+class PageSection(NamedTuple):
+    """A section of a page.
 
     Attributes:
         anchor: Its name in links.
@@ -52,66 +57,90 @@ class Section:
     parts: tuple[Markup, ...]
 
 
-def page(
-    title: str, summary: str, sections: Sequence[Section], opening: Iterable[Markup] = ()
-) -> str:
-    """Return a page as HTML.
+def at(report: Report, path: str) -> Any:
+    """Return the value at a path in a report, or None if there is none."""
+    found: Any = report
+    while path and isinstance(found, Mapping):
+        # The name of a category may contain a dot.
+        fitting = [name for name in found if f"{path}.".startswith(f"{name}.")]
+        name = max(fitting, key=len, default=path)
+        found, path = found.get(name), path[len(name) + 1 :]
+    return None if path else found
+
+
+def expanded(report: Report, path: str) -> dict[str, str]:
+    """Return the paths that are in a report, by the name that ``*`` stands for in each.
 
     Args:
-        title: Title of the page.
-        summary: A line below the title.
-        sections: Sections in order.
-        opening: Content before the sections.
+        report: Numbers by name.
+        path: Path with a ``*`` for any name, or without one.
     """
-    return render(
-        "sections", title=title, summary=summary, sections=sections, opening=list(opening)
-    )
+    before, star, after = path.partition("*")
+    if not star:
+        return {} if at(report, path) is None else {"": path}
+    paths = {name: f"{before}{name}{after}" for name in at(report, before.rstrip(".")) or ()}
+    return {name: full for name, full in paths.items() if at(report, full) is not None}
 
 
-def paragraph(text: str) -> Markup:
-    """Return a paragraph."""
-    return part("paragraph", text)
+def is_measured(found: Any) -> bool:
+    """Return whether a value of the report is an estimate with a value."""
+    return isinstance(found, Mapping) and found.get("value") is not None
 
 
-def table(
-    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str | ReportCell]]
-) -> Markup:
-    """Return a table; the first cell of each row is its head."""
-    return part("table", caption, columns, list(rows))
+def formatted(number: Any) -> str:
+    """Format a number, or an estimate with its interval, as in all tables."""
+    if isinstance(number, Mapping):
+        value, low, high = (formatted(number[name]) for name in ("value", "low", "high"))
+        return value if number["low"] is None else f"{value} ({low} to {high})"
+    if number is None:
+        return "not measured"
+    if isinstance(number, int):
+        return str(number)
+    if number and (abs(number) < 0.001 or abs(number) >= 1e5):
+        return f"{number:.1e}"
+    return f"{number:.3f}" if abs(number) < 10 else f"{number:.1f}"
 
 
-def cell(report: Mapping[str, Any], path: str) -> ReportCell:
+def percentage(estimate: Mapping[str, float]) -> str:
+    """Format an estimate of a share with its interval, in percent."""
+    text = f"{100 * estimate['value']:.0f} %"
+    if estimate["low"] is None:
+        return text
+    return f"{text} ({100 * estimate['low']:.0f} to {100 * estimate['high']:.0f} %)"
+
+
+def cell(report: Report, path: str) -> ReportCell:
     """Return a table cell with a number of the report and its path."""
-    return ReportCell(said(at(report, path)), path)
+    return ReportCell(formatted(at(report, path)), path)
 
 
-def numbers(
-    report: Mapping[str, Any], caption: str, rows: Mapping[str, str], what: str = "measure"
-) -> Markup:
-    """Return a table of estimates beside their baselines.
+def estimates_table(report: Report, caption: str, rows: Mapping[str, str]) -> Markup:
+    """Return a table of estimates with their baselines.
 
     Args:
         report: The report that holds them.
         caption: Caption of the table.
-        rows: Path of each estimate by its name; paths that are not in the report are left out.
-        what: Heading of the column of names.
+        rows: Path of each estimate by its name.
     """
-    return table(
-        caption,
-        (what, "synthetic against real", "real against real"),
-        [
-            (name, cell(report, path), cell(report, f"{path}.baseline"))
-            for name, path in rows.items()
-            if at(report, path) is not None
-        ],
-    )
+    columns = ("measure", "synthetic against real", "real against real")
+    cells = [(n, cell(report, p), cell(report, f"{p}.baseline")) for n, p in rows.items()]
+    return part("table", caption, columns, cells)
 
 
-def drawing(figure: Drawing, alternative: str, caption: str = "") -> Markup:
-    """Return a figure for the page."""
-    return part("drawing", figure.uri, alternative, caption)
-
-
-def gallery(kind: str, items: Iterable[Markup]) -> Markup:
+def figures(items: Iterable[Markup], kind: str = "figures") -> Markup:
     """Return figures arranged side by side."""
     return part("gallery", kind, list(items))
+
+
+def slice_picture(side: DecodedSet, row: int, name: str) -> tuple[str, SlicePicture]:
+    """Return a name and a picture of a slice with its findings."""
+    findings = side.set.slices[row].native.labels or ()
+    image = np.asarray(side.pool.pictures[row], dtype=np.float32) / np.float32(255)
+    colours = colours_of(side.set.categories)
+    alt = f"{name}: {found(findings)}"
+    return name, SlicePicture.of(image, side.canvases[row], findings, colours, alt)
+
+
+def short_key(side: DecodedSet, row: int) -> Markup:
+    """Return the beginning of the key of a slice."""
+    return Markup("<code>{}</code>").format(side.set.slices[row].native.key[:8])

@@ -1,21 +1,21 @@
-"""Splits by patient, and estimates with bootstrap intervals over patients."""
+"""Estimates with intervals and baselines: splits by patient, and the bootstrap over patients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
-from medvae.audit._estimate import Estimate, Groups
 from medvae.randomness import generator
 
 __all__ = [
+    "Estimate",
+    "Groups",
     "Halves",
-    "Part",
     "Rows",
     "Weights",
     "difference",
@@ -23,9 +23,12 @@ __all__ = [
     "interval",
     "patients_in",
     "percentile",
-    "redrawn",
+    "resampled",
     "share",
 ]
+
+Groups = Sequence[tuple[str, ...]]
+"""The patients in each slice, starting with the one of whom it shows most."""
 
 Rows = NDArray[np.intp]
 Weights = NDArray[np.float64]
@@ -33,22 +36,32 @@ Weights = NDArray[np.float64]
 _DRAWS = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Some slices of a set.
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its interval and its baseline.
 
     Attributes:
-        values: Pictures or features of the whole set, ``[N, ...]``.
-        rows: Indices of the slices in the set.
+        value: Measured value.
+        low, high: Bounds of 95 % of the values that other patients of the same kind would give.
+        baseline: The same value between real slices of different patients; None if it is unknown.
     """
 
-    values: NDArray[Any]
-    rows: Rows
+    value: float
+    low: float
+    high: float
+    baseline: float | None = None
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return the numbers by name, with None for those that are not finite."""
+        return {
+            name: float(number) if number is not None and math.isfinite(number) else None
+            for name, number in vars(self).items()
+        }
 
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """Both sets, split in two by patient: no patient is on both sides.
+    """Two sets, each split in two by patient: no patient is on both sides.
 
     Attributes:
         real, synthetic: Indices of the slices on either side. A slice with patients of both sides
@@ -60,7 +73,7 @@ class Halves:
 
 
 def halve(real: Groups, synthetic: Groups, seed: int, *key: str | int) -> Halves:
-    """Split the patients of either set into two halves.
+    """Split the patients of both sets into two halves.
 
     A patient is on the same side in both sets, so a synthetic slice is on the side of its source.
 
@@ -70,22 +83,23 @@ def halve(real: Groups, synthetic: Groups, seed: int, *key: str | int) -> Halves
         seed: Random seed for all splits.
         key: Key of this split.
     """
-    here, there = patients_in(real), patients_in(synthetic)
+    known, made = patients_in(real), patients_in(synthetic)
     random = generator(seed, "halves", *key)
     sides: dict[str, int] = {}
-    for kind in (here & there, here - there, there - here):
-        # Patients of one set continue the alternation of the shared ones: each set is on both
-        # sides.
-        first = len(here & there) if sides else 0
-        for place, patient in enumerate(random.permutation(sorted(kind)).tolist(), first):
+    for patients in (known & made, known - made, made - known):
+        # Patients of one set continue the alternation of the shared ones, so that each set is on
+        # both sides.
+        first = len(known & made) if sides else 0
+        for place, patient in enumerate(random.permutation(sorted(patients)).tolist(), first):
             sides[patient] = place % 2
     return Halves(_on_sides(real, sides), _on_sides(synthetic, sides))
 
 
 def _on_sides(groups: Groups, sides: dict[str, int]) -> tuple[Rows, Rows]:
-    found = [{sides[patient] for patient in patients} for patients in groups]
+    of_slices = [{sides[patient] for patient in patients} for patients in groups]
     first, second = (
-        np.array([row for row, on in enumerate(found) if on == {side}], np.intp) for side in (0, 1)
+        np.array([row for row, of in enumerate(of_slices) if of == {side}], np.intp)
+        for side in (0, 1)
     )
     return first, second
 
@@ -95,7 +109,7 @@ def patients_in(groups: Groups) -> set[str]:
     return {patient for patients in groups for patient in patients}
 
 
-def redrawn(*sets: Groups, seed: int, draws: int = _DRAWS) -> Iterator[tuple[Weights, ...]]:
+def resampled(*sets: Groups, seed: int, draws: int = _DRAWS) -> Iterator[tuple[Weights, ...]]:
     """Resample patients with replacement: the bootstrap over patients.
 
     Args:
@@ -107,15 +121,16 @@ def redrawn(*sets: Groups, seed: int, draws: int = _DRAWS) -> Iterator[tuple[Wei
         The weight of each slice of each set: the product of the counts of its patients.
     """
     patients = sorted(set().union(*map(patients_in, sets)))
-    place = {patient: index for index, patient in enumerate(patients)}
-    who = [np.array([place[p] for of in groups for p in of], np.intp) for groups in sets]
+    index = {patient: number for number, patient in enumerate(patients)}
+    owners = [np.array([index[p] for of in groups for p in of], np.intp) for groups in sets]
     starts = [np.cumsum([0, *map(len, groups)])[:-1] for groups in sets]
     random = generator(seed, "bootstrap")
     even = np.full(len(patients), 1 / len(patients))
     for _ in range(draws):
-        times = random.multinomial(len(patients), even).astype(np.float64)
+        counts = random.multinomial(len(patients), even).astype(np.float64)
         yield tuple(
-            np.multiply.reduceat(times[of], start) for of, start in zip(who, starts, strict=True)
+            np.multiply.reduceat(counts[of], start)
+            for of, start in zip(owners, starts, strict=True)
         )
 
 
@@ -153,12 +168,11 @@ def share(
         marks: One mark for each slice, at least one in all; if uncertain, its expected credit.
         groups: Patients of each slice.
         seed: Random seed for the bootstrap.
-        baseline: The same share for real slices.
+        baseline: The same share of real slices.
     """
     numbers, patients = marks.astype(np.float64), len(patients_in(groups))
-    drawn = [numbers @ w / w.sum() for (w,) in redrawn(groups, seed=seed) if w.any()]
-    found = np.clip((numbers.mean(), *interval(drawn, patients)), 0, 1)
-    value, low, high = found.tolist()
+    drawn = [numbers @ w / w.sum() for (w,) in resampled(groups, seed=seed) if w.any()]
+    value, low, high = np.clip((numbers.mean(), *interval(drawn, patients)), 0, 1).tolist()
     unseen = 1 - 0.05 ** (1 / patients)
     if value == 0:
         high = max(high, unseen)
@@ -181,16 +195,16 @@ def difference(
 
     Args:
         marks: One mark for each slice of the first set.
-        groups: The patients of each of these slices.
+        groups: Patients of each of these slices.
         other_marks: One mark for each slice of the set that it is compared with.
-        other_groups: The patients of each of those.
+        other_groups: Patients of each of those slices.
         seed: Random seed for the bootstrap.
     """
     numbers, others = marks.astype(np.float64), other_marks.astype(np.float64)
     drawn = [
-        numbers @ here / here.sum() - others @ there / there.sum()
-        for here, there in redrawn(groups, other_groups, seed=seed)
-        if here.any() and there.any()
+        numbers @ own / own.sum() - others @ theirs / theirs.sum()
+        for own, theirs in resampled(groups, other_groups, seed=seed)
+        if own.any() and theirs.any()
     ]
     value, base = float(numbers.mean()), float(others.mean())
     low, high = interval(drawn, len(patients_in(groups)))
@@ -207,10 +221,10 @@ def percentile(numbers: NDArray[np.float64], groups: Groups, percent: float, see
     order = np.argsort(numbers, kind="stable")
     ordered = numbers[order]
 
-    def of(weights: Weights) -> float:
+    def weighted(weights: Weights) -> float:
         # Each number is placed at the middle of its weight.
         below = np.cumsum(weights) - weights / 2
         return float(np.interp(percent / 100 * weights.sum(), below, ordered))
 
-    drawn = [of(weights[order]) for (weights,) in redrawn(groups, seed=seed) if weights.any()]
-    return Estimate(of(np.ones(len(numbers))), *interval(drawn, len(patients_in(groups))))
+    drawn = [weighted(w[order]) for (w,) in resampled(groups, seed=seed) if w.any()]
+    return Estimate(weighted(np.ones(len(numbers))), *interval(drawn, len(patients_in(groups))))

@@ -1,85 +1,69 @@
-"""The report as numbers, written as ``report.json``."""
+"""The report of an audit: its numbers for ``report.json``, and its page ``report.html``."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
+from markupsafe import Markup
 
-from medvae.audit._copies import KINDS, Copies
-from medvae.audit._estimate import Estimate
-from medvae.audit._input import Sets
-from medvae.audit._latents import LatentPicture
-from medvae.audit._lesions import BoxMeasure, CategoryLabels, LabelReport
-from medvae.audit._measure import Measured
-from medvae.audit._sets import SliceSet
-from medvae.audit._two_sample import Separation
+from medvae.audit._page import PageSection, Report, cell
+from medvae.audit._registry import STATISTICS
+from medvae.audit._sets import SliceSet, notes_on
+from medvae.audit._statistic import AuditSettings, ComparedSets, plain
+from medvae.audit._verdict import AuditVerdict, judge
+from medvae.pages import part, render
 
-__all__ = ["NAMES", "as_report"]
+__all__ = ["as_page", "as_report"]
 
-NAMES = (
-    "auc",
-    "lesion_survival",
-    "copies",
-    "verdict",
-    "sets",
-    "two_sample",
-    "feature_tests",
-    "distances",
-    "diversity",
-    "latent",
-    "labels",
-    "nearest",
-    "medvae",
-)
-"""The top-level names of a report, in this order."""
+_ABOUT_AUGMENTATION = ("render", "sampler", "strength", "seed")
+_COUNTS = ("slices", "patients", "labelled_slices", "findings")
 
 
 def as_report(
-    sets: Sets, measured: Measured, latent: LatentPicture | None, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the report without its verdict.
+    sets: ComparedSets, results: Mapping[str, Any], settings: AuditSettings
+) -> tuple[dict[str, Any], AuditVerdict]:
+    """Return the report as plain JSON data, and the verdict that is part of it.
 
     Args:
-        sets: Sets that were compared.
-        measured: Results of the measurements.
-        latent: Latent view; None without a model.
-        about: Settings of the measurements.
+        sets: The sets that were compared.
+        results: Results of the statistics by name; None for those that could not be measured.
+        settings: Settings of the measurements.
     """
-    labels = measured.labels
-    native = max(measured.published)
+    slice_sets = _slice_sets(sets)
     found: dict[str, Any] = {
-        "auc": measured.published[native].auc,
-        "lesion_survival": None if labels is None else labels.survival,
-        "copies": measured.copies.share,
         "verdict": None,
         "sets": {
-            **{one.name: _set(one) for one in sets.all},
-            "notes": sets.notes,
-            "not_used": len(sets.problems),
+            **{one.name: _described(one) for one in slice_sets},
+            "notes": list(notes_on(*slice_sets)),
+            "not_used": sum(len(one.problems) for one in slice_sets),
         },
-        "two_sample": {
-            "published": {size: _separation(one) for size, one in measured.published.items()},
-            "features": {name: _separation(one) for name, one in measured.features.items()},
+        **{
+            name: None if (result := results[name]) is None else statistic.as_json(result)
+            for name, statistic in STATISTICS.items()
         },
-        "feature_tests": measured.tests,
-        "distances": measured.distances,
-        "diversity": measured.diversity,
-        "latent": None if latent is None else _latent(latent),
-        "labels": None if labels is None else _labels(labels),
-        "nearest": _nearest(sets, measured.copies),
-        "medvae": {"version": version("monai-medvae"), "native_size": native, **about},
+        "medvae": {
+            "version": version("monai-medvae"),
+            "canvas": max(settings.sizes),
+            "seed": settings.seed,
+            "epochs": settings.epochs,
+            "model": None if settings.model is None else settings.model.digest,
+            "extractors": [one.name for one in settings.extractors],
+        },
     }
-    report: dict[str, Any] = _plain(found)
-    return report
+    report: dict[str, Any] = plain(found)
+    verdict = judge(report, sets.synthetic.set.augmentation)
+    report["verdict"] = verdict.as_json()
+    return report, verdict
 
 
-def _set(one: SliceSet) -> dict[str, Any]:
-    natives = [member.native for member in one.members]
+def _slice_sets(sets: ComparedSets) -> list[SliceSet]:
+    return [one.set for one in (sets.real, sets.synthetic, sets.held_out) if one is not None]
+
+
+def _described(one: SliceSet) -> dict[str, Any]:
+    natives = [item.native for item in one.slices]
     return {
         "slices": len(natives),
         "patients": len(one.patients),
@@ -87,96 +71,108 @@ def _set(one: SliceSet) -> dict[str, Any]:
         "findings": sum(len(native.labels or ()) for native in natives),
         "modalities": one.modalities,
         "categories": one.categories,
-        "order": None if one.order is None else dict(one.order),
+        "augmentation": None if one.augmentation is None else dict(one.augmentation),
     }
 
 
-def _separation(one: Separation) -> dict[str, Any]:
-    return {"slices": one.slices, "auc": one.auc, "average_precision": one.average_precision}
+def as_page(report: Report, results: Mapping[str, Any], sets: ComparedSets) -> str:
+    """Return the report as HTML.
+
+    Args:
+        report: The numbers of the report.
+        results: Results of the statistics by name; None for those that could not be measured.
+        sets: The sets that were compared.
+    """
+    sections = [PageSection("sets", "What was compared", tuple(_sets(report)))]
+    for name, statistic in STATISTICS.items():
+        if results[name] is not None:
+            parts = tuple(statistic.section(results[name], report, sets))
+            sections.append(PageSection(name, statistic.title, parts))
+    sections.append(PageSection("method", "How this was measured", tuple(_method(report))))
+    return render(
+        "sections",
+        title="Comparison of synthetic and real slices",
+        summary=", ".join(
+            f"{report['sets'][name]['slices']} {name} slices of "
+            f"{report['sets'][name]['patients']} patients"
+            for name in _set_names(report)
+        ),
+        sections=sections,
+        opening=[_verdict(report)],
+    )
 
 
-def _latent(latent: LatentPicture) -> dict[str, Any]:
-    view = latent.view
-    sides = {"real": view.real, "synthetic": view.synthetic}
-    return {
-        "explained": view.explained,
-        **{
-            name: {"inside": side.inside, "wholly_inside": side.wholly_inside}
-            for name, side in sides.items()
-            if side is not None
-        },
-    }
+def _set_names(report: Report) -> list[str]:
+    return [name for name in ("real", "synthetic", "held-out") if name in report["sets"]]
 
 
-def _labels(labels: LabelReport) -> dict[str, Any]:
-    return {
-        "survival": labels.survival,
-        "contrast": labels.contrast,
-        "contrast_low": labels.contrast_low,
-        "judged": labels.judged,
-        "categories": {name: _category(one) for name, one in labels.categories.items()},
-        "lost": labels.lost,
-        "limits": labels.limits,
-    }
+def _verdict(report: Report) -> Markup:
+    """Return the verdict in words and as a table, with advice on what to change."""
+    rows = [
+        {
+            "name": f"{row['name']} ({row['extractor']})" if row["extractor"] else row["name"],
+            "question": row["question"],
+            "mark": row["mark"],
+            "decisive": row["decisive"],
+            "value": cell(report, row["path"]),
+            "baseline": cell(report, f"{row['path']}.baseline"),
+            "bounds": row["bounds"],
+        }
+        for row in report["verdict"]["rows"]
+    ]
+    return Markup(render("verdict", verdict=report["verdict"], rows=rows))
 
 
-def _category(one: CategoryLabels) -> dict[str, Any]:
-    return {
-        "real": one.real,
-        "synthetic": one.synthetic,
-        "survival": one.survival,
-        "contrast": one.contrast,
-        "contrast_low": one.contrast_low,
-        "boxes": {name: _measure(measure) for name, measure in one.measures.items()},
-    }
-
-
-def _measure(measure: BoxMeasure) -> dict[str, Any]:
-    return {
-        "real_median": float(np.median(measure.real)),
-        "synthetic_median": float(np.median(measure.synthetic)),
-        "difference": measure.difference,
-    }
-
-
-def _nearest(sets: Sets, copies: Copies) -> dict[str, Any]:
-    real, made = sets.real.members, sets.synthetic.members
-    return {
-        "excess": copies.excess,
-        "kinds": {
-            name: {"slices": int((copies.kind == index).sum()), "share": copies.shares[name]}
-            for index, name in enumerate(KINDS)
-        },
-        "spaces": {
-            name: {
-                "limit": space.limit,
-                "median_distance": float(np.median(space.distance)),
-                "real_median_distance": float(np.median(space.real_distance)),
-            }
-            for name, space in copies.spaces.items()
-        },
-        "worst": [
-            {
-                "synthetic": made[row].native.key,
-                "real": real[copies.nearest[row]].native.key,
-                "nearness": copies.nearness[row],
-                "kind": copies.kind_of(row),
-            }
-            for row in copies.worst()
+def _sets(report: Report) -> Iterator[Markup]:
+    sets = report["sets"]
+    yield part(
+        "table",
+        "The sets",
+        ("set", *(one.replace("_", " ") for one in _COUNTS)),
+        [
+            (name, *(cell(report, f"sets.{name}.{one}") for one in _COUNTS))
+            for name in _set_names(report)
         ],
-    }
+    )
+    settings = sets["synthetic"]["augmentation"]
+    if settings is not None:
+        known = [f"{n} {settings[n]}" for n in _ABOUT_AUGMENTATION if n in settings]
+        yield part(
+            "paragraph", f"The synthetic set was made by 'medvae augment' with {', '.join(known)}."
+        )
+    for note in sets["notes"]:
+        yield part("paragraph", note)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as plain JSON data; null for numbers that are not finite."""
-    if isinstance(value, Estimate):
-        return value.as_json()
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _method(report: Report) -> Iterator[Markup]:
+    about = report["medvae"]
+    baseline = (
+        "the real slices and the held-out ones."
+        if "held-out" in report["sets"]
+        else "real slices of different patients, as the mean of random splits."
+    )
+    yield part(
+        "paragraph",
+        f"medvae {about['version']}, canvas {about['canvas']}, seed {about['seed']}. The interval "
+        "in brackets contains 95 % of the values that other patients of the same kind would give "
+        "(a bootstrap over patients). 'Real against real' is the same number, measured between "
+        + baseline,
+    )
+    if about["model"] is None:
+        yield part(
+            "paragraph",
+            "No model was given, so the latent space, copies in it and the features of its encoder "
+            "are left out.",
+        )
+    else:
+        yield part("paragraph", f"The latent space is that of the model {about['model']}.")
+    yield part(
+        "paragraph",
+        f"Features come from: {', '.join(about['extractors'])}. Networks such as EfficientNet, "
+        "ResNet-152 and VGG-11 are used as well if their weights are given.",
+    )
+    unused = report["sets"]["not_used"]
+    if unused:
+        yield part(
+            "paragraph", f"{unused} files or labels could not be used; the command lists them."
+        )

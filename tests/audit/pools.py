@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medvae.audit._estimate import Pool
+from medvae.audit import Pool
 
 
 def pool(

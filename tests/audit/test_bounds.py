@@ -6,27 +6,27 @@ from typing import Any
 
 import pytest
 
-from medvae.audit._bounds import broken, parse_bounds
+from medvae.audit._registry import broken_bounds, parse_bounds
 from medvae.errors import UsageProblem
 
 REPORT: dict[str, Any] = {
     "auc": {"value": 0.75, "low": 0.6, "high": 0.9, "baseline": 0.5},
     "lesion_survival": None,
-    "labels": {"judged": {"declared": 3}},
-    "verdict": {"mark": "red"},
+    "boxes": {"judged": {"declared": 3}},
+    "sets": {"real": {"modalities": ["MR"]}},
     "copies": {"value": None, "low": None, "high": None, "baseline": None},
 }
 
 
-def said(text: str) -> tuple[str, ...]:
-    return broken(parse_bounds([text], tuple(REPORT)), REPORT)
+def broken(text: str) -> tuple[str, ...]:
+    return broken_bounds(parse_bounds([text]), REPORT)
 
 
 @pytest.mark.parametrize(
-    "text", ["auc>0.8", "auc < 0.75", "auc.low>=0.61", "labels.judged.declared<3"]
+    "text", ["auc>0.8", "auc < 0.75", "auc.low>=0.61", "boxes.judged.declared<3"]
 )
 def test_a_bound_that_holds_says_nothing(text: str) -> None:
-    assert said(text) == ()
+    assert broken(text) == ()
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,16 @@ def test_a_bound_that_holds_says_nothing(text: str) -> None:
         ("auc>0.7", "auc>0.7: auc is 0.75"),
         ("auc<=0.75", "auc<=0.75: auc is 0.75"),
         ("auc.baseline < .6", "auc.baseline < .6: auc.baseline is 0.5"),
-        ("labels.judged.declared<4", "labels.judged.declared<4: labels.judged.declared is 3"),
+        ("boxes.judged.declared<4", "boxes.judged.declared<4: boxes.judged.declared is 3"),
     ],
 )
 def test_a_broken_bound_is_told(text: str, what: str) -> None:
-    assert said(text) == (what,)
+    assert broken(text) == (what,)
 
 
 @pytest.mark.parametrize("name", ["lesion_survival", "lesion_survival.low", "copies"])
 def test_what_could_not_be_measured_breaks_its_bound(name: str) -> None:
-    assert said(f"{name}>1") == (f"{name}>1: {name} could not be measured",)
+    assert broken(f"{name}>1") == (f"{name}>1: {name} could not be measured",)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_what_could_not_be_measured_breaks_its_bound(name: str) -> None:
         ("auc>nan", "give a name, a sign and a number"),
         ("acu>0.8", "the report has no 'acu'"),
         ("auc.median>0.8", "auc has no 'median'"),
-        ("labels.judged.declared.deep>0.8", "labels.judged.declared has no 'deep'"),
-        ("verdict.mark>0.8", "verdict.mark is no number"),
-        ("labels>0.8", "labels is no number"),
+        ("boxes.judged.declared.deep>0.8", "boxes.judged.declared has no 'deep'"),
+        ("sets.real.modalities>0.8", "sets.real.modalities is not a number"),
+        ("boxes>0.8", "boxes is not a number"),
     ],
 )
 def test_a_bound_that_cannot_be(text: str, what: str) -> None:
     with pytest.raises(UsageProblem, match=what):
-        said(text)
+        broken(text)

@@ -10,7 +10,7 @@ import torch
 from pools import pool
 from scipy import ndimage
 
-from medvae.audit._estimate import Pool
+from medvae.audit import Pool
 from medvae.audit._extractors import PIXELS, encoder, extract, from_files
 from medvae.errors import ReadError, UsageProblem
 from medvae.networks import EfficientNet
@@ -43,12 +43,13 @@ def test_pixels_of_a_sharper_picture_have_larger_steps() -> None:
 def test_the_encoder_gives_posterior_means() -> None:
     model = plain_unit_variance()
     settle(model, slices_for(model, 4))
-    told: list[tuple[int, int]] = []
-    found = extract(encoder(model), POOL, lambda *done: told.append(done))
+    told: list[tuple[str, int, int, str]] = []
+    found = extract(encoder(model), POOL, progress=lambda *done: told.append(done))
     with torch.no_grad():
         mu, _ = model.encode(torch.from_numpy(POOL.batch(slice(0, 18)))[:, None])
     assert found == pytest.approx(mu.numpy(), abs=0.05 * float(mu.std()))
-    assert told == [(16, 18), (18, 18)]
+    stage = "Extracting features"
+    assert told == [(stage, 16, 18, "encoder"), (stage, 18, 18, "encoder")]
 
 
 def test_features_do_not_depend_on_the_other_slices() -> None:
@@ -95,7 +96,7 @@ def test_a_weight_file_makes_an_extractor(tmp_path: Path) -> None:
     [
         (["inception=x.pth"], "NAME=FILE"),
         (["resnet152"], "NAME=FILE"),
-        (["vgg11-bn=a.pth", "vgg11-bn=b.pth"], "given twice"),
+        (["vgg11-bn=a.pth", "vgg11-bn=b.pth"], "is given twice"),
     ],
 )
 def test_wrong_extractors_are_refused(specs: list[str], message: str) -> None:

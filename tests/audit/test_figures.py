@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from medvae.audit._figures import Dot, Drawing, clouds, curves, densities, dots
+from medvae.audit._figures import Drawing, clouds, curves, densities
 
 POINTS = np.array([[0.0, 0.0], [1.0, 1.0]])
 
@@ -29,7 +29,7 @@ def of_clouds(name: str) -> Drawing:
 
 
 def of_curves(name: str) -> Drawing:
-    return curves({name: (POINTS[0], POINTS[1])}, "x", "y")
+    return curves({name: POINTS[0]}, "x", "y")
 
 
 def of_densities(name: str) -> Drawing:
@@ -45,11 +45,3 @@ def test_legends(draw: Callable[[str], Drawing], name: str) -> None:
     legend = drawing._figure.axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [NAMES[name]]
     assert not any(text.get_parse_math() for text in legend.get_texts())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_rows(name: str) -> None:
-    drawing = dots([Dot(name, 0.5, 0.4, 0.6, None)], "x")
-    assert drawing.png
-    shown = [text.get_text() for text in drawing._figure.axes[0].get_yticklabels()]
-    assert shown == [NAMES[name]]

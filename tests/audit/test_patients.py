@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medvae.audit._estimate import Estimate, Pool
-from medvae.audit._patients import halve, interval, patients_in, percentile, redrawn, share
+from medvae.audit import Estimate, Pool
+from medvae.audit._patients import halve, interval, patients_in, percentile, resampled, share
 
 ALONE = [(f"p{number % 7}",) for number in range(40)]
 PAIRS = [(f"p{number % 7}", f"p{number * 3 % 5}") for number in range(40)]
@@ -48,7 +48,7 @@ def test_a_split_depends_on_its_key_alone() -> None:
 
 
 def test_patients_are_drawn_as_a_whole() -> None:
-    for alone, pairs in redrawn(ALONE, PAIRS, seed=0, draws=20):
+    for alone, pairs in resampled(ALONE, PAIRS, seed=0, draws=20):
         times = {patient: alone[row] for row, (patient,) in enumerate(ALONE)}
         assert alone.tolist() == [times[patient] for (patient,) in ALONE]
         assert sum(times.values()) == len(times)
@@ -80,7 +80,7 @@ def test_intervals_cover_a_mean_of_few_patients() -> None:
     covered = 0
     for seed in range(60):
         numbers = random.standard_normal(6)
-        drawn = [numbers @ w / w.sum() for (w,) in redrawn(groups, seed=seed, draws=200)]
+        drawn = [numbers @ w / w.sum() for (w,) in resampled(groups, seed=seed, draws=200)]
         low, high = interval(drawn, 6)
         covered += low <= 0 <= high
     assert covered >= 52

@@ -10,13 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medvae.audit._copies import find_copies, outlines
-from medvae.audit._estimate import Pool
+from medvae.audit import Pool
 from medvae.audit._extractors import PIXELS, extract
-from medvae.audit._feature_tests import feature_tests
-from medvae.audit._findings import FindingBook
-from medvae.audit._lesions import LabelReport, compare_labels
-from medvae.audit._two_sample import feature_two_sample, two_sample
+from medvae.audit._findings import SetFindings
+from medvae.audit.copies import find_copies, nearest_real
+from medvae.audit.feature_classifier import tell_features_apart
+from medvae.audit.feature_tests import compare_features
+from medvae.audit.lesion_survival import Survival, lesion_survival
+from medvae.audit.small_network import tell_apart
 from medvae.render import Scene
 from phantoms import needs_shared
 from real_scenes import real_scenes
@@ -80,19 +81,17 @@ def wiped(scene: Scene) -> NDArray[np.float32]:
 
 def survival(
     real: list[Real], synthetic: list[Real], change: Callable[[Scene], NDArray[np.float32]]
-) -> LabelReport:
-    books, pictures = (FindingBook(), FindingBook()), []
+) -> Survival:
+    findings, pictures = (SetFindings(), SetFindings()), []
     for one in real:
-        books[0].add(one.series, one.key, (one.group,), one.scene, picture(one))
+        findings[0].add(one.series, one.key, (one.group,), one.scene, picture(one))
     for one in synthetic:
         made = replace(one, scene=replace(one.scene, values=change(one.scene)))
-        books[1].add(one.series, f"s{one.key}", (one.group,), made.scene, picture(made))
+        findings[1].add(one.series, f"s{one.key}", (one.group,), made.scene, picture(made))
         pictures.append(made)
     pools = pool(real), pool(pictures, name="s")
-    vectors = outlines(pools[0]), outlines(pools[1])
-    series = [one.series for one in real]
-    copies = find_copies({"pixels": vectors}, *pools, [None] * len(pictures), series, 0)
-    return compare_labels(*books, copies.spaces["pixels"], 0)
+    nearest = nearest_real((pools[0].outlines, pools[1].outlines), *pools)
+    return lesion_survival(*findings, nearest, 0)
 
 
 def test_slices_of_other_patients_are_not_told_apart(
@@ -100,10 +99,10 @@ def test_slices_of_other_patients_are_not_told_apart(
 ) -> None:
     real, others = map(pool, halves)
     features = extract(PIXELS, real), extract(PIXELS, others)
-    found = feature_two_sample("pixels", *features, real, others, 0)
+    found = tell_features_apart(real, features[0], others, features[1], 0, 3)
     print(found.auc)
     assert found.auc.low < 0.5 < found.auc.high
-    spaces = {"pixels": (outlines(real), outlines(others))}
+    spaces = {"pixels": (real.outlines, others.outlines)}
     series = [one.series for one in halves[0]]
     nearest = find_copies(spaces, real, others, [None] * len(others), series, 0)
     assert nearest.excess.value <= 0.01
@@ -122,31 +121,32 @@ def test_about_5_percent_of_the_features_differ_where_nothing_does(slices: list[
             [of for of, row in zip(whole.groups, rows == side, strict=True) if row]
             for side in (True, False)
         ]
-        found.append(feature_tests(features[rows], features[~rows], *groups, seed, splits=5))
-    for name in ("t_test", "mann_whitney"):
-        shares = [getattr(one, name).between.value for one in found]
-        print(name, np.round(shares, 3), np.mean(shares))
-        assert np.mean(shares) == pytest.approx(0.05, abs=0.025)
+        found.append(compare_features(features[rows], features[~rows], *groups, seed, splits=5))
+    shares = [one["t_test"].value for one in found]
+    print(np.round(shares, 3), np.mean(shares))
+    assert np.mean(shares) == pytest.approx(0.05, abs=0.025)
 
 
 def test_blurred_slices_are_told_apart(halves: tuple[list[Real], list[Real]]) -> None:
     real, blurred = pool(halves[0][::2]), pool(halves[0][1::2], blur=3, name="s")
-    found = two_sample(real, blurred, SIZE, 0, splits=0)
+    found, _ = tell_apart(real, blurred, SIZE, 0, splits=0)
     print(found.auc)
     assert found.auc.value > 0.95
     slightly = pool(halves[1][::2], blur=1)
     features = extract(PIXELS, real), extract(PIXELS, slightly)
-    assert feature_two_sample("pixels", *features, real, slightly, 0).auc.value > 0.95
+    assert tell_features_apart(real, features[0], slightly, features[1], 0, 3).auc.value > 0.95
 
 
 def test_real_slices_against_themselves_are_copies(
     halves: tuple[list[Real], list[Real]],
 ) -> None:
     real, itself = pool(halves[0]), pool(halves[0], name="s")
-    vectors = {"pixels": (outlines(real), outlines(itself))}
+    vectors = {"pixels": (real.outlines, itself.outlines)}
     series = [one.series for one in halves[0]]
     found = find_copies(vectors, real, itself, [None] * len(itself), series, 0)
-    assert (found.share.value, found.shares["patient"].value) == (0, 1)
+    assert found.share.value == 0
+    shown = np.flatnonzero(np.isfinite(found.nearness)).tolist()
+    assert {found.kind_of(row) for row in shown} == {"patient"}
     names = sorted({one.group for one in halves[0]})
     following = dict(zip(names, names[1:] + names[:1], strict=True))
     renamed = Pool(itself.pictures, tuple((following[of[0]],) for of in itself.groups), itself.keys)
@@ -156,16 +156,16 @@ def test_real_slices_against_themselves_are_copies(
 
 def test_lesions_of_other_patients_survive(halves: tuple[list[Real], list[Real]]) -> None:
     found = survival(*halves, lambda scene: scene.values)
-    print(found.survival, found.judged)
-    assert found.survival is not None
-    assert found.survival.value > 0.85
-    assert found.survival.high == 1
+    print(found.total["survival"], found.judged)
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value > 0.85
+    assert found.total["survival"].high == 1
 
 
 def test_lesions_that_are_wiped_out_do_not(halves: tuple[list[Real], list[Real]]) -> None:
     """Nobody says of which slices they were made."""
     found = survival(halves[0], halves[0], wiped)
-    print(found.survival, found.judged)
-    assert found.survival is not None
-    assert found.survival.value < 0.1
+    print(found.total["survival"], found.judged)
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value < 0.1
     assert found.judged["nearest"] > found.judged["visibility"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medvae.audit._augmented import read_augmented
-from medvae.audit._canvases import decode
+from medvae.audit._decoded import decode
 from medvae.audit._sets import read_studies
 from medvae.augmentation import augment
 from medvae.errors import ReadError
@@ -28,29 +28,30 @@ def test_slices_come_back_in_every_format(
     augment([studies], run, tmp_path / "out", labels=labels, **choices)
     real = read_studies("real", [studies], labels)
     made = read_augmented(tmp_path / "out", real)
-    pictures = [decode(one, 32, None, tmp_path / "room") for one in (real, made)]
-    rows = {m.native.key: row for row, m in enumerate(pictures[0].set.members)}
+    pictures = [decode(one, 32, None, tmp_path / "folder") for one in (real, made)]
+    rows = {one.native.key: row for row, one in enumerate(pictures[0].set.slices)}
     assert len(pictures[1]) == len(rows) == 16
-    for row, member in enumerate(pictures[1].set.members):
-        (source,) = set(member.sources or ())
-        own = pictures[0].set.members[rows[source]]
-        assert np.array_equal(pictures[1].pictures[row], pictures[0].pictures[rows[source]])
-        assert member.groups == own.groups
-        assert member.native.labels == own.native.labels
-        assert member.native.modality == "MR"
-    assert not list((tmp_path / "room").iterdir())
+    for row, one in enumerate(pictures[1].set.slices):
+        (source,) = set(one.sources or ())
+        own = pictures[0].set.slices[rows[source]]
+        shown, expected = pictures[1].pool.pictures[row], pictures[0].pool.pictures[rows[source]]
+        assert np.array_equal(shown, expected)
+        assert one.groups == own.groups
+        assert one.native.labels == own.native.labels
+        assert one.native.modality == "MR"
+    assert not list((tmp_path / "folder").iterdir())
 
 
 def test_transplants_have_both_patients(studies: Path, augmented: Path) -> None:
     real = read_studies("real", [studies], studies / "coco.json")
     made = read_augmented(augmented, real)
-    assert len(made.members) == Manifest(augmented).kept
-    assert made.order is not None
-    assert made.order["render"] == "auto"
-    for member in made.members:
-        assert len(member.groups) == len(member.sources or ()) == 2
-        assert set(member.groups) <= real.patients
-        assert member.native.labels
+    assert len(made.slices) == Manifest(augmented).kept
+    assert made.augmentation is not None
+    assert made.augmentation["render"] == "auto"
+    for one in made.slices:
+        assert len(one.groups) == len(one.sources or ()) == 2
+        assert set(one.groups) <= real.patients
+        assert one.native.labels
 
 
 def test_an_augmentation_that_kept_nothing(studies: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from medvae.audit._verdict import at, judge, said
+from medvae.audit._page import at, formatted
+from medvae.audit._verdict import judge
 
 Estimate = dict[str, float | None]
 
@@ -35,11 +36,10 @@ def report(**changes: Any) -> dict[str, Any]:
     } | changes
     return {
         "lesion_survival": numbers["lesion_survival"],
-        "copies": numbers["copies"],
+        "copies": {**numbers["copies"], "excess": _difference(numbers["copies"])},
         "auc": numbers["auc"],
-        "nearest": {"excess": _difference(numbers["copies"])},
-        "two_sample": {"features": {"encoder": {"auc": numbers["stronger"]}}},
-        "feature_tests": {"encoder": {"t_test_adjusted": {"between": numbers["differ"]}}},
+        "feature_auc": {"encoder": numbers["stronger"]},
+        "feature_tests": {"encoder": {"t_test_adjusted": numbers["differ"]}},
         "distances": {
             "encoder": {"precision": numbers["precision"], "coverage": numbers["coverage"]}
         },
@@ -92,7 +92,7 @@ def test_each_number_has_its_bounds_and_its_remedy(
 )
 def test_what_is_told_apart_at_a_glance_is_red(found: Estimate, mark: str) -> None:
     numbers = report(auc=found)
-    numbers["labels"] = {"contrast": estimate(0.68)}
+    numbers["lesion_survival"]["contrast"] = estimate(0.68)
     verdict = judge(numbers, {"render": "decode"})
     assert verdict.mark == mark
     (row,) = (row for row in verdict.rows if row.name == "Small network")
@@ -125,7 +125,7 @@ def test_what_could_not_be_measured_is_said() -> None:
     assert verdict.rows[0].mark is None
     assert verdict.mark == "amber"
     assert "could not be measured" in verdict.words
-    assert "give --synthetic-labels" in verdict.advice[0]
+    assert "give the labels of the synthetic slices" in verdict.advice[0]
 
 
 def test_advice_knows_the_render() -> None:
@@ -137,10 +137,10 @@ def test_advice_knows_the_render() -> None:
 
 def test_the_worst_extractor_is_judged() -> None:
     numbers = report()
-    numbers["two_sample"]["features"]["pixels"] = {"auc": estimate(0.97, 0.5)}
+    numbers["feature_auc"]["pixels"] = estimate(0.97, 0.5)
     numbers["distances"]["pixels"] = {"precision": None, "coverage": estimate(0.1, 0.9)}
     rows = {row.name: row for row in judge(numbers, None).rows}
-    assert rows["Stronger classifier"].path == "two_sample.features.pixels.auc"
+    assert rows["Stronger classifier"].path == "feature_auc.pixels"
     assert rows["Coverage"].extractor == "pixels"
     assert rows["Precision"].extractor == "encoder"
     assert [rows[name].mark for name in ("Stronger classifier", "Coverage")] == ["red", "red"]
@@ -178,7 +178,7 @@ def test_a_wide_interval_is_told() -> None:
     ],
 )
 def test_numbers_are_said_alike(number: Any, text: str) -> None:
-    assert said(number) == text
+    assert formatted(number) == text
 
 
 @pytest.mark.parametrize(

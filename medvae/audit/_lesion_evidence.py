@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.audit._copies import Nearest
-from medvae.audit._findings import FindingBook, Shown, ShownSlice
-from medvae.gates import Limits, contrast_kept, similarity
+from medvae.audit._findings import MeasuredFinding, SetFindings, SliceFindings
+from medvae.audit.copies import NearestReal
+from medvae.gates import contrast_kept, similarity
 
-__all__ = ["Judge", "Judgement", "Visible", "by_visibility", "rules"]
+__all__ = ["Judgement", "LesionJudge", "VisibilityRule", "by_visibility", "visibility_rules"]
 
 _FEWEST = 20
 _LEAST_GAIN = 0.5
 _SAME = 1 / 3
-_STRANGERS = 5
+_OTHER_PATIENTS = 5
 """Percentile of the distances from real slices to those of other patients; a synthetic slice that
 is nearer than that to a real slice was most likely made from it."""
 
@@ -27,7 +27,7 @@ _OF_ALL = ""
 
 
 @dataclass(frozen=True)
-class Visible:
+class VisibilityRule:
     """A rule that tells by the contrast-to-noise ratio alone whether a place contains a lesion.
 
     Attributes:
@@ -43,7 +43,7 @@ class Visible:
     mistaken: float
 
     @classmethod
-    def of(cls, findings: Sequence[Shown]) -> Visible | None:
+    def of(cls, findings: Sequence[MeasuredFinding]) -> VisibilityRule | None:
         """Return the rule with the limit that best separates real findings from mirrored places.
 
         Returns:
@@ -62,7 +62,7 @@ class Visible:
             return None
         return cls(sign, float(limits[best]), float(found[best]), float(mistaken[best]))
 
-    def credit(self, one: Shown) -> tuple[bool, float]:
+    def credit(self, one: MeasuredFinding) -> tuple[bool, float]:
         """Return whether a finding is visible, and its contribution to the share with a lesion.
 
         Some real findings are not visible, and some empty places look like one. The credits correct
@@ -95,47 +95,49 @@ class Judgement:
     contrast: float | None = None
 
 
-class Judge:
-    """Judge of synthetic findings, based on real ones.
+class LesionJudge:
+    """Judges synthetic findings by real ones.
 
     Args:
         real: The real findings.
-        limits: Limits of the gates.
         nearest: Nearest real slice of each synthetic one, in the order of the synthetic slices.
+
+    Raises:
+        ValueError: If there are no real slices.
     """
 
-    def __init__(self, real: FindingBook, limits: Limits, nearest: Nearest | None) -> None:
+    def __init__(self, real: SetFindings, nearest: NearestReal | None) -> None:
         self._slices = real.slices
         self._places = {one.key: place for place, one in enumerate(real.slices)}
-        self._limits = limits
+        self._limits = real.limits()
         self._nearest = nearest
-        strangers = np.zeros(0) if nearest is None else nearest.stranger_distance
-        strangers = strangers[np.isfinite(strangers)]
-        self._made_of = float(np.percentile(strangers, _STRANGERS)) if len(strangers) else 0.0
-        self._visible = rules(real.slices)
+        distances = np.zeros(0) if nearest is None else nearest.other_patient_distance
+        distances = distances[np.isfinite(distances)]
+        self._limit = float(np.percentile(distances, _OTHER_PATIENTS)) if len(distances) else 0.0
+        self._rules = visibility_rules(real.slices)
 
-    def judge(self, synthetic: Sequence[ShownSlice]) -> list[list[Judgement]]:
+    def judge(self, synthetic: Sequence[SliceFindings]) -> list[list[Judgement]]:
         """Judge the findings of all synthetic slices, in order."""
         return [
             [self._judged(place, one, number) for number in range(len(one.findings))]
             for place, one in enumerate(synthetic)
         ]
 
-    def _judged(self, place: int, one: ShownSlice, number: int) -> Judgement:
+    def _judged(self, place: int, one: SliceFindings, number: int) -> Judgement:
         finding = one.findings[number]
         if finding.patch is None:
             return Judgement("unjudged")
         origins, transplanted = self._declared(one, number)
         how = "declared"
         if not origins:
-            origins, how = self._beside(place, finding), "nearest"
+            origins, how = self._on_nearest(place, finding), "nearest"
         compared = [self._compared(origin, finding, transplanted) for origin in origins]
         if compared:
             holds, contrast = max(compared, key=lambda pair: (pair[0], -abs(pair[1] - 1)))
             return Judgement(how, holds, float(holds), contrast)
-        return by_visibility(finding, self._visible)
+        return by_visibility(finding, self._rules)
 
-    def _declared(self, one: ShownSlice, number: int) -> tuple[list[Shown], bool]:
+    def _declared(self, one: SliceFindings, number: int) -> tuple[list[MeasuredFinding], bool]:
         """Return the possible real origins of a finding, and whether it was transplanted.
 
         On a synthetic slice, the findings of the host come first, in order.
@@ -144,24 +146,26 @@ class Judge:
         known = [self._slices[self._places[key]] for key in one.sources if key in self._places]
         if not known:
             return [], False
-        base = known[-1].findings if known[-1].key == one.sources[-1] else ()
-        if number < len(base):
-            origins: Iterable[Shown] = (base[number],)
+        of_host = known[-1].findings if known[-1].key == one.sources[-1] else ()
+        if number < len(of_host):
+            origins: Iterable[MeasuredFinding] = (of_host[number],)
         else:
             origins = (origin for slice_ in known for origin in slice_.findings)
-        return _alike(origins, finding), number >= len(base)
+        return _alike(origins, finding), number >= len(of_host)
 
-    def _beside(self, place: int, finding: Shown) -> list[Shown]:
+    def _on_nearest(self, place: int, finding: MeasuredFinding) -> list[MeasuredFinding]:
         """Return the finding at the same place on the real slice it was most likely made from."""
-        if self._nearest is None:
+        if self._nearest is None or self._nearest.distance[place] >= self._limit:
             return []
-        if self._nearest.distance[place] >= self._made_of:
-            return []
-        there = self._slices[int(self._nearest.row[place])].findings
-        alike = [one for one in _alike(there, finding) if one.box.iou(finding.box) >= _SAME]
-        return [max(alike, key=lambda one: one.box.iou(finding.box))] if alike else []
+        candidates = self._slices[int(self._nearest.row[place])].findings
+        same_place = [
+            one for one in _alike(candidates, finding) if one.box.iou(finding.box) >= _SAME
+        ]
+        return sorted(same_place, key=lambda one: -one.box.iou(finding.box))[:1]
 
-    def _compared(self, origin: Shown, finding: Shown, transplanted: bool) -> tuple[bool, float]:
+    def _compared(
+        self, origin: MeasuredFinding, finding: MeasuredFinding, transplanted: bool
+    ) -> tuple[bool, float]:
         """Return whether a finding matches its origin, and the fraction of its contrast kept.
 
         The gate `lesion` checks the same, but also limits a gain in contrast, which is no loss.
@@ -176,31 +180,33 @@ class Judge:
         return holds, kept
 
 
-def by_visibility(finding: Shown, visible: Mapping[str, Visible | None]) -> Judgement:
+def by_visibility(
+    finding: MeasuredFinding, rules: Mapping[str, VisibilityRule | None]
+) -> Judgement:
     """Judge a finding by its visibility alone."""
-    rule = visible.get(finding.category, visible.get(_OF_ALL))
+    rule = rules.get(finding.category, rules.get(_OF_ALL))
     if rule is None or finding.patch is None:
         return Judgement("unjudged")
     holds, credit = rule.credit(finding)
     return Judgement("visibility", holds, credit)
 
 
-def _alike(origins: Iterable[Shown], finding: Shown) -> list[Shown]:
+def _alike(origins: Iterable[MeasuredFinding], finding: MeasuredFinding) -> list[MeasuredFinding]:
     return [one for one in origins if one.category == finding.category and one.patch is not None]
 
 
-def rules(slices: Iterable[ShownSlice]) -> Mapping[str, Visible | None]:
+def visibility_rules(slices: Iterable[SliceFindings]) -> Mapping[str, VisibilityRule | None]:
     """Return the visibility rule of each category; None if visibility does not separate it.
 
     The rule for all categories together, under an empty name, serves those with few findings.
     """
-    by_category: defaultdict[str, list[Shown]] = defaultdict(list)
+    by_category: defaultdict[str, list[MeasuredFinding]] = defaultdict(list)
     for one in slices:
         for finding in one.findings:
             by_category[finding.category].append(finding)
             by_category[_OF_ALL].append(finding)
     return {
-        name: Visible.of(findings)
+        name: VisibilityRule.of(findings)
         for name, findings in by_category.items()
         if len(findings) >= _FEWEST
     }

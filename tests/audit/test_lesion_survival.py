@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gates.drawn_heads import GLIOMA, SIDE, head, transplanted, warped, without_lesion
-from medvae.audit._copies import Nearest, find_copies, outlines
-from medvae.audit._estimate import Pool
-from medvae.audit._findings import FindingBook
-from medvae.audit._lesions import LabelReport, compare_labels
-from medvae.audit._survival import Visible, rules
+from medvae.audit import Pool
+from medvae.audit._findings import SetFindings
+from medvae.audit._lesion_evidence import VisibilityRule, visibility_rules
+from medvae.audit.boxes import compare_boxes
+from medvae.audit.copies import NearestReal, nearest_real
+from medvae.audit.lesion_survival import Survival, lesion_survival
 from medvae.geometry import Box
 from medvae.records import Category, Finding, Labels
 from medvae.render import Scene
@@ -32,20 +33,20 @@ def key(seed: int, index: int) -> str:
 
 
 class Drawn:
-    """Heads as a book and as a pool."""
+    """Heads as findings and as a pool."""
 
     def __init__(self) -> None:
-        self.book = FindingBook()
+        self.findings = SetFindings()
         self._pictures: list[NDArray[np.float32]] = []
 
     def add(self, name: str, seed: int, scene: Scene, sources: tuple[str, ...] = ()) -> None:
         picture = scene.picture()
         self._pictures.append(picture)
-        self.book.add(str(seed), name, (str(seed),), scene, picture, sources)
+        self.findings.add(str(seed), name, (str(seed),), scene, picture, sources)
 
     @property
     def pool(self) -> Pool:
-        slices = self.book.slices
+        slices = self.findings.slices
         groups, keys = tuple(one.groups for one in slices), tuple(one.key for one in slices)
         return Pool(np.stack(self._pictures), groups, keys)
 
@@ -66,17 +67,14 @@ def real() -> Drawn:
     return heads(REAL)
 
 
-def compared(synthetic: Drawn, nearest: bool = True) -> LabelReport:
-    beside = beside_real(synthetic) if nearest else None
-    return compare_labels(real().book, synthetic.book, beside, 0)
+def compared(synthetic: Drawn, nearest: bool = True) -> Survival:
+    found = nearest_to(synthetic) if nearest else None
+    return lesion_survival(real().findings, synthetic.findings, found, 0)
 
 
-def beside_real(synthetic: Drawn) -> Nearest:
+def nearest_to(synthetic: Drawn) -> NearestReal:
     pools = real().pool, synthetic.pool
-    vectors = outlines(pools[0]), outlines(pools[1])
-    none = [None] * len(pools[1])
-    series = [str(number) for number in range(len(pools[0]))]
-    return find_copies({"pixels": vectors}, *pools, none, series, 0).spaces["pixels"]
+    return nearest_real((pools[0].outlines, pools[1].outlines), *pools)
 
 
 def untouched(scene: Scene) -> NDArray[np.float32]:
@@ -86,51 +84,51 @@ def untouched(scene: Scene) -> NDArray[np.float32]:
 HOW = pytest.mark.parametrize("how", ["declared", "nearest", "visibility"])
 
 
-def judged(seeds: Sequence[int], change: Change, how: str) -> LabelReport:
+def judged(seeds: Sequence[int], change: Change, how: str) -> Survival:
     return compared(heads(seeds, change, how == "declared"), nearest=how == "nearest")
 
 
 @HOW
 def test_lesions_that_are_there_survive(how: str) -> None:
     found = judged(REAL, untouched, how)
-    assert found.survival is not None
-    assert found.survival.value > 0.98
-    assert found.survival.low < found.survival.value
-    assert found.survival.baseline == pytest.approx(1, abs=0.03)
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value > 0.98
+    assert found.total["survival"].low < found.total["survival"].value
+    assert found.total["survival"].baseline == pytest.approx(1, abs=0.03)
     assert found.judged == {
-        "declared": 0, "nearest": 0, "visibility": 0, "unjudged": 0, how: len(real().book)
+        "declared": 0, "nearest": 0, "visibility": 0, "unjudged": 0, how: len(real().findings)
     }  # fmt: skip
     if how == "visibility":
-        assert found.contrast is None
+        assert found.total["contrast"] is None
     else:
-        assert found.contrast is not None
-        assert found.contrast_low is not None
-        assert found.contrast.value == pytest.approx(1)
-        assert found.contrast_low.value == pytest.approx(1)
+        assert found.total["contrast"] is not None
+        assert found.total["contrast_low"] is not None
+        assert found.total["contrast"].value == pytest.approx(1)
+        assert found.total["contrast_low"].value == pytest.approx(1)
         assert found.lost == []
 
 
 @HOW
 def test_lesions_that_are_wiped_out_do_not(how: str) -> None:
     found = judged(REAL, without_lesion, how)
-    assert found.survival is not None
-    assert found.survival.value < 0.05
-    assert found.survival.high < 0.5
-    assert len(found.lost) > 0.9 * len(real().book)
-    assert found.judged[how] > 0.5 * len(real().book)
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value < 0.05
+    assert found.total["survival"].high < 0.5
+    assert len(found.lost) > 0.9 * len(real().findings)
+    assert found.judged[how] > 0.5 * len(real().findings)
 
 
 def test_lesions_of_other_patients_survive_without_a_manifest() -> None:
     found = compared(heads(OTHERS))
-    assert found.survival is not None
-    assert found.survival.value > 0.9
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value > 0.9
     assert found.judged["visibility"] > 0.8 * sum(found.judged.values())
 
 
 def test_lesions_of_other_patients_that_are_wiped_out_do_not() -> None:
     found = compared(heads(OTHERS, without_lesion))
-    assert found.survival is not None
-    assert found.survival.value < 0.1
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value < 0.1
 
 
 def test_half_of_them_are_half() -> None:
@@ -142,18 +140,20 @@ def test_half_of_them_are_half() -> None:
             drawn.add(f"s{key(seed, index)}", seed, scene)
     wiped = sum(len(scene.labels) for seed in REAL for scene in head(seed)[1::2])
     found = compared(drawn, nearest=False)
-    assert found.survival is not None
-    assert found.survival.value == pytest.approx(1 - wiped / len(real().book), abs=0.06)
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value == pytest.approx(
+        1 - wiped / len(real().findings), abs=0.06
+    )
 
 
 def test_what_is_left_of_the_contrast() -> None:
     found = judged(REAL, lambda scene: without_lesion(scene, share=0.8), "declared")
-    assert found.contrast is not None
-    assert found.contrast_low is not None
-    assert found.contrast.value == pytest.approx(0.8, abs=0.05)
-    assert found.contrast_low.value <= found.contrast.value
-    assert found.survival is not None
-    assert found.survival.value > 0.95
+    assert found.total["contrast"] is not None
+    assert found.total["contrast_low"] is not None
+    assert found.total["contrast"].value == pytest.approx(0.8, abs=0.05)
+    assert found.total["contrast_low"].value <= found.total["contrast"].value
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value > 0.95
 
 
 def test_a_deformed_slice_is_compared_with_its_source() -> None:
@@ -164,8 +164,8 @@ def test_a_deformed_slice_is_compared_with_its_source() -> None:
             drawn.add(f"s{key(seed, index)}", seed, made.scene, (key(seed, index),))
     found = compared(drawn)
     assert found.judged["declared"] == 12
-    assert found.survival is not None
-    assert found.survival.value == 1
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value == 1
 
 
 def test_a_transplant_is_compared_with_its_donor() -> None:
@@ -180,8 +180,8 @@ def test_a_transplant_is_compared_with_its_donor() -> None:
     for drawn, survival in ((kept, 1), (gone, 0)):
         found = compared(drawn)
         assert found.judged["declared"] == 4
-        assert found.survival is not None
-        assert found.survival.value == survival
+        assert found.total["survival"] is not None
+        assert found.total["survival"].value == survival
 
 
 def test_sources_that_are_not_among_the_real_slices_do_not_matter() -> None:
@@ -190,13 +190,13 @@ def test_sources_that_are_not_among_the_real_slices_do_not_matter() -> None:
         drawn.add(f"s{index}", 0, scene, ("somewhere", "else"))
     found = compared(drawn)
     assert found.judged["declared"] == 0
-    assert found.survival is not None
-    assert found.survival.value > 0.95
+    assert found.total["survival"] is not None
+    assert found.total["survival"].value > 0.95
 
 
 class TestVisibility:
     def test_the_limit_tells_findings_from_mirrored_places(self) -> None:
-        (rule,) = [rules(real().book.slices)[GLIOMA.name]]
+        (rule,) = [visibility_rules(real().findings.slices)[GLIOMA.name]]
         assert rule is not None
         assert rule.sign == 1
         assert rule.found > 0.95
@@ -208,22 +208,22 @@ class TestVisibility:
             for index, scene in enumerate(head(seed)):
                 mirrored = replace(scene, values=scene.values.max() - scene.values)
                 dark.add(key(seed, index), seed, mirrored)
-        rule = rules(dark.book.slices)[GLIOMA.name]
+        rule = visibility_rules(dark.findings.slices)[GLIOMA.name]
         assert rule is not None
         assert rule.sign == -1
 
     def test_credits_add_up_to_the_share(self) -> None:
-        rule = Visible(1, 0.5, found=0.8, mistaken=0.1)
-        shown = [one for slice_ in real().book.slices for one in slice_.findings]
+        rule = VisibilityRule(1, 0.5, found=0.8, mistaken=0.1)
+        shown = [one for slice_ in real().findings.slices for one in slice_.findings]
         seen, credit = rule.credit(shown[10])
         assert seen
         assert credit == pytest.approx(0.9 / 0.7)
         assert 0.8 * credit + 0.2 * (0 - 0.1) / 0.7 == pytest.approx(1)
 
     def test_what_looks_like_its_surroundings_is_not_judged(self) -> None:
-        hidden = heads(REAL, without_lesion).book
-        found = compare_labels(hidden, hidden, None, 0)
-        assert found.survival is None
+        hidden = heads(REAL, without_lesion).findings
+        found = lesion_survival(hidden, hidden, None, 0)
+        assert found.total["survival"] is None
         assert found.judged["unjudged"] == len(hidden)
 
 
@@ -232,13 +232,13 @@ class TestBoxes:
         drawn = Drawn()
         scene = head(0)[5]
         drawn.add("one", 0, replace(scene, labels=Labels((Finding(GLIOMA, Box(32, 16, 64, 48)),))))
-        category = compare_labels(real().book, drawn.book, None, 0).categories["glioma"]
-        found = {name: one.synthetic.tolist() for name, one in category.measures.items()}
+        measures = compare_boxes(real().findings, drawn.findings, "glioma", 0)
+        found = {name: one.synthetic.tolist() for name, one in measures.items()}
         contrast = found.pop("contrast-to-noise")
         assert found == {
             "width": [32 / SIDE], "height": [32 / SIDE], "x": [48 / SIDE], "y": [32 / SIDE]
         }  # fmt: skip
-        assert len(contrast) == category.synthetic == 1
+        assert len(contrast) == 1
 
     def test_differences_are_scipys_and_have_a_baseline(self) -> None:
         larger = Drawn()
@@ -249,8 +249,8 @@ class TestBoxes:
                     for one in scene.labels
                 )
                 larger.add(key(seed, index), seed, replace(scene, labels=Labels(grown)))
-        same = compared(heads(OTHERS), nearest=False).categories["glioma"].measures
-        wider = compared(larger, nearest=False).categories["glioma"].measures
+        same = compare_boxes(real().findings, heads(OTHERS).findings, "glioma", 0)
+        wider = compare_boxes(real().findings, larger.findings, "glioma", 0)
         for measures in (same, wider):
             one = measures["width"]
             whole = stats.ks_2samp(one.real, one.synthetic).statistic
@@ -264,14 +264,11 @@ class TestBoxes:
         drawn = Drawn()
         cyst = Finding(Category("cyst"), head(0)[5].labels.findings[0].box)
         drawn.add("one", 0, replace(head(0)[5], labels=Labels((cyst,))))
-        found = compare_labels(real().book, drawn.book, None, 0)
+        found = compared(drawn, nearest=False)
         assert [*found.categories] == ["cyst", "glioma"]
-        assert (found.categories["cyst"].real, found.categories["cyst"].synthetic) == (0, 1)
-        assert found.categories["cyst"].measures == {}
-        assert found.categories["glioma"].survival is None
+        assert compare_boxes(real().findings, drawn.findings, "cyst", 0) == {}
+        assert found.categories["glioma"]["survival"] is None
 
 
 def test_limits_are_those_of_the_gates() -> None:
-    found = compared(heads(REAL[:1]), nearest=False)
-    assert found.limits == real().book.limits()
-    assert found.limits.measured["visibility"] == len(real().book)
+    assert real().findings.limits().measured["visibility"] == len(real().findings)

@@ -11,17 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import write_bytes, write_text
-from medvae.audit._audit import Progress
-from medvae.audit._canvases import Canvases, decode
-from medvae.audit._latent_sights import latent_gallery, latent_sights
-from medvae.audit._latents import LatentPicture, look
-from medvae.audit._page import Section, page, paragraph, table
-from medvae.audit._sets import Member, read_studies
-from medvae.audit._verdict import said
+from medvae.audit._decoded import DecodedSet, decode
+from medvae.audit._page import PageSection, formatted
+from medvae.audit._sets import AuditedSlice, read_studies
+from medvae.audit.latent_space import (
+    LatentViewPictures,
+    latent_figures,
+    latent_gallery,
+    view_latents,
+)
 from medvae.folders import output
 from medvae.models import open_model
 from medvae.networks import device_named
-from medvae.pages import found
+from medvae.pages import found, part, render
+from medvae.progress import Progress, ignore_progress
 
 __all__ = ["LatentReport", "show_latent"]
 
@@ -75,79 +78,71 @@ def show_latent(
         ReadError: If nothing can be read, or the model is damaged.
         WriteError: If the output cannot be written.
     """
-    folder, studies = Path(out), list(studies)
-
-    def told(what: str, done: int, total: int) -> None:
-        if progress is not None:
-            progress(what, done, total, "")
-
+    folder, studies, progress = Path(out), list(studies), progress or ignore_progress
     with output(folder, [*studies, labels]):
-        run, place = open_model(model), device_named(device)
-        found = read_studies(
+        trained, chosen = open_model(model), device_named(device)
+        slices = read_studies(
             "given",
             studies,
             None if labels is None else Path(labels),
             modality=modality,
             workers=workers,
-            progress=lambda done, total: told("Reading headers", done, total),
+            progress=progress,
         )
-        run.check_modalities(member.native for member in found.members)
-        canvases = decode(
-            found,
-            run.network.image_size,
-            run.intensity,
+        trained.check_modalities(one.native for one in slices.slices)
+        network = trained.network
+        decoded = decode(
+            slices,
+            network.image_size,
+            trained.intensity,
             folder,
             workers=workers,
-            progress=lambda done, total: told("Decoding slices", done, total),
+            progress=progress,
         )
-        latent = look(
-            run.network,
-            canvases.pool,
-            None,
-            seed,
-            place,
-            lambda done, total: told("Encoding slices", done, total),
-        )
-        return _written(folder, canvases, latent)
+        latent = view_latents(network, decoded.pool, None, seed, chosen, progress)
+        return _written(folder, decoded, latent)
 
 
-def _written(folder: Path, canvases: Canvases, latent: LatentPicture) -> LatentReport:
-    members = [canvases.set.members[row] for row in latent.rows]
-    ways = {"patient": [member.groups[0][:8] for member in members]}
-    if canvases.set.labelled:
-        ways = {"label": [_label(member) for member in members]} | ways
-    points = {way: _by_name(latent.view.real.points, names) for way, names in ways.items()}
-    sights = list(latent_sights(latent, points))
-    pictures = []
-    for sight in sights:
-        pictures.append(folder / f"{sight.name}.png")
-        write_bytes(pictures[-1], sight.figure.png)
-    units = int(latent.view.traversals.shape[-1])
+def _written(folder: Path, decoded: DecodedSet, latent: LatentViewPictures) -> LatentReport:
+    slices = [decoded.set.slices[row] for row in latent.rows]
+    colourings = {"patient": [one.groups[0][:8] for one in slices]}
+    if decoded.set.labelled:
+        colourings = {"label": [_label(one) for one in slices]} | colourings
     real = latent.view.real
-    summary = f"{len(members)} slices of {len(canvases.set.patients)} patients, {units} units"
-    share = table(
-        "Latents within [-1.5, 1.5]",
-        ("", "units", "slices with all units"),
-        [
-            ("these slices", said(real.inside), said(real.wholly_inside)),
-            ("N(0, 1)", "0.866", said(0.8664**units)),
-        ],
-    )
+    points = {colouring: _by_name(real.points, names) for colouring, names in colourings.items()}
+    figures = list(latent_figures(latent, points))
+    pictures = []
+    for one in figures:
+        pictures.append(folder / f"{one.name}.png")
+        write_bytes(pictures[-1], one.figure.png)
+    units = int(latent.view.traversals.shape[-1])
     parts = (
-        share,
-        paragraph("A direction is one in which the slices vary, the widest first."),
-        latent_gallery(sights),
+        part(
+            "table",
+            "Share of the latent units within [-1.5, 1.5]",
+            ("", "units"),
+            [("these slices", formatted(real.inside)), ("N(0, 1)", "0.866")],
+        ),
+        part(
+            "paragraph", "Directions are the principal components of the latents, the widest first."
+        ),
+        latent_gallery(figures),
     )
-    html = page("Slices in the latent space", summary, [Section("view", "Latent view", parts)])
-    write_text(folder / "latent.html", html)
-    return LatentReport(
-        folder / "latent.html", tuple(pictures), len(members), units, canvases.set.problems
+    html = render(
+        "sections",
+        title="Slices in the latent space",
+        summary=f"{len(slices)} slices of {len(decoded.set.patients)} patients, {units} units",
+        sections=[PageSection("view", "Latent view", parts)],
+        opening=[],
     )
+    page = folder / "latent.html"
+    write_text(page, html)
+    return LatentReport(page, tuple(pictures), len(slices), units, decoded.set.problems)
 
 
-def _label(member: Member) -> str:
+def _label(one: AuditedSlice) -> str:
     """Return the categories on a slice as text."""
-    labels = member.native.labels
+    labels = one.native.labels
     return "not labelled" if labels is None else found(labels)
 
 
@@ -156,4 +151,4 @@ def _by_name(points: NDArray[np.float64], names: Sequence[str]) -> dict[str, NDA
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(names):
         rows[name].append(row)
-    return {name: points[found] for name, found in sorted(rows.items())}
+    return {name: points[of] for name, of in sorted(rows.items())}
