@@ -180,7 +180,8 @@ def _read_sets(
         sets.append(read_studies("synthetic", [synthetic], synthetic_labels, **how))
     elif synthetic_labels is not None:
         raise UsageProblem(
-            f"synthetic_labels: {synthetic} has its labels in its manifest; leave them out"
+            f"{synthetic} has its labels in its manifest; leave these out",
+            parameter="synthetic_labels",
         )
     else:
         sets.append(read_augmented(synthetic, sets[0], workers=workers, progress=progress))

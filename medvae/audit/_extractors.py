@@ -130,10 +130,11 @@ def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tupl
         if name not in _NETWORKS or not file:
             known = ", ".join(_NETWORKS)
             raise UsageProblem(
-                f"extractors: cannot use {spec!r}; give NAME=FILE, with one of the names {known}"
+                f"cannot use {spec!r}; give NAME=FILE, with one of the names {known}",
+                parameter="extractors",
             )
         if name in files:
-            raise UsageProblem(f"extractors: {name} is given twice; give it once")
+            raise UsageProblem(f"{name} is given twice; give it once", parameter="extractors")
         files[name] = file
     device = device_named(device)
     return tuple(_from_file(name, file, device) for name, file in files.items())

@@ -85,14 +85,15 @@ def parse_bounds(texts: Iterable[str]) -> list[Bound]:
     for text in texts:
         form = _FORM.fullmatch(text)
         if form is None or not _is_number(form[3]):
-            raise UsageProblem(f"fail_if {text!r}: give a name, a sign and a number, as in auc>0.8")
+            raise _wrong(text, "give a name, a sign and a number, as in auc>0.8")
         if form[1].split(".")[0] not in names:
-            known = ", ".join(names)
-            raise UsageProblem(
-                f"fail_if {text!r}: the report has no {form[1]!r}; choose from {known}"
-            )
+            raise _wrong(text, f"the report has no {form[1]!r}; choose from {', '.join(names)}")
         bounds.append(Bound(text.strip(), form[1], form[2], float(form[3])))
     return bounds
+
+
+def _wrong(text: str, reason: str) -> UsageProblem:
+    return UsageProblem(f"{text!r}: {reason}", parameter="fail_if")
 
 
 def _is_number(text: str) -> bool:
@@ -127,11 +128,11 @@ def _number(bound: Bound, report: Report) -> float | None:
         if not isinstance(found, Mapping) or part not in found:
             parent = ".".join(parts[:place])
             names = ", ".join(found) if isinstance(found, Mapping) else "nothing"
-            raise UsageProblem(f"fail_if {bound.text!r}: {parent} has no {part!r}; it has {names}")
+            raise _wrong(bound.text, f"{parent} has no {part!r}; it has {names}")
         found = found[part]
         if found is None:
             return None
     found = found.get("value", found) if isinstance(found, Mapping) else found
     if isinstance(found, bool) or not isinstance(found, int | float | None):
-        raise UsageProblem(f"fail_if {bound.text!r}: {bound.name} is not a number in the report")
+        raise _wrong(bound.text, f"{bound.name} is not a number in the report")
     return found

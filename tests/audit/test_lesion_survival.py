@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -21,6 +20,7 @@ from medvae.audit.lesion_survival import Survival, lesion_survival
 from medvae.geometry import Box
 from medvae.records import Category, Finding, Labels
 from medvae.render import Scene
+from scenes import changed
 
 REAL = tuple(range(8))
 OTHERS = tuple(range(20, 28))
@@ -56,7 +56,7 @@ def heads(seeds: Sequence[int], change: Change | None = None, declared: bool = F
     for seed in seeds:
         for index, scene in enumerate(head(seed)):
             if change is not None and scene.labels:
-                scene = replace(scene, values=change(scene))
+                scene = changed(scene, values=change(scene))
             name = key(seed, index)
             drawn.add(f"s{name}" if change else name, seed, scene, (name,) if declared else ())
     return drawn
@@ -136,7 +136,7 @@ def test_half_of_them_are_half() -> None:
     for seed in REAL:
         for index, scene in enumerate(head(seed)):
             if scene.labels and index % 2:
-                scene = replace(scene, values=without_lesion(scene))
+                scene = changed(scene, values=without_lesion(scene))
             drawn.add(f"s{key(seed, index)}", seed, scene)
     wiped = sum(len(scene.labels) for seed in REAL for scene in head(seed)[1::2])
     found = compared(drawn, nearest=False)
@@ -161,7 +161,7 @@ def test_a_deformed_slice_is_compared_with_its_source() -> None:
     for seed in REAL[:4]:
         for index in (4, 5, 6):
             made = warped(head(seed)[index], seed=seed)
-            drawn.add(f"s{key(seed, index)}", seed, made.scene, (key(seed, index),))
+            drawn.add(f"s{key(seed, index)}", seed, made.result, (key(seed, index),))
     found = compared(drawn)
     assert found.judged["declared"] == 12
     assert found.total["survival"] is not None
@@ -174,8 +174,8 @@ def test_a_transplant_is_compared_with_its_donor() -> None:
         host = REAL[(seed + 1) % 8]
         made = transplanted(head(seed)[5], head(host)[0])
         sources = key(seed, 5), key(host, 0)
-        kept.add(f"s{seed}", host, made.scene, sources)
-        empty = replace(made.scene, values=head(host)[0].values)
+        kept.add(f"s{seed}", host, made.result, sources)
+        empty = changed(made.result, values=head(host)[0].values)
         gone.add(f"s{seed}", host, empty, sources)
     for drawn, survival in ((kept, 1), (gone, 0)):
         found = compared(drawn)
@@ -206,7 +206,7 @@ class TestVisibility:
         dark = Drawn()
         for seed in REAL[:4]:
             for index, scene in enumerate(head(seed)):
-                mirrored = replace(scene, values=scene.values.max() - scene.values)
+                mirrored = changed(scene, values=scene.values.max() - scene.values)
                 dark.add(key(seed, index), seed, mirrored)
         rule = visibility_rules(dark.findings.slices)[GLIOMA.name]
         assert rule is not None
@@ -231,7 +231,7 @@ class TestBoxes:
     def test_measures_are_shares_of_the_canvas(self) -> None:
         drawn = Drawn()
         scene = head(0)[5]
-        drawn.add("one", 0, replace(scene, labels=Labels((Finding(GLIOMA, Box(32, 16, 64, 48)),))))
+        drawn.add("one", 0, changed(scene, labels=Labels((Finding(GLIOMA, Box(32, 16, 64, 48)),))))
         measures = compare_boxes(real().findings, drawn.findings, "glioma", 0)
         found = {name: one.synthetic.tolist() for name, one in measures.items()}
         contrast = found.pop("contrast-to-noise")
@@ -248,7 +248,7 @@ class TestBoxes:
                     Finding(one.category, one.box._replace(x0=one.box.x0 - 9, y1=one.box.y1 + 9))
                     for one in scene.labels
                 )
-                larger.add(key(seed, index), seed, replace(scene, labels=Labels(grown)))
+                larger.add(key(seed, index), seed, changed(scene, labels=Labels(grown)))
         same = compare_boxes(real().findings, heads(OTHERS).findings, "glioma", 0)
         wider = compare_boxes(real().findings, larger.findings, "glioma", 0)
         for measures in (same, wider):
@@ -263,7 +263,7 @@ class TestBoxes:
     def test_categories_that_one_set_lacks_are_not_compared(self) -> None:
         drawn = Drawn()
         cyst = Finding(Category("cyst"), head(0)[5].labels.findings[0].box)
-        drawn.add("one", 0, replace(head(0)[5], labels=Labels((cyst,))))
+        drawn.add("one", 0, changed(head(0)[5], labels=Labels((cyst,))))
         found = compared(drawn, nearest=False)
         assert [*found.categories] == ["cyst", "glioma"]
         assert compare_boxes(real().findings, drawn.findings, "cyst", 0) == {}

@@ -21,6 +21,7 @@ from medvae.audit.small_network import tell_apart
 from medvae.render import Scene
 from phantoms import needs_shared
 from real_scenes import real_scenes
+from scenes import changed
 
 pytestmark = needs_shared
 
@@ -86,7 +87,7 @@ def survival(
     for one in real:
         findings[0].add(one.series, one.key, (one.group,), one.scene, picture(one))
     for one in synthetic:
-        made = replace(one, scene=replace(one.scene, values=change(one.scene)))
+        made = replace(one, scene=changed(one.scene, values=change(one.scene)))
         findings[1].add(one.series, f"s{one.key}", (one.group,), made.scene, picture(made))
         pictures.append(made)
     pools = pool(real), pool(pictures, name="s")

@@ -62,10 +62,19 @@ def test_an_augmentation_that_kept_nothing(studies: Path, tmp_path: Path) -> Non
         "reason": "field",
         "sources": ["slice"],
         "groups": ["patient"],
+        "copy": 1,
+        "render": "warp",
+        "sampler": None,
+        "strength": None,
+        "seed": "0",
+        "partner": None,
+        "gates": {},
+        "numbers": {},
         "shape": [8, 8],
         "files": [],
         "labels": [],
         "labelled": False,
+        "model": "m",
     }
     (tmp_path / "manifest.jsonl").write_text(json.dumps(line) + "\n")
     (tmp_path / "run.json").write_text("{}")
