@@ -16,9 +16,10 @@ from medvae.audit._page import PageSection, formatted
 from medvae.audit._sets import AuditedSlice, read_studies
 from medvae.audit.latent_space import (
     LatentViewPictures,
+    decoded_view,
     latent_figures,
     latent_gallery,
-    view_latents,
+    latents_of,
 )
 from medvae.folders import output
 from medvae.models import open_model
@@ -99,12 +100,15 @@ def show_latent(
             workers=workers,
             progress=progress,
         )
-        latent = view_latents(network, decoded.pool, None, seed, chosen, progress)
-        return _written(folder, decoded, latent)
+        latents, rows = latents_of(network, decoded, seed, chosen, progress)
+        shown = [decoded.set.slices[row] for row in rows]
+        latent = decoded_view(network, latents, None, chosen)
+        return _written(folder, decoded, shown, latent)
 
 
-def _written(folder: Path, decoded: DecodedSet, latent: LatentViewPictures) -> LatentReport:
-    slices = [decoded.set.slices[row] for row in latent.rows]
+def _written(
+    folder: Path, decoded: DecodedSet, slices: Sequence[AuditedSlice], latent: LatentViewPictures
+) -> LatentReport:
     colourings = {"patient": [one.groups[0][:8] for one in slices]}
     if decoded.set.labelled:
         colourings = {"label": [_label(one) for one in slices]} | colourings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from sklearn.decomposition import PCA
 
-from medvae.audit._decoded import Pool
+from medvae.audit._decoded import DecodedSet
 from medvae.audit._extractors import encoder, extract
 from medvae.audit._figures import Drawing, clouds, densities, tiles
 from medvae.audit._page import Report, cell, figures
@@ -29,10 +30,11 @@ __all__ = [
     "LatentView",
     "LatentViewPictures",
     "Occupancy",
+    "decoded_view",
     "latent_figures",
     "latent_gallery",
     "latent_view",
-    "view_latents",
+    "latents_of",
 ]
 
 _INSIDE = 1.5
@@ -144,51 +146,58 @@ class LatentViewPictures(NamedTuple):
     Attributes:
         view: The numbers of the view.
         traversals: Pictures decoded from its traversals, ``[T, steps, size, size]``.
-        rows: Indices of the real slices that are shown, in ascending order.
     """
 
     view: LatentView
     traversals: NDArray[np.float32]
-    rows: NDArray[np.intp]
 
 
-def view_latents(
+def latents_of(
     model: SliceVAE,
-    real: Pool,
-    synthetic: Pool | None,
+    side: DecodedSet,
     seed: int,
     device: torch.device,
     progress: Progress = ignore_progress,
-) -> LatentViewPictures:
-    """Encode slices, and decode along the principal directions of the real ones.
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Return latents of slices, ``[N, D]``, and the indices of these slices, in ascending order.
 
     Args:
         model: Model in eval mode, on the CPU.
-        real: Slices that define the principal directions.
-        synthetic: Slices to show with the real ones, or None.
+        side: The slices.
         seed: Random seed for choosing slices if there are very many.
         device: Device to compute on.
         progress: Called with (stage, done, total, note) as slices are encoded.
     """
+    rows = np.arange(len(side), dtype=np.intp)
+    if len(side) > _MOST:
+        random = generator(seed, "latents", len(side))
+        rows = np.sort(random.choice(rows, _MOST, replace=False))
+    features = side.features.get("encoder")
+    if features is not None and features.shape[1] == math.prod(model.latent_shape):
+        return features[rows], rows
     extractor = encoder(model, device, whole=True)
-    rows = _chosen(len(real), seed)
-    latents = extract(extractor, real, rows=rows, progress=progress)
-    others = None
-    if synthetic is not None:
-        chosen = _chosen(len(synthetic), seed)
-        others = extract(extractor, synthetic, rows=chosen, progress=progress)
-    view = latent_view(latents, others)
+    return extract(extractor, side.pool, rows=rows, progress=progress), rows
+
+
+def decoded_view(
+    model: SliceVAE,
+    real: NDArray[np.float32],
+    synthetic: NDArray[np.float32] | None,
+    device: torch.device,
+) -> LatentViewPictures:
+    """Return the view of latents, with pictures decoded along the principal directions.
+
+    Args:
+        model: Model in eval mode, on the CPU.
+        real: Latents that define the principal directions, ``[N, D]``.
+        synthetic: Latents to show with them, ``[M, D]``, or None.
+        device: Device to compute on.
+    """
+    view = latent_view(real, synthetic)
     z = torch.from_numpy(view.traversals)
     decoded = Codec(model, device, torch.float32).decode(z.flatten(0, 1))[:, 0]
     pictures = decoded.clamp(0, 1).cpu().numpy().reshape(*z.shape[:2], *decoded.shape[1:])
-    return LatentViewPictures(view, pictures, rows)
-
-
-def _chosen(count: int, seed: int) -> NDArray[np.intp]:
-    rows = np.arange(count)
-    if count > _MOST:
-        rows = np.sort(generator(seed, "latents", count).choice(count, _MOST, replace=False))
-    return rows.astype(np.intp)
+    return LatentViewPictures(view, pictures)
 
 
 class LatentFigure(NamedTuple):
@@ -274,9 +283,12 @@ class LatentSpace(Statistic[LatentViewPictures]):
         """Encode both sets; return None without a model."""
         if settings.model is None:
             return None
-        pools = sets.real.pool, sets.synthetic.pool
         network, device = settings.model.network, settings.device
-        return view_latents(network, *pools, settings.seed, device, settings.progress)
+        real, synthetic = (
+            latents_of(network, side, settings.seed, device, settings.progress)[0]
+            for side in (sets.real, sets.synthetic)
+        )
+        return decoded_view(network, real, synthetic, device)
 
     def as_json(self, result: LatentViewPictures) -> Any:
         """Return the share of units near 0, and the variance along the directions."""
