@@ -137,7 +137,9 @@ def check_empty(folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise _no_folder(folder)
         if folder.exists() and contents(folder):
-            raise UsageProblem(f"{folder}: is not empty, and nothing is overwritten; choose another")
+            raise UsageProblem(
+                "is not empty, and nothing is overwritten; choose another", where=folder
+            )
     except OSError as error:
         raise UsageProblem(f"{folder}: cannot be used: {error.strerror}") from error
 
