@@ -51,6 +51,8 @@ _COPIED = (
     "LICENSE",
 )
 
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
 _MAIN = {
     "train.json",
     "evaluate.json",
@@ -212,7 +214,7 @@ def _with_variants(bundle: Path, variants: Sequence[str]) -> ConfigParser:
     parser = ConfigParser()
     files = [main, *(main.with_name(f"{variant}.json") for variant in variants)]
     parser.read_config([str(path) for path in files])
-    overlays = [ConfigParser.load_config_file(str(path)) for path in files[1:]]
+    overlays = [normal_settings(ConfigParser.load_config_file(str(path))) for path in files[1:]]
     for place, (variant, overlay) in enumerate(zip(variants, overlays, strict=True), 1):
         later = [other for overlay in overlays[place:] for other in overlay]
         for key, value in overlay.items():
@@ -257,7 +259,8 @@ def _objects(config: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]
 def _check_target(parser: ConfigParser, where: str, holder: Mapping[str, Any]) -> None:
     target = holder["_target_"]
     if _is_plain_name(target) and _located(parser, holder) is None:
-        choices = [f"medvae.networks.{name}" for name in parts_for(where.rpartition("::")[2])]
+        parts = parts_for(where.rpartition("::")[2])
+        choices = [f"{part.__module__.partition('._')[0]}.{name}" for name, part in parts.items()]
         advice = f"choose from {', '.join(choices)}" if choices else "check its full name"
         raise UsageProblem(
             f"there is no class {target!r}; {advice}", where=where, parameter="settings"
@@ -318,9 +321,6 @@ def _parameters(called: object | None) -> set[str] | None:
         if not any(one.kind is one.VAR_KEYWORD for one in parameters):
             return names
     return None
-
-
-_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

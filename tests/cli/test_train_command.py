@@ -112,7 +112,8 @@ def test_weights_of_another_encoder(pictures: Path, tmp_path: Path) -> None:
     weights = tmp_path / "b0.pth"
     torch.save(EfficientNetBNFeatures("efficientnet-b0", pretrained=False).state_dict(), weights)
     pretrained = f"network_def::encoder::pretrained={weights}"
-    result = medvae_train(pictures, "--out", tmp_path / "run", "--set", pretrained)
+    arguments = ("--batch-size", "4", "--set", pretrained)  # fits in the memory of any machine
+    result = medvae_train(pictures, "--out", tmp_path / "run", *arguments)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {weights}: does not fit the network: _blocks.")
     assert result.stderr.endswith("; use weights of the same encoder\n")
@@ -133,7 +134,7 @@ def test_tracking_without_its_packages(
 def test_nothing_to_read(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.txt").write_text("hello")
-    result = medvae_train(tmp_path / "data", "--out", tmp_path / "run")
+    result = medvae_train(tmp_path / "data", "--out", tmp_path / "run", "--variant", "plain")
     assert result.exit_code == 1
     assert result.stderr == (
         f"Error: {tmp_path / 'data'}: holds no slice that can be read; choose other files\n"
