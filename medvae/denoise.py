@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.errors import DecodeError, UsageProblem, WriteError
+from medvae.errors import DecodeError, WriteError
 from medvae.folders import output
+from medvae.formats import check_writers
 from medvae.intensity import model_image
 from medvae.models import open_model
 from medvae.networks import Codec
 from medvae.readers import open_studies, read_pixels, refuse_burned_in
 from medvae.records import Pixels, Series, Slice
-from medvae.writers import WRITERS, NewPixels, Synthesis
+from medvae.writers import NewPixels, Synthesis, write_series
 
 __all__ = ["Denoised", "Failure", "denoise"]
 
@@ -94,7 +95,7 @@ def denoise(
         ReadError: If a path does not exist, or the model is damaged.
         WriteError: If the file system refuses; the message says what was written before.
     """
-    _check_formats(formats)
+    check_writers(formats)
     paths = list(paths)
     with output(out, paths) as folder:
         run = open_model(model)
@@ -117,13 +118,6 @@ def denoise(
             job.do(series, islice(decoded, len(series.slices)))
         refused = [Failure(str(f.path), f.reason) for f in scan.files if f.outcome == "refused"]
         return Denoised(tuple(job.files), job.series, job.slices, (*refused, *job.failures))
-
-
-def _check_formats(formats: Sequence[str]) -> None:
-    unknown = [name for name in formats if name not in WRITERS]
-    if unknown or not formats:
-        names = ", ".join(unknown) or "nothing"
-        raise UsageProblem(f"format {names}: cannot be written; give {' or '.join(WRITERS)}")
 
 
 def _counted(
@@ -180,7 +174,8 @@ class _Job:
         before = len(self.files)
         for name in self._formats:
             try:
-                self.files += WRITERS[name](self._out / f"sub-{done[0][0].group}", whole, pixels)
+                folder = self._out / f"sub-{done[0][0].group}"
+                self.files += write_series(name, folder, whole, pixels)
             except WriteError as error:
                 if isinstance(error.__cause__, OSError):
                     raise  # the file system refuses, and would refuse every other file too

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medvae.errors import UsageProblem
+from medvae.geometry import Geometry
 from medvae.notices import notice
-from medvae.records import Geometry, Pixels, Slice
+from medvae.records import Pixels, Slice
 
 __all__ = [
     "SIZE",

@@ -1,8 +1,6 @@
 """The records that subpackages exchange: studies, series and slices with pixels and labels.
 
-Coordinates on a slice are (x, y) in pixel edges: x increases with the column, y with the row,
-and the pixel at row 0, column 0 covers the square from (0, 0) to (1, 1). Positions in space
-are in millimetres in the patient's LPS system (x to the left, y to the back, z to the head).
+The systems of coordinates are those of ``geometry``.
 """
 
 from __future__ import annotations
@@ -18,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.errors import UsageProblem
-from medvae.geometry import Box
+from medvae.geometry import Box, Geometry
 
 __all__ = [
     "Category",
     "Finding",
-    "Geometry",
     "Labels",
     "Layout",
     "Mask",
@@ -36,8 +33,6 @@ __all__ = [
     "pseudonym",
     "secret_fingerprint",
 ]
-
-Vector = tuple[float, float, float]
 
 
 def pseudonym(kind: str, *identity: str) -> str:
@@ -204,33 +199,6 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """The position of a slice in the patient, as far as its file states it.
-
-    Attributes:
-        spacing: Distances between rows and between columns in millimetres, in DICOM's order.
-        position: Centre of the first pixel.
-        along_row: Unit vector along which the column index increases.
-        along_column: Unit vector along which the row index increases.
-        thickness: Thickness of the slice in millimetres.
-    """
-
-    spacing: tuple[float, float] | None = None
-    position: Vector | None = None
-    along_row: Vector | None = None
-    along_column: Vector | None = None
-    thickness: float | None = None
-
-    @property
-    def normal(self) -> Vector | None:
-        """The unit vector perpendicular to the slice."""
-        if self.along_row is None or self.along_column is None:
-            return None
-        x, y, z = np.cross(self.along_row, self.along_column)
-        return (float(x), float(y), float(z))
-
-
-@dataclass(frozen=True)
 class Layout:
     """The location of uncompressed pixels in a file, and the meaning of their numbers.
 
@@ -258,7 +226,7 @@ class Source:
 
     Attributes:
         path: Path of the file.
-        format: Format of the file: ``dicom``, ``nifti``, ``itk`` (NRRD, MetaImage) or ``picture``.
+        format: Name of the format, as in ``formats.READERS``.
         frame: Index of the slice in its file: its frame, its page, or its index along ``axis``.
         axis: Voxel axis that runs through the slices of a volume.
         time: Index along the fourth dimension of a four-dimensional volume.

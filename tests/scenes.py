@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.geometry import Geometry
 from medvae.intensity import Canvas, IntensityMap
-from medvae.records import Geometry, Labels, Pixels, Slice
+from medvae.records import Labels, Pixels, Slice
 from medvae.render import Scene
 
 __all__ = ["changed", "scene_of"]

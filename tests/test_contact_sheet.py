@@ -19,11 +19,10 @@ from PIL import Image
 
 from medvae.contact_sheet import contact_sheet
 from medvae.errors import DecodeError
-from medvae.geometry import Box
+from medvae.geometry import Box, Geometry
 from medvae.records import (
     Category,
     Finding,
-    Geometry,
     Labels,
     Mask,
     Pixels,

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as stn
 from numpy.typing import NDArray
 
 from medvae.errors import UsageProblem
+from medvae.geometry import Geometry
 from medvae.intensity import (
     WINDOWS,
     full_range,
@@ -24,7 +25,7 @@ from medvae.intensity import (
     window,
     zscore,
 )
-from medvae.records import Geometry, Pixels, Slice, Source
+from medvae.records import Pixels, Slice, Source
 
 SPECS = ("window:40,400", "window:bone", "percentile:1,99", "zscore:2", "full")
 SHAPES = stn.array_shapes(min_dims=2, max_dims=2, max_side=12)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae_cli.options import BURNED_IN, DEVICE, EXISTING, MODALITY, MODEL, OUT, OUTLINES
+from medvae_cli.options import (
+    BURNED_IN,
+    DEVICE,
+    EXISTING,
+    MODALITY,
+    MODEL,
+    OUT,
+    OUTLINES,
+    image_formats,
+    names,
+)
 from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
@@ -16,10 +26,6 @@ if TYPE_CHECKING:
     from medvae.augmentation import Augmented
 
 __all__ = ["augment"]
-
-
-def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
 @click.command()
@@ -96,22 +102,14 @@ def _names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     type=EXISTING,
     help="Slices to whose mean the latents are shifted; repeatable.",
 )
-@click.option(
-    "--format",
-    "formats",
-    default="png",
-    show_default=True,
-    metavar="F[,F]",
-    callback=_names,
-    help="Image formats, comma-separated: dicom, nifti, png.",
-)
+@image_formats("png")
 @click.option(
     "--labels-format",
     "label_formats",
     default="coco",
     show_default=True,
     metavar="F[,F]",
-    callback=_names,
+    callback=names,
     help="Label formats, comma-separated: coco, monai, yolo.",
 )
 @click.option(

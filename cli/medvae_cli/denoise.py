@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medvae_cli.options import BURNED_IN, DEVICE, MODALITY, OUT, READERS
+from medvae_cli.options import BURNED_IN, DEVICE, MODALITY, OUT, READERS, image_formats
 from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bar
 
@@ -36,14 +36,7 @@ _FEW = 3
     help="Trained model: the folder that 'medvae train' wrote, or another trained bundle.",
 )
 @OUT
-@click.option(
-    "--format",
-    "formats",
-    default="nifti",
-    show_default=True,
-    metavar="F[,F]",
-    help="Output formats, comma-separated: nifti, png, dicom.",
-)
+@image_formats("nifti")
 @MODALITY
 @BURNED_IN
 @DEVICE
@@ -54,7 +47,7 @@ def denoise(
     studies: tuple[Path, ...],
     model: str,
     out: Path,
-    formats: str,
+    formats: tuple[str, ...],
     modality: str | None,
     allow_burned_in: bool,
     device: str | None,
@@ -81,7 +74,7 @@ def denoise(
             out,
             modality=modality,
             allow_burned_in=allow_burned_in,
-            formats=[name.strip() for name in formats.split(",") if name.strip()],
+            formats=formats,
             device=device,
             workers=workers,
             progress=progress,

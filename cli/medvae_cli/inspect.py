@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from medvae.formats import READERS as READABLE
+from medvae.formats import titles
 from medvae_cli.options import MODALITY, OUTLINES, READERS
 from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bar
@@ -26,7 +28,16 @@ _FEW = 3
 """Up to this many files skipped for the same reason are listed by name; more are counted."""
 
 
-@click.command()
+class _InspectCommand(click.Command):
+    """Command whose help ends with the formats that are registered when it is shown."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the end of the help."""
+        self.epilog = f"Formats, in any mixture: {titles(READABLE)}."
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(cls=_InspectCommand)
 @click.argument(
     "paths",
     nargs=-1,
@@ -65,12 +76,11 @@ def inspect(
     nan_as_padding: bool,
     workers: int | None,
 ) -> None:
-    """Show what would be read from files and folders: DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG
-    and TIFF, in any mixture.
+    """Show what would be read from files and folders.
 
-    Every file ends as read, skipped (no image that is read here) or refused (an image that cannot
-    be trusted), the last two with the reason; --json lists each. Exit code 1 says that nothing
-    could be read.
+    Every file ends as read, skipped (not an image that medvae reads) or refused (an image that
+    cannot be trusted), the last two with the reason; --json lists every file. The exit code is 1
+    if no file could be read.
 
     \b
     Examples:

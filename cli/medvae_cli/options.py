@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-__all__ = ["BURNED_IN", "DEVICE", "EXISTING", "MODALITY", "MODEL", "OUT", "OUTLINES", "READERS"]
+from medvae.formats import WRITERS
+
+__all__ = [
+    "BURNED_IN",
+    "DEVICE",
+    "EXISTING",
+    "MODALITY",
+    "MODEL",
+    "OUT",
+    "OUTLINES",
+    "READERS",
+    "image_formats",
+    "names",
+]
 
 EXISTING = click.Path(exists=True, path_type=Path)
 
@@ -45,3 +60,31 @@ READERS = click.option(
     type=click.IntRange(1, 64),
     help="Number of reading processes.  [default: one per processor, at most 8, as memory allows]",
 )
+
+
+def names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[str, ...]:
+    """Split a list of names at its commas."""
+    return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+
+
+class _WriterOption(click.Option):
+    """Option whose help lists the image formats that are registered when it is shown."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option and its help."""
+        self.help = f"Image formats, comma-separated: {', '.join(WRITERS)}."
+        return super().get_help_record(ctx)
+
+
+def image_formats(default: str) -> Callable[[Any], Any]:
+    """Return the option ``--format``, which takes the names of image formats to write."""
+    return click.option(
+        "--format",
+        "formats",
+        cls=_WriterOption,
+        default=default,
+        show_default=True,
+        metavar="F[,F]",
+        callback=names,
+        help="Image formats.",
+    )

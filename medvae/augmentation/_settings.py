@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
 from medvae.errors import UsageProblem
+from medvae.formats import WRITERS, check_writers
 from medvae.labels import written_formats
 from medvae.records import Slice
 from medvae.render import Render, check_balance, make_render
 from medvae.sources import Sources
-from medvae.writers import WRITERS
 
 __all__ = ["Recipe", "Settings"]
 
@@ -59,15 +59,15 @@ class Settings:
                 "is for single slices; for whole series set copies instead", parameter="ratio"
             )
         check_balance(self.balance)
-        _check_names("formats", self.formats, WRITERS)
+        check_writers(self.formats)
         written = written_formats(self.label_formats)
-        if self.merge and "dicom" in self.formats:
+        if self.merge and any(WRITERS[name].synthetic for name in self.formats):
             raise UsageProblem(
                 "real slices are not written as DICOM, whose headers would call them synthetic; "
                 "choose png or nifti as the format",
                 parameter="merge",
             )
-        if self.per == "study" and self.formats[0] == "nifti":
+        if self.per == "study" and WRITERS[self.formats[0]].volumes:
             for one in written:
                 if one.file_per_image:
                     raise UsageProblem(
@@ -82,13 +82,6 @@ class Settings:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
         }
-
-
-def _check_names(parameter: str, names: Iterable[str], known: Iterable[str]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        wrong = f"there is no {', '.join(unknown)}" if unknown else "none is given"
-        raise UsageProblem(f"{wrong}; choose from {', '.join(known)}", parameter=parameter)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from medvae.manifest import ManifestLine
 from medvae.records import Labels, Series, Slice
 from medvae.render import Refused
 from medvae.sources import by_series
-from medvae.writers import WRITERS, NewPixels, Synthesis, regular_parts
+from medvae.writers import NewPixels, Synthesis, regular_parts, write_series
 
 __all__ = ["DraftWriter", "RealWriter", "write_labels"]
 
@@ -74,7 +74,7 @@ class ImageWriter:
     ) -> list[str]:
         """Write the slices in one format, and return the file of each slice."""
         folder = self.out / self.folder / name / f"sub-{series.slices[0].group}"
-        paths = WRITERS[name](folder, series, pixels, place)
+        paths = write_series(name, folder, series, pixels, place)
         if len(paths) < len(pixels):
             volumes = zip(paths, regular_parts(series), strict=True)
             paths = [path for path, volume in volumes for _ in volume.places]

@@ -9,12 +9,11 @@ from medvae.labels._attach import (
 )
 from medvae.labels._coco import write_coco
 from medvae.labels._datalist import write_datalist
-from medvae.labels._format import LabelFormat, LabelSource
-from medvae.labels._image import LabelledImage
+from medvae.labels._findings import finding_from_record, finding_record
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._outlines import Outlines, check_outlines
 from medvae.labels._problem import Problem, folded
-from medvae.labels._record import finding_from_record, finding_record
 from medvae.labels._yolo import write_yolo
 
 __all__ = [

@@ -13,8 +13,8 @@ from medvae.labels._coco import Coco
 from medvae.labels._datalist import Datalist
 from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
+from medvae.labels._masks import MaskPictures
 from medvae.labels._outlines import Outlines, join_outlines
-from medvae.labels._pictures import MaskPictures
 from medvae.labels._problem import Problem, UnplacedError
 from medvae.labels._regroup import labelled_studies
 from medvae.labels._seg import Segmentations

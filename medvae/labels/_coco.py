@@ -9,8 +9,8 @@ from typing import Any
 
 from medvae.errors import LabelError
 from medvae.geometry import Box
-from medvae.labels._format import LabelFormat, LabelSource
-from medvae.labels._image import LabelledImage
+from medvae.labels._findings import decode, encode, reaches_over
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
 from medvae.labels._json import (
     numbers,
     objects,
@@ -23,7 +23,6 @@ from medvae.labels._json import (
 )
 from medvae.labels._ledger import Ledger
 from medvae.labels._problem import UnplacedError, UnusableError
-from medvae.labels._rle import decode, encode, reaches_over
 from medvae.records import Category, Finding, Mask, Slice
 
 __all__ = ["Coco", "write_coco"]

@@ -8,8 +8,7 @@ from typing import Any
 
 from medvae.errors import LabelError
 from medvae.geometry import Box
-from medvae.labels._format import LabelFormat, LabelSource
-from medvae.labels._image import LabelledImage
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
 from medvae.labels._json import numbers, optional_index, text, write_json
 from medvae.labels._ledger import Ledger
 from medvae.labels._problem import UnusableError

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medvae.labels._image import LabelledImage
 from medvae.labels._json import load_json
 from medvae.labels._ledger import Ledger
+from medvae.records import Labels
 
-__all__ = ["LabelFormat", "LabelSource", "first_line", "head_of"]
+__all__ = ["LabelFormat", "LabelSource", "LabelledImage", "first_line", "head_of"]
 
 _HEAD = 2**16
 
@@ -78,6 +78,33 @@ class LabelSource:
     def has(self, endings: tuple[str, ...]) -> bool:
         """Return whether the name of any of its files ends with one of ``endings``."""
         return any(file.name.lower().endswith(endings) for file in self.files)
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """Properties of one written image that a label writer needs.
+
+    Attributes:
+        file: Path of the image relative to the label file or folder, separated by ``/``.
+        shape: Numbers of rows and columns.
+        labels: Labels of the image; empty if there is nothing on it.
+        group: Pseudonym of its patient.
+        key: Key of its slice.
+        frame: Index of the slice in its file, if the file has several slices.
+    """
+
+    file: str
+    shape: tuple[int, int]
+    labels: Labels
+    group: str = ""
+    key: str = ""
+    frame: int | None = None
+
+    def identity(self) -> dict[str, str | int]:
+        """Return the fields that identify the patient and the slice."""
+        fields = {"patient": self.group, "medvae_key": self.key}
+        frame = {} if self.frame is None else {"frame": self.frame}
+        return {**{field: value for field, value in fields.items() if value}, **frame}
 
 
 class LabelFormat(ABC):

@@ -1,25 +1,31 @@
-"""Mask files: recognise them, name the images they belong to, and extract their findings."""
+"""Mask files: which images they belong to, what their values mean, and masks that are pictures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from medvae.labels._format import LabelFormat, LabelSource
+from medvae.labels._ledger import Ledger
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnusableError
 from medvae.mask_names import is_mask_name, without_mask_word
 from medvae.records import Category, Mask
 
-__all__ = ["MaskFormat", "image_stem", "mask_files", "masks_in"]
+__all__ = ["MaskFormat", "MaskPictures", "image_stem", "mask_files", "masks_in"]
 
 _TOUCHING = np.ones((3, 3), dtype=np.int8)
 _MOST_PIECES = 1000
+
+_FEW_BITS = re.compile(r"L;([24])")
+_NUMBERS = ("1", "L", "P", "I", "F", "I;16", "I;16B")
 
 
 class MaskFormat(LabelFormat):
@@ -84,3 +90,79 @@ def masks_in(
         for number, where in enumerate(ndimage.find_objects(pieces_of_value), start=1):
             row, column = (int(side.start) for side in where)
             yield category(int(value)), Mask(row, column, pieces_of_value[where] == number)
+
+
+class MaskPictures(MaskFormat):
+    """Masks stored as pictures, with the names of the pictures that they belong to."""
+
+    name = "mask pictures"
+    endings = (".png", ".tif", ".tiff", ".bmp", ".gif")
+
+    def read(self, source: LabelSource, ledger: Ledger) -> str:
+        """Read a mask picture, or a folder of them that is parallel to that of the pictures."""
+        folder = source.folder
+        files = mask_files(source.files, self.endings, ledger.index)
+        index = ledger.index.without(files)
+        for file in files:
+            ledger.files.append(file)
+            where = file.relative_to(folder).as_posix()
+            with ledger.record(where):
+                _read_picture(where, file, _image_name(where, folder, index), folder, index, ledger)
+        return self.name
+
+
+def _image_name(where: str, folder: Path, index: SliceIndex) -> str:
+    if index.files(where, folder):
+        return where
+    mask = PurePosixPath(where)
+    return str(mask.parent / image_stem(mask.name))
+
+
+def _read_picture(
+    where: str, file: Path, name: str, folder: Path, index: SliceIndex, ledger: Ledger
+) -> None:
+    """Read one file, each page of which is the mask of one page of the picture."""
+    try:
+        with Image.open(file) as picture:
+            pages = getattr(picture, "n_frames", 1)
+            for page in range(pages):
+                slice_ = index.slice(name, folder, frame=page if pages > 1 else None)
+                picture.seek(page)
+                ledger.claim(file, slice_)
+                with ledger.record(where, on=[slice_]):
+                    for category, mask in list(masks_in(_values(picture, slice_.shape))):
+                        ledger.add_mask(slice_, category, mask)
+                    ledger.mention(slice_)
+    # Pillow raises SyntaxError for a broken PNG.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnusableError(f"cannot be read: {error}") from error
+
+
+def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]:
+    rows, columns = shape
+    if (picture.height, picture.width) != (rows, columns):
+        size = f"{picture.height}x{picture.width}"
+        raise UnusableError(f"is {size}, its slice is {rows}x{columns}: not used")
+    raw_mode = _raw_mode(picture)
+    if picture.mode in ("RGB", "RGBA") and ";1" in raw_mode:
+        # Pillow silently converts 15 and 16 bits to 8.
+        raise UnusableError("has colours or alpha of 16 bits, read as other numbers: not used")
+    values: NDArray[Any] = np.asarray(picture)
+    if picture.mode in ("1", "L") and "I" in raw_mode.partition(";")[2]:
+        values = ~values  # Pillow inverts pictures in which zero is white
+    if picture.mode == "L" and (bits := _FEW_BITS.match(raw_mode)):
+        # Pillow rescales the few values to the range from 0 to 255.
+        values = values // (255 // (2 ** int(bits[1]) - 1))
+    if picture.mode in _NUMBERS:
+        return values
+    if picture.mode == "RGB" and (values == values[..., :1]).all():
+        return values[..., 0]
+    raise UnusableError(f"is a picture in {picture.mode}, not of numbers: not used")
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """Return the pixel layout in the file, such as ``L;4``; empty once pixels are loaded."""
+    tiles = getattr(picture, "tile", ())
+    arguments = tiles[0].args if tiles else ""
+    raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]
+    return str(raw_mode)

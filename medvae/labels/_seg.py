@@ -14,12 +14,14 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from medvae.dicom import functional_group
+from medvae.geometry import Geometry
 from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import masks_in
 from medvae.labels._match import SliceIndex
 from medvae.labels._problem import UnplacedError, UnusableError
-from medvae.labels._space import Grid
+from medvae.labels._space import VoxelGrid
 from medvae.records import Category, Slice
 
 __all__ = ["Segmentations", "is_segmentation"]
@@ -30,7 +32,7 @@ _MOST_PIXELS = 2**32
 
 
 @dataclass(frozen=True)
-class _Frame:
+class _SegmentationFrame:
     """One frame of a segmentation.
 
     Attributes:
@@ -42,7 +44,7 @@ class _Frame:
     segment: int | None
     source_uid: str
     source_frame: int | None
-    grid: Grid | None
+    grid: VoxelGrid | None
 
 
 def is_segmentation(path: Path) -> bool:
@@ -95,7 +97,8 @@ def _read(where: str, path: Path, ledger: Ledger) -> None:
         if read_file_meta_info(path).TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
             raise UnusableError("is deflated, so its size cannot be known before: not used")
         dataset = pydicom.dcmread(path)
-        frames = _frames(dataset)
+        count = len(dataset.PerFrameFunctionalGroupsSequence)
+        frames = [_frame(dataset, index) for index in range(count)]
         if len(frames) * dataset.Rows * dataset.Columns > _MOST_PIXELS:
             raise UnusableError(f"has {len(frames)} frames, more than can be trusted: not used")
         sources, series = _sources(dataset, ledger.index)
@@ -111,7 +114,7 @@ def _read(where: str, path: Path, ledger: Ledger) -> None:
 def _read_frames(
     where: str,
     dataset: pydicom.Dataset,
-    frames: Sequence[_Frame],
+    frames: Sequence[_SegmentationFrame],
     sources: Sequence[Slice],
     series: Sequence[Slice],
     ledger: Ledger,
@@ -140,16 +143,11 @@ def _read_frames(
                 ledger.mention(slice_)
 
 
-def _frames(dataset: pydicom.Dataset) -> list[_Frame]:
-    shared = dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
-    return [_frame(dataset, shared[0], own) for own in dataset.PerFrameFunctionalGroupsSequence]
-
-
-def _frame(dataset: pydicom.Dataset, shared: pydicom.Dataset, own: pydicom.Dataset) -> _Frame:
+def _frame(dataset: pydicom.Dataset, index: int) -> _SegmentationFrame:
     def group(name: str) -> Any:
-        items = own.get(name) or shared.get(name)
-        return items[0] if items else pydicom.Dataset()
+        return functional_group(dataset, index, name) or pydicom.Dataset()
 
+    own = dataset.PerFrameFunctionalGroupsSequence[index]
     segment = group("SegmentIdentificationSequence").get("ReferencedSegmentNumber")
     derivation = own.get("DerivationImageSequence") or ()
     sources = [source for item in derivation for source in item.get("SourceImageSequence") or ()]
@@ -161,7 +159,7 @@ def _frame(dataset: pydicom.Dataset, shared: pydicom.Dataset, own: pydicom.Datas
     grid = None
     if position is not None and orientation is not None and "PixelSpacing" in measures:
         grid = _grid(dataset, position, orientation, measures)
-    return _Frame(
+    return _SegmentationFrame(
         None if segment is None else int(segment),
         str(source.get("ReferencedSOPInstanceUID", "")),
         None if frame_number is None else int(frame_number) - 1,
@@ -174,17 +172,15 @@ def _grid(
     position: Sequence[float],
     orientation: Sequence[float],
     measures: pydicom.Dataset,
-) -> Grid:
+) -> VoxelGrid:
     """Return the grid of one frame, ``[columns, rows, 1]``, with the depth of one slice."""
-    along_row, along_column = np.array(orientation, dtype=np.float64).reshape(2, 3)
-    between_rows, between_columns = (float(value) for value in measures.PixelSpacing)
-    depth = float(measures.get("SliceThickness") or 1)
-    affine = np.eye(4)
-    affine[:3, 0] = along_row * between_columns
-    affine[:3, 1] = along_column * between_rows
-    affine[:3, 2] = np.cross(along_row, along_column) * depth
-    affine[:3, 3] = position
-    return Grid((int(dataset.Columns), int(dataset.Rows), 1), affine)
+    between_rows, between_columns = map(float, measures.PixelSpacing)
+    a, b, c, d, e, f = map(float, orientation)
+    x, y, z = map(float, position)
+    plane = Geometry((between_rows, between_columns), (x, y, z), (a, b, c), (d, e, f))
+    affine = plane.affine(float(measures.get("SliceThickness") or 1))
+    shape = (int(dataset.Columns), int(dataset.Rows), 1)
+    return VoxelGrid(shape, np.zeros((4, 4)) if affine is None else affine)
 
 
 def _sources(dataset: pydicom.Dataset, index: SliceIndex) -> tuple[list[Slice], Sequence[Slice]]:
@@ -198,7 +194,7 @@ def _sources(dataset: pydicom.Dataset, index: SliceIndex) -> tuple[list[Slice], 
     return sources, series
 
 
-def _slice(frame: _Frame, index: SliceIndex, series: Sequence[Slice]) -> Slice:
+def _slice(frame: _SegmentationFrame, index: SliceIndex, series: Sequence[Slice]) -> Slice:
     """Return the slice that a frame was drawn on: its source, or else the one at its position."""
     named = index.of_uid(frame.source_uid)
     if frame.source_frame is not None:
@@ -214,7 +210,7 @@ def _slice(frame: _Frame, index: SliceIndex, series: Sequence[Slice]) -> Slice:
     return in_place[0]
 
 
-def _fits(grid: Grid, slice_: Slice) -> bool:
+def _fits(grid: VoxelGrid, slice_: Slice) -> bool:
     try:
         grid.place(slice_)
     except UnusableError:
@@ -223,7 +219,7 @@ def _fits(grid: Grid, slice_: Slice) -> bool:
 
 
 def _segments(
-    dataset: pydicom.Dataset, frame: _Frame, values: NDArray[Any]
+    dataset: pydicom.Dataset, frame: _SegmentationFrame, values: NDArray[Any]
 ) -> NDArray[np.integer[Any]]:
     """Return the segment number of each pixel of a frame, ``[rows, columns]``; 0 for none."""
     if frame.segment is None:
@@ -235,7 +231,7 @@ def _segments(
 
 
 def _on_slice(
-    frame: _Frame, segments: NDArray[np.integer[Any]], slice_: Slice
+    frame: _SegmentationFrame, segments: NDArray[np.integer[Any]], slice_: Slice
 ) -> NDArray[np.integer[Any]]:
     """Return a frame's pixels in the order of the slice's pixels."""
     if frame.grid is not None and slice_.geometry.position is not None:

@@ -1,8 +1,4 @@
-"""Place slices in space: match pixels with voxels of a mask, and cut spheres and boxes by slices.
-
-All positions are in LPS millimetres. The index of a pixel or voxel refers to its centre, so index
-``i`` is at ``i + 0.5`` in edge coordinates.
-"""
+"""Slices in space: which voxels of a mask their pixels are, and where they cut a sphere or box."""
 
 from __future__ import annotations
 
@@ -14,57 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.geometry import Box
+from medvae.geometry import Affine, Box
 from medvae.labels._problem import UnusableError
 from medvae.records import Slice
 
-__all__ = ["Grid", "Placed", "solid_on", "sphere_on"]
+__all__ = ["Placed", "VoxelGrid", "solid_on", "sphere_on"]
 
 # In voxels. Allows for rounding in headers; a larger offset would shift a mask.
 _TOLERANCE = 0.1
 # In millimetres. The origin of scanner coordinates is in or near the patient.
 _FARTHEST = 1e5
 
-Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """Position of a slice: the centre of its first pixel, and the pixel steps in millimetres."""
-
-    origin: Vector
-    to_next_column: Vector
-    to_next_row: Vector
-
-    @classmethod
-    def of(cls, slice_: Slice) -> _Plane:
-        geometry = slice_.geometry
-        if (
-            geometry.position is None
-            or geometry.along_row is None
-            or geometry.along_column is None
-            or geometry.spacing is None
-        ):
-            raise UnusableError("the slice's place in the patient is not known: not used")
-        between_rows, between_columns = geometry.spacing
-        return cls(
-            np.array(geometry.position),
-            np.array(geometry.along_row) * between_columns,
-            np.array(geometry.along_column) * between_rows,
-        )
-
-    @property
-    def normal(self) -> Vector:
-        across = np.cross(self.to_next_column, self.to_next_row)
-        unit: Vector = across / np.linalg.norm(across)
-        return unit
-
-    def pixel(self, point: Vector) -> tuple[float, float]:
-        """Return the projection of a point on the slice, as (x, y) in edge coordinates."""
-        offset = point - self.origin
-        column = offset @ self.to_next_column / (self.to_next_column @ self.to_next_column)
-        row = offset @ self.to_next_row / (self.to_next_row @ self.to_next_row)
-        return float(column) + 0.5, float(row) + 0.5
+Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -93,16 +50,16 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class VoxelGrid:
     """Voxel grid of a mask in space.
 
     Attributes:
         shape: Number of voxels along each of the three axes.
-        affine: 4x4 matrix from voxel indices to LPS millimetres.
+        affine: Affine from voxel indices to LPS.
     """
 
     shape: tuple[int, ...]
-    affine: NDArray[np.float64]
+    affine: Affine
 
     def place(self, slice_: Slice) -> Placed:
         """Return the voxels that correspond to the slice's pixels.
@@ -110,12 +67,11 @@ class Grid:
         Raises:
             UnusableError: The pixels do not coincide with voxels of the grid.
         """
-        plane = _Plane.of(slice_)
+        plane = _plane(slice_)
         if not np.isfinite(self.affine).all() or not np.linalg.det(self.affine):
             raise UnusableError("the mask's place in the patient is not known: not used")
-        to_voxels = np.linalg.inv(self.affine)
-        origin = to_voxels[:3, :3] @ plane.origin + to_voxels[:3, 3]
-        steps = to_voxels[:3, :3] @ np.array([plane.to_next_column, plane.to_next_row]).T
+        in_voxels = (np.linalg.inv(self.affine) @ plane)[:3]
+        origin, steps = in_voxels[:, 3], in_voxels[:, :2]
         self._check(origin, steps, slice_.shape)
         first, whole = np.rint(origin).astype(np.intp), np.rint(steps).astype(np.intp)
         along_columns, along_rows = (int(np.flatnonzero(step)[0]) for step in whole.T)
@@ -129,7 +85,7 @@ class Grid:
             transposed=along_rows > along_columns,
         )
 
-    def _check(self, origin: Vector, steps: NDArray[np.float64], shape: tuple[int, int]) -> None:
+    def _check(self, origin: Points, steps: Points, shape: tuple[int, int]) -> None:
         """Raise an `UnusableError` unless the slice's four corners coincide with voxels."""
         rows, columns = shape
         whole = np.rint(steps)
@@ -145,6 +101,26 @@ class Grid:
             raise UnusableError("the slice reaches out of the mask's grid: not used")
 
 
+def _plane(slice_: Slice) -> Affine:
+    """Return the affine from column, row and millimetres along the normal of a slice to LPS."""
+    affine = slice_.geometry.affine()
+    if affine is None:
+        raise UnusableError("the slice's place in the patient is not known: not used")
+    return affine
+
+
+def _heights(plane: Affine, points: Points) -> Points:
+    """Return the distances of points, ``[N, 3]``, from a slice, signed along its normal."""
+    heights: Points = (points - plane[:3, 3]) @ plane[:3, 2]
+    return heights
+
+
+def _pixels(plane: Affine, points: Points) -> Points:
+    """Return the projections of points, ``[N, 3]``, on a slice, as (x, y) in pixel edges."""
+    in_plane = np.linalg.solve(plane[:3, :3], (points - plane[:3, 3]).T)[:2].T
+    return in_plane.astype(np.float64) + 0.5
+
+
 def _check_in_patient(*millimetres: float) -> None:
     if not all(abs(value) < _FARTHEST for value in millimetres):
         raise UnusableError("lies in no patient: left out")
@@ -153,15 +129,14 @@ def _check_in_patient(*millimetres: float) -> None:
 def sphere_on(slice_: Slice, centre: Sequence[float], radius: float) -> Box | None:
     """Return the box around a sphere's cross-section on a slice, or None if there is none."""
     _check_in_patient(*centre, radius)
-    plane = _Plane.of(slice_)
-    point = np.array(centre, dtype=np.float64)
-    distance = float((point - plane.origin) @ plane.normal)
+    plane = _plane(slice_)
+    point = np.array([centre], dtype=np.float64)
+    (distance,) = _heights(plane, point).tolist()
     if not abs(distance) < radius:
         return None
     chord = (radius**2 - distance**2) ** 0.5
-    x, y = plane.pixel(point)
-    half_width = chord / float(np.linalg.norm(plane.to_next_column))
-    half_height = chord / float(np.linalg.norm(plane.to_next_row))
+    x, y = _pixels(plane, point)[0].tolist()
+    half_width, half_height = (chord / np.linalg.norm(plane[:3, :2], axis=0)).tolist()
     return Box(x - half_width, y - half_height, x + half_width, y + half_height)
 
 
@@ -173,9 +148,9 @@ def solid_on(slice_: Slice, low: Sequence[float], high: Sequence[float]) -> Box 
         low, high: Two opposite corners of the 3D box, whose sides run along the patient's axes.
     """
     _check_in_patient(*low, *high)
-    plane = _Plane.of(slice_)
+    plane = _plane(slice_)
     corners = np.array(list(product(*zip(low, high, strict=True))), dtype=np.float64)
-    heights = (corners - plane.origin) @ plane.normal
+    heights = _heights(plane, corners)
     cuts = [corner for corner, height in zip(corners, heights, strict=True) if height == 0]
     for one, other in combinations(range(len(corners)), 2):
         # Cuts of diagonals lie within those of the edges, so they do not change the box.
@@ -184,6 +159,5 @@ def solid_on(slice_: Slice, low: Sequence[float], high: Sequence[float]) -> Box 
             cuts.append(corners[one] + part * (corners[other] - corners[one]))
     if not cuts:
         return None
-    pixels = np.array([plane.pixel(point) for point in cuts])
-    (x0, y0), (x1, y1) = pixels.min(axis=0), pixels.max(axis=0)
-    return Box(float(x0), float(y0), float(x1), float(y1))
+    pixels = _pixels(plane, np.array(cuts))
+    return Box(*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist())

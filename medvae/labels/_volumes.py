@@ -14,13 +14,14 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.geometry import swap_lps_ras
 from medvae.gzips import WholeGzip
 from medvae.labels._format import LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._masks import MaskFormat, image_stem, mask_files, masks_in
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnplacedError, UnusableError
-from medvae.labels._space import Grid, Placed
+from medvae.labels._space import Placed, VoxelGrid
 from medvae.machine import machine_memory
 from medvae.records import Slice
 
@@ -29,15 +30,13 @@ __all__ = ["NiftiMasks"]
 _BYTES_PER_VOXEL = 32
 """Memory that the machine must have for each voxel of a mask, which is read as a double."""
 
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
 
 @dataclass(frozen=True)
 class _Volume:
     where: str
     path: Path
     image: Any
-    grid: Grid
+    grid: VoxelGrid
 
     def values(self) -> NDArray[Any]:
         """Return the decoded voxels as ``[x, y, z]``."""
@@ -105,10 +104,10 @@ def _open(where: str, path: Path) -> _Volume:
     most = machine_memory() // _BYTES_PER_VOXEL
     if not 0 < math.prod(shape) <= most:
         raise UnusableError(f"has {math.prod(shape)} voxels, of which {most} fit: not used")
-    return _Volume(where, path, image, Grid(shape[:3], _RAS_TO_LPS @ affine))
+    return _Volume(where, path, image, VoxelGrid(shape[:3], swap_lps_ras(affine)))
 
 
-def _named(where: Path, grid: Grid, folder: Path, index: SliceIndex) -> Sequence[Slice]:
+def _named(where: Path, grid: VoxelGrid, folder: Path, index: SliceIndex) -> Sequence[Slice]:
     """Return the slices of the images that a mask's name refers to; empty if there are none."""
     beginning = image_stem(where.name)
     for name in (stem(where.name), beginning):
@@ -144,7 +143,7 @@ def _lay_by_grid(nameless: Sequence[_Volume], index: SliceIndex, ledger: Ledger)
             _lay(volume, slices, ledger)
 
 
-def _with_grid(grid: Grid, index: SliceIndex) -> dict[str, list[Slice]]:
+def _with_grid(grid: VoxelGrid, index: SliceIndex) -> dict[str, list[Slice]]:
     """Return, for each image whose shape and position match a grid, its slices."""
     images: defaultdict[str, list[Slice]] = defaultdict(list)
     for stack in index.stacks:
@@ -157,7 +156,7 @@ def _with_grid(grid: Grid, index: SliceIndex) -> dict[str, list[Slice]]:
     return images
 
 
-def _places(grid: Grid, slices: Sequence[Slice]) -> dict[Slice, Placed]:
+def _places(grid: VoxelGrid, slices: Sequence[Slice]) -> dict[Slice, Placed]:
     """Return the positions of those slices that fill a plane of a grid."""
     places = {}
     for slice_ in slices:

@@ -11,8 +11,7 @@ import yaml
 from medvae.atomic import write_text
 from medvae.errors import LabelError, ReadError, WriteError
 from medvae.geometry import Box
-from medvae.labels._format import LabelFormat, LabelSource, first_line, head_of
-from medvae.labels._image import LabelledImage
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource, first_line, head_of
 from medvae.labels._ledger import Ledger
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnusableError

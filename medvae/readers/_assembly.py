@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from medvae.files import FileReport, Found
-from medvae.readers._flags import geometry_flags
-from medvae.readers._headers import FileHeader, FrameHeader
+from medvae.readers._contract import FileHeader, FrameHeader
 from medvae.readers._pixels import PixelLoader, request_for
-from medvae.readers._stacks import Member, Stack, StackRefused, sort_stack
+from medvae.readers._stacks import ScannedSlice, Stack, StackRefused, geometry_flags, sort_stack
 from medvae.readers._workers import Workers
-from medvae.records import Geometry, Layout, Series, Slice, Source, Study, pseudonym
+from medvae.records import Layout, Series, Slice, Source, Study, pseudonym
 
 __all__ = ["Assembly"]
 
@@ -94,16 +93,16 @@ class Assembly:
 
     def _by_series(
         self, headers: Iterable[tuple[Found, FileHeader]]
-    ) -> dict[tuple[str, ...], list[Member]]:
+    ) -> dict[tuple[str, ...], list[ScannedSlice]]:
         series = defaultdict(list)
         for found, header in headers:
             group = _patient(found, header)
             for frame in header.frames:
-                member = Member(found.path, header, frame, *group)
+                member = ScannedSlice(found.path, header, frame, *group)
                 series[_series_id(found.path, header, frame)].append(member)
         return series
 
-    def _add_series(self, members: Sequence[Member]) -> None:
+    def _add_series(self, members: Sequence[ScannedSlice]) -> None:
         """Add slices that share series, shape and type of image, separated by orientation."""
         name = self._series_name(members)
         try:
@@ -127,8 +126,8 @@ class Assembly:
                 self._add_stack(stack, name, (number, time))
 
     def _drop_twins(
-        self, members: Sequence[Member]
-    ) -> tuple[list[Member], list[tuple[Member, Member]]]:
+        self, members: Sequence[ScannedSlice]
+    ) -> tuple[list[ScannedSlice], list[tuple[ScannedSlice, ScannedSlice]]]:
         """Leave out copies with the same SOPInstanceUID; refuse different images that share it."""
         named = defaultdict(list)
         for member in members:
@@ -142,21 +141,21 @@ class Assembly:
                 self._check_twins(first, other)
         return once, copies
 
-    def _check_twins(self, one: Member, other: Member) -> None:
+    def _check_twins(self, one: ScannedSlice, other: ScannedSlice) -> None:
         """Refuse two images with the same SOPInstanceUID that are not the same image."""
-        differ = "places" if one.frame.position != other.frame.position else ""
+        differ = "places" if one.frame.geometry.position != other.frame.geometry.position else ""
         if not differ and self._digest(one) != self._digest(other):
             differ = "pixels"
         if differ:
             names = f"{one.path.name} and {other.path.name}"
             raise StackRefused(f"{names} have the same SOPInstanceUID and different {differ}")
 
-    def _report_copies(self, copies: Iterable[tuple[Member, Member]]) -> None:
+    def _report_copies(self, copies: Iterable[tuple[ScannedSlice, ScannedSlice]]) -> None:
         for copy, kept in copies:
             self._copies.add(copy.path)
             self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
 
-    def _digest(self, member: Member) -> str:
+    def _digest(self, member: ScannedSlice) -> str:
         reply = self._pool.ask(request_for(_source(member)))
         if reply.failed:
             raise StackRefused(
@@ -179,14 +178,14 @@ class Assembly:
         self._series[study, group, origin].append((order, series))
         self._kept.update(member.path for member in stack.members)
 
-    def _series_name(self, members: Sequence[Member]) -> str:
+    def _series_name(self, members: Sequence[ScannedSlice]) -> str:
         """Return a unique name of the series; a multi-frame file shares its UID with others."""
         first = members[0].file
         if first.series_uid and len(first.frames) == 1:
             return " ".join((first.patient, first.study_uid, first.series_uid))
         return min(self._key(member) for member in members)
 
-    def _key(self, member: Member) -> str:
+    def _key(self, member: ScannedSlice) -> str:
         repeat = self._repeats.get(member.path, 0)
         place = (repeat, member.frame.time, member.frame.frame)
         apart: tuple[str, ...] = ()
@@ -194,25 +193,19 @@ class Assembly:
             apart = _series_id(member.path, member.file, member.frame)
         return pseudonym("slice", member.file.uid, *map(str, place), *apart)
 
-    def _slice(self, member: Member) -> Slice:
+    def _slice(self, member: ScannedSlice) -> Slice:
         file, frame = member.file, member.frame
         return Slice(
             key=self._key(member),
             group=member.group,
             shape=(file.rows, file.columns),
             modality=file.modality or self._modality,
-            geometry=Geometry(
-                spacing=_pair(frame.spacing),
-                position=_triple(frame.position),
-                along_row=_triple(frame.along_row),
-                along_column=_triple(frame.along_column),
-                thickness=frame.thickness,
-            ),
+            geometry=frame.geometry,
             source=_source(member),
             load=self._loader,
             inverted=file.inverted,
             burned_in=file.burned_in,
-            window=_pair(frame.window),
+            window=frame.window,
         )
 
 
@@ -244,13 +237,14 @@ def _claimed_twice(headers: Iterable[tuple[Found, FileHeader]]) -> set[tuple[str
     return set(twice)
 
 
-def _by_direction(members: Sequence[Member]) -> list[list[Member]]:
+def _by_direction(members: Sequence[ScannedSlice]) -> list[list[ScannedSlice]]:
     """Separate slices of different orientations, such as those of a localizer.
 
     Slices belong together if a chain of similar orientations connects them, so that the result
     depends neither on noise in the angles nor on the order of the files.
     """
-    axes = [(*(m.frame.along_row or ()), *(m.frame.along_column or ())) for m in members]
+    planes = [member.frame.geometry for member in members]
+    axes = [(*(plane.along_row or ()), *(plane.along_column or ())) for plane in planes]
     distinct = sorted(set(axes))
     parts: list[list[tuple[float, ...]]] = []
     for axis in distinct:
@@ -290,14 +284,14 @@ def _patient(found: Found, header: FileHeader) -> tuple[str, str]:
     return pseudonym("patient", found.path.parent.name), "parent folder"
 
 
-def _file_flags(members: Iterable[Member]) -> list[str]:
+def _file_flags(members: Iterable[ScannedSlice]) -> list[str]:
     flags = {flag: None for member in members for flag in member.file.flags}
     if any("LOCALIZER" in member.frame.stack for member in members):
         flags["localizer"] = None
     return list(flags)
 
 
-def _source(member: Member) -> Source:
+def _source(member: ScannedSlice) -> Source:
     file, frame = member.file, member.frame
     return Source(
         path=member.path,
@@ -315,11 +309,3 @@ def _layout(fields: dict[str, Any]) -> Layout:
     """Create a layout from its fields as decoded from JSON."""
     tuples: dict[str, Any] = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
     return Layout(**{**fields, **tuples})
-
-
-def _pair(numbers: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if numbers is None else (numbers[0], numbers[1])
-
-
-def _triple(numbers: Sequence[float] | None) -> tuple[float, float, float] | None:
-    return None if numbers is None else (numbers[0], numbers[1], numbers[2])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +13,25 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 from pydicom.tag import Tag
 
-from medvae.readers._codestream import announced_size
-from medvae.readers._decoded import Decoded
-from medvae.readers._dicom_frames import (
-    FRAME_TAGS,
-    Attributes,
-    describe_frames,
-    functional_group,
+from medvae.dicom import Attributes, functional_group, stored_integer
+from medvae.readers._contract import (
+    BURNED_IN,
+    UNKNOWN_FORMAT,
+    Decode,
+    Decoded,
+    FileHeader,
+    FileRefused,
+    FileSkipped,
+    fingerprint,
 )
-from medvae.readers._dicom_pixel_data import check_length, check_pixel_data
-from medvae.readers._fingerprint import fingerprint
-from medvae.readers._headers import BURNED_IN, FileHeader, Refused, Skipped
-from medvae.readers._limits import check_frame, check_volume, memory_per_file, plausible_scale
+from medvae.readers._dicom_frames import FRAME_TAGS, describe_frames
+from medvae.readers._dicom_pixel_data import (
+    announced_size,
+    check_inflated,
+    check_length,
+    check_pixel_data,
+)
+from medvae.readers._limits import check_frame, check_volume, plausible_scale
 
 __all__ = ["describe", "open_frames"]
 
@@ -50,9 +55,6 @@ _HOUNSFIELD = {
 
 _PLAIN = {uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian}
 """Transfer syntaxes that store pixels in the file as they are in memory."""
-
-_COPIES_OF_INFLATED = 4
-"""Number of copies of an inflated file, and of a frame of it, that pydicom holds in memory."""
 
 _TAGS = [
     Tag(keyword)
@@ -86,7 +88,7 @@ _TAGS = [
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header and check that pixel data follows it, without decoding the pixels."""
     with path.open("rb") as file:
-        _check_inflated(file)
+        check_inflated(file)
         file.seek(0)
         try:
             dataset = dcmread(
@@ -96,7 +98,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
                 force=head[128:132] != b"DICM",
             )
         except Exception as error:
-            raise Refused(f"it cannot be read as DICOM: {_one_line(error)}") from error
+            raise FileRefused(f"it cannot be read as DICOM: {_one_line(error)}") from error
         header = _attributes(dataset)
         _check_class(header, bare=head[128:132] != b"DICM")
         rows, columns, frames = _check_picture(header)
@@ -116,12 +118,12 @@ def describe(path: Path, head: bytes) -> FileHeader:
     return found
 
 
-def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
+def open_frames(path: Path) -> Decode:
     """Open the file, and return a function that decodes one frame at a time."""
     with path.open("rb") as file:
         bare = file.read(132)[128:] != b"DICM"
         file.seek(0)
-        _check_inflated(file)
+        check_inflated(file)
     check_volume(path.stat().st_size)
     dataset = dcmread(path, force=bare)
     if not getattr(dataset, "file_meta", {}).get("TransferSyntaxUID"):
@@ -150,43 +152,10 @@ def _check_codestream(dataset: Dataset, frame: int, frames: int) -> None:
     data = get_frame(dataset.PixelData, frame, number_of_frames=frames, extended_offsets=offsets)
     claimed, stated = announced_size(data), (int(dataset.Rows), int(dataset.Columns))
     if claimed is not None and claimed != stated:
-        raise Refused(
+        raise FileRefused(
             f"its compressed pixels claim a size of {claimed[0]}x{claimed[1]}, its header "
             f"{stated[0]}x{stated[1]}"
         )
-
-
-def _check_inflated(file: BinaryIO) -> None:
-    """Refuse a deflated file that exceeds the limit when pydicom inflates it as a whole."""
-    if not _is_deflated(file):
-        return
-    allowed = memory_per_file() // _COPIES_OF_INFLATED
-    inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while piece := file.read(2**16):
-        while piece:
-            try:
-                size += len(inflate.decompress(piece, 2**24))
-            except zlib.error as error:
-                raise Refused(f"it is deflated and damaged: {error}") from error
-            piece = inflate.unconsumed_tail
-            if size > allowed:
-                raise Refused(f"it is deflated and inflates to more than {allowed // 2**20} MiB")
-
-
-def _is_deflated(file: BinaryIO) -> bool:
-    """Return whether the data after the file meta information is deflated, and seek to it."""
-    if file.read(132)[128:] != b"DICM":
-        return False
-    deflated = False
-    while (head := file.read(8))[:2] == b"\x02\0":
-        length = int.from_bytes(head[6:8], "little")
-        if head[4:6] in (b"OB", b"OW", b"UN", b"UT"):
-            length = int.from_bytes(file.read(4), "little")
-        value = file.read(min(length, 2**20))
-        if head[2:4] == b"\x10\0":
-            deflated = value.rstrip(b"\0 ").decode("latin-1") == uids.DeflatedExplicitVRLittleEndian
-    file.seek(-len(head), 1)
-    return deflated
 
 
 def _attributes(dataset: Dataset) -> dict[str, Any]:
@@ -211,11 +180,11 @@ def _check_class(header: dict[str, Any], bare: bool) -> None:
     if sop_class in IMAGE_CLASSES:
         return
     if bare and not sop_class and "Modality" not in header:
-        raise Skipped("it is in none of the formats that are read")
+        raise FileSkipped(UNKNOWN_FORMAT)
     if sop_class == uids.MediaStorageDirectoryStorage:
-        raise Skipped("it is a DICOMDIR, an index of other files")
+        raise FileSkipped("it is a DICOMDIR, an index of other files")
     name = uids.UID(sop_class).name if sop_class else "of no stated class"
-    raise Skipped(f"it is DICOM {name}, not a CT, MR, CR or DX image")
+    raise FileSkipped(f"it is DICOM {name}, not a CT, MR, CR or DX image")
 
 
 def _check_picture(header: dict[str, Any]) -> tuple[int, int, int]:
@@ -225,13 +194,13 @@ def _check_picture(header: dict[str, Any]) -> tuple[int, int, int]:
         frames = int(header.get("NumberOfFrames") or 1)
         samples = int(header.get("SamplesPerPixel") or 1)
     except (TypeError, ValueError) as error:
-        raise Refused(f"its header is broken: {_one_line(error)}") from error
+        raise FileRefused(f"its header is broken: {_one_line(error)}") from error
     check_frame(rows, columns)
     if frames < 1:
-        raise Refused(f"its header announces {frames} frames")
+        raise FileRefused(f"its header announces {frames} frames")
     photometric = str(header.get("PhotometricInterpretation") or "MONOCHROME2").strip()
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise Refused(f"it is in colour ({photometric}): only grayscale images are read")
+        raise FileRefused(f"it is in colour ({photometric}): only grayscale images are read")
     return rows, columns, frames
 
 
@@ -239,10 +208,10 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
     """Refuse a header that lacks values needed for decoding, or has an unusable rescale."""
     for keyword in ("BitsAllocated", "BitsStored", "PixelRepresentation"):
         if not isinstance(header.get(keyword), int):
-            raise Refused(f"its header has no usable {keyword}")
+            raise FileRefused(f"its header has no usable {keyword}")
     bits = header["BitsAllocated"]
     if bits != 1 and bits % 8:
-        raise Refused(f"its pixels take {bits} bits each: 1 or a multiple of 8 can be read")
+        raise FileRefused(f"its pixels take {bits} bits each: 1 or a multiple of 8 can be read")
     groups = (
         functional_group(header, frame, "PixelValueTransformationSequence")
         for frame in range(frames if "PerFrameFunctionalGroupsSequence" in header else 1)
@@ -253,9 +222,9 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
             if value is None:
                 continue
             if not isinstance(value, float | int) or not plausible_scale(value):
-                raise Refused(f"its {keyword} is {_one_line(value)}, which is no usable number")
+                raise FileRefused(f"its {keyword} is {_one_line(value)}, which is no usable number")
             if keyword == "RescaleSlope" and value == 0:
-                raise Refused("its RescaleSlope is 0, which makes all of its pixels alike")
+                raise FileRefused("its RescaleSlope is 0, which makes all of its pixels alike")
 
 
 def _doubts(header: dict[str, Any], frames: int) -> list[str]:
@@ -284,7 +253,7 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
     bits = int(dataset.get("BitsStored") or 8)
     if not available or (syntax == uids.JPEGExtended12Bit and bits > 8):
         name = uids.UID(syntax).name
-        raise Refused(f"no decoder here reads its transfer syntax, {name}, with {bits} bits")
+        raise FileRefused(f"no decoder here reads its transfer syntax, {name}, with {bits} bits")
     return uids.UID(syntax)
 
 
@@ -362,17 +331,9 @@ def _padding(dataset: Attributes, dtype: np.dtype[Any]) -> tuple[float, float] |
     if value is None:
         return None
     other = dataset.get("PixelPaddingRangeLimit")
-    ends = [_as_stored(v, dtype) for v in (value, value if other is None else other)]
+    bits, signed = 8 * dtype.itemsize, dtype.kind == "i"
+    ends = [stored_integer(v, bits, signed) for v in (value, value if other is None else other)]
     return min(ends), max(ends)
-
-
-def _as_stored(value: Any, dtype: np.dtype[Any]) -> int:
-    """Convert a value, whose sign a wrong VR may have lost, to the data type of the pixels."""
-    bits = 8 * dtype.itemsize
-    raw = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-    number: int = raw % 2**bits
-    signed = dtype.kind == "i" and number >= 2 ** (bits - 1)
-    return number - 2**bits if signed else number
 
 
 def _one_line(value: object) -> str:

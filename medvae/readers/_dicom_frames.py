@@ -8,13 +8,12 @@ from typing import Any
 
 from pydicom import Dataset
 
-from medvae.readers._headers import FrameHeader, Refused
+from medvae.dicom import GROUP_SEQUENCES, Attributes, functional_group
+from medvae.geometry import Geometry, Vector
+from medvae.readers._contract import FileRefused, FrameHeader
 from medvae.readers._limits import check_geometry, plausible_thickness, plausible_window
 
-__all__ = ["FRAME_TAGS", "Attributes", "describe_frames", "functional_group"]
-
-Attributes = dict[str, Any] | Dataset
-"""Values by DICOM keyword; access is much faster in a dictionary than in a dataset."""
+__all__ = ["FRAME_TAGS", "describe_frames"]
 
 _WHEN = {
     "TemporalPositionIdentifier": "",
@@ -41,8 +40,7 @@ FRAME_TAGS = [
     "SliceThickness",
     "WindowCenter",
     "WindowWidth",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    *GROUP_SEQUENCES,
     *_WHEN,
 ]
 
@@ -54,24 +52,13 @@ def describe_frames(
     try:
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if groups is not None and len(groups) < count:
-            raise Refused(f"it describes {len(groups)} of its {count} frames")
+            raise FileRefused(f"it describes {len(groups)} of its {count} frames")
         if groups is None and count > 1:
             # A single position for many frames is not the position of any.
             dataset = {**dataset, "ImagePositionPatient": None}
         return [_describe_frame(dataset, rows, columns, frame) for frame in range(count)]
     except (TypeError, ValueError, AttributeError) as error:
-        raise Refused(f"its geometry cannot be understood: {error}") from error
-
-
-def functional_group(dataset: Attributes, frame: int, name: str) -> Attributes | None:
-    """Return a functional group of a frame: its own group, else the shared group, else None."""
-    own = dataset.get("PerFrameFunctionalGroupsSequence") or ()
-    shared = dataset.get("SharedFunctionalGroupsSequence") or ()
-    for group in (*own[frame : frame + 1], *shared[:1]):
-        items = group.get(name)
-        if items:
-            return items[0]  # type: ignore[no-any-return]
-    return None
+        raise FileRefused(f"its geometry cannot be understood: {error}") from error
 
 
 def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) -> FrameHeader:
@@ -93,11 +80,13 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
     )
     return FrameHeader(
         frame=frame,
-        position=_vector(position),
-        along_row=along_row if position else None,
-        along_column=along_column if position else None,
-        spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
-        thickness=thickness[0] if thickness and plausible_thickness(thickness[0]) else None,
+        geometry=Geometry(
+            spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+            position=_vector(position),
+            along_row=along_row if position else None,
+            along_column=along_column if position else None,
+            thickness=thickness[0] if thickness and plausible_thickness(thickness[0]) else None,
+        ),
         window=(window[0], window[1]) if len(window) == 2 and plausible_window(*window) else None,
         stack=f"{rows}x{columns} {_kind(dataset, frame)}{_stack_id(dataset, frame)}",
         when=_when(dataset, frame),
@@ -156,11 +145,11 @@ def _numbers(value: Any, count: int) -> tuple[float, ...]:
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else ()
 
 
-def _vector(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
+def _vector(numbers: tuple[float, ...]) -> Vector | None:
     return (numbers[0], numbers[1], numbers[2]) if numbers else None
 
 
-def _unit(numbers: tuple[float, ...]) -> tuple[float, float, float] | None:
+def _unit(numbers: tuple[float, ...]) -> Vector | None:
     length = math.hypot(*numbers)
     # A vector far from unit length is not a direction: the slice then has no position.
     return _vector(tuple(n / length for n in numbers)) if abs(length - 1) < 0.01 else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -14,12 +13,11 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from medvae.geometry import Affine
 from medvae.gzips import DAMAGED, WholeGzip, holds
-from medvae.readers._decoded import Decoded
-from medvae.readers._fingerprint import fingerprint
-from medvae.readers._headers import FileHeader, Refused
+from medvae.readers._contract import Decode, Decoded, FileHeader, FileRefused, fingerprint
 from medvae.readers._limits import check_volume
-from medvae.readers._volume import cut, in_plane_axes, slice_axis, slice_frames
+from medvae.readers._volume import check_complete, cut, size_in_memory, volume_header
 
 __all__ = ["describe", "open_frames"]
 
@@ -32,7 +30,7 @@ _END_OF_META = b"ElementDataFile"
 
 
 @dataclass
-class _Layout:
+class _VoxelData:
     """Location of the voxels, according to the text of the header.
 
     Attributes:
@@ -56,39 +54,31 @@ class _Layout:
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header."""
-    layout = _layout(path, head)
+    layout = _voxel_data(path, head)
     beside = _beside(path, layout.target)
     reader = _reader(path, head)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         why = _why(error, "a field of it is missing or wrong")
-        raise Refused(f"its header cannot be read: {why}") from error
+        raise FileRefused(f"its header cannot be read: {why}") from error
     if reader.GetNumberOfComponents() != 1:
-        raise Refused(f"its voxels hold {reader.GetNumberOfComponents()} numbers each, not one")
+        raise FileRefused(f"its voxels hold {reader.GetNumberOfComponents()} numbers each, not one")
     shape, affine = _geometry(reader)
-    if len(shape) not in (3, 4) or min(shape) < 1:
-        raise Refused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
-    size = math.prod(shape) * _bytes_per_voxel(reader.GetPixelID())
-    check_volume(size)
+    size = size_in_memory(shape, _bytes_per_voxel(reader.GetPixelID()))
     _check_whole(path, layout, size)
-    axis = slice_axis(shape, affine)
-    across, down = in_plane_axes(affine, axis)
-    return FileHeader(
-        format="itk",
-        rows=shape[down],
-        columns=shape[across],
-        uid=fingerprint(path) + (fingerprint(path.parent / beside) if beside else ""),
-        frames=slice_frames(shape, affine, axis),
-        beside=beside,
-    )
+    found = volume_header("itk", path, shape, affine)
+    if beside:
+        found.beside = beside
+        found.uid += fingerprint(path.parent / beside)
+    return found
 
 
-def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
+def open_frames(path: Path) -> Decode:
     """Read the file, and return a function that decodes one slice at a time."""
     with path.open("rb") as file:
         head = file.read(4)
-    layout = _layout(path, head)
+    layout = _voxel_data(path, head)
     reader = _reader(path, head)
     try:
         reader.ReadImageInformation()
@@ -98,7 +88,7 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
         image = reader.Execute()
     except RuntimeError as error:
         why = _why(error, "they are damaged, or not as its header says")
-        raise Refused(f"its voxels cannot be read: {why}") from error
+        raise FileRefused(f"its voxels cannot be read: {why}") from error
     voxels: NDArray[Any] = sitk.GetArrayViewFromImage(image).T
     if voxels.ndim == 2:
         voxels = voxels[..., None]
@@ -118,17 +108,17 @@ def _reader(path: Path, head: bytes) -> sitk.ImageFileReader:
     return reader
 
 
-def _layout(path: Path, head: bytes) -> _Layout:
+def _voxel_data(path: Path, head: bytes) -> _VoxelData:
     """Read the layout from the whole header, however long its comments are."""
     with path.open("rb") as file:
         data = file.read(_LONGEST_HEADER + 1)
-    layout = _layout_of_nrrd(data) if head.startswith(b"NRRD") else _layout_of_meta(data)
+    layout = _voxel_data_of_nrrd(data) if head.startswith(b"NRRD") else _voxel_data_of_meta(data)
     if layout.header > _LONGEST_HEADER:
-        raise Refused(f"its header is longer than {_LONGEST_HEADER // 2**20} MiB")
+        raise FileRefused(f"its header is longer than {_LONGEST_HEADER // 2**20} MiB")
     return layout
 
 
-def _layout_of_nrrd(data: bytes) -> _Layout:
+def _voxel_data_of_nrrd(data: bytes) -> _VoxelData:
     """Read lines of ``field: value`` up to the blank line; ``key:=value`` lines are ignored."""
     end = _END_OF_NRRD.search(data)
     size = end.end() if end else len(data)
@@ -137,30 +127,30 @@ def _layout_of_nrrd(data: bytes) -> _Layout:
         name, separator, value = line.partition(b": ")
         field = _text(name).replace(" ", "").lower()
         if field == "datafile" and field in fields:
-            raise Refused("its header names the file of its voxels twice")
+            raise FileRefused("its header names the file of its voxels twice")
         if separator:
             fields[field] = _text(value)
     target = fields.get("datafile", "")
     if fields.get("encoding", "").lower() in ("gz", "gzip"):
         lines, skipped = _count(fields.get("lineskip")), _count(fields.get("byteskip"))
-        return _Layout(size, target, 0 if target else size, 0, "gzip", lines, skipped)
+        return _VoxelData(size, target, 0 if target else size, 0, "gzip", lines, skipped)
     if fields.get("encoding", "").lower() != "raw":
-        return _Layout(size, target, 0, 0)
-    return _Layout(size, target, _count(fields.get("byteskip")) + (0 if target else size), None)
+        return _VoxelData(size, target, 0, 0)
+    return _VoxelData(size, target, _count(fields.get("byteskip")) + (0 if target else size), None)
 
 
-def _layout_of_meta(data: bytes) -> _Layout:
+def _voxel_data_of_meta(data: bytes) -> _VoxelData:
     """Read lines of ``field = value``, the last of which names the file of the voxels."""
     found = data.find(_END_OF_META)
     if found < 0:
-        return _Layout(len(data), "", 0, 0)
+        return _VoxelData(len(data), "", 0, 0)
     size = data.find(b"\n", found) + 1 or len(data)
     # The library treats a colon like an equals sign.
     text = data[:size].removesuffix(b"\n")
     lines = [re.split(rb"[=:]", line, maxsplit=1) for line in text.split(b"\n")]
     fields = {_text(line[0]): _text(line[-1]) for line in lines}
     if lines[-1][0].strip() != _END_OF_META:
-        raise Refused("its header names ElementDataFile within another field")
+        raise FileRefused("its header names ElementDataFile within another field")
     target = fields["ElementDataFile"]
     if target.upper() == "LOCAL":
         target = ""
@@ -169,9 +159,11 @@ def _layout_of_meta(data: bytes) -> _Layout:
     if deflated:
         packed = _count(fields.get("CompressedDataSize"))
         if not packed:
-            raise Refused("its voxels are compressed, but its header gives no CompressedDataSize")
+            raise FileRefused(
+                "its voxels are compressed, but its header gives no CompressedDataSize"
+            )
     start = _count(fields.get("HeaderSize")) or (0 if target else size)
-    return _Layout(size, target, start, packed, "zlib" if deflated else "")
+    return _VoxelData(size, target, start, packed, "zlib" if deflated else "")
 
 
 def _text(data: bytes) -> str:
@@ -195,13 +187,13 @@ def _beside(path: Path, target: str) -> str:
     if not target:
         return ""
     if Path(target).name != target or target.upper().startswith("LIST") or "%" in target:
-        raise Refused("its voxels are not in one file beside it: write them into one file")
+        raise FileRefused("its voxels are not in one file beside it: write them into one file")
     if not (path.parent / target).is_file():
-        raise Refused(f"the file of its voxels, {target}, is not beside it")
+        raise FileRefused(f"the file of its voxels, {target}, is not beside it")
     return target
 
 
-def _check_whole(path: Path, layout: _Layout, size: int) -> None:
+def _check_whole(path: Path, layout: _VoxelData, size: int) -> None:
     """Refuse a file that ends before its voxels do, as far as the header shows."""
     voxels = _file_of_voxels(path, layout)
     need = layout.start + (size if layout.packed is None else layout.packed)
@@ -210,11 +202,10 @@ def _check_whole(path: Path, layout: _Layout, size: int) -> None:
         need = layout.skipped + size
         with voxels.open("rb") as file:
             have = holds(voxels, need, _go_to_stream(file, layout))
-    if have < need:
-        raise Refused(f"it is truncated: {have} of {need} bytes are there")
+    check_complete(have, need)
 
 
-def _check_inflates(path: Path, layout: _Layout, size: int) -> None:
+def _check_inflates(path: Path, layout: _VoxelData, size: int) -> None:
     """Refuse damaged voxels, for which SimpleITK silently returns zeros or other numbers."""
     if not layout.stream:
         return
@@ -227,12 +218,12 @@ def _check_inflates(path: Path, layout: _Layout, size: int) -> None:
             else:
                 inflated, whole = _inflated(file, layout.packed or 0, need)
         except DAMAGED as error:
-            raise Refused(f"it is truncated or damaged: {error}") from error
+            raise FileRefused(f"it is truncated or damaged: {error}") from error
     if inflated < need or (layout.stream == "zlib" and inflated > need) or not whole:
-        raise Refused(f"it is truncated or damaged: {inflated} of {need} bytes can be inflated")
+        raise FileRefused(f"it is truncated or damaged: {inflated} of {need} bytes can be inflated")
 
 
-def _go_to_stream(file: BinaryIO, layout: _Layout) -> int:
+def _go_to_stream(file: BinaryIO, layout: _VoxelData) -> int:
     """Seek to the start of a compressed stream, and return its offset."""
     file.seek(layout.start)
     for _ in range(layout.lines):
@@ -250,11 +241,11 @@ def _inflated(file: BinaryIO, packed: int, enough: int) -> tuple[int, bool]:
     return inflated, stream.eof
 
 
-def _file_of_voxels(path: Path, layout: _Layout) -> Path:
+def _file_of_voxels(path: Path, layout: _VoxelData) -> Path:
     return path.parent / layout.target if layout.target else path
 
 
-def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], Affine]:
     """Return the shape, with at least three dimensions, and the affine to LPS."""
     shape, count = tuple(reader.GetSize()), reader.GetDimension()
     directions = np.array(reader.GetDirection()).reshape(count, count)

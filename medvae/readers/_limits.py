@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterable
 
 from medvae.machine import machine_memory
-from medvae.readers._headers import Refused
+from medvae.readers._contract import FileRefused
 
 __all__ = [
     "LIBRARIES",
@@ -78,10 +78,10 @@ def _for_workers() -> int:
 def check_frame(rows: int, columns: int) -> None:
     """Refuse slices without pixels, or with more than any scanner makes or memory can hold."""
     if rows < 1 or columns < 1:
-        raise Refused(f"its size is {rows}x{columns}: there is no picture in it")
+        raise FileRefused(f"its size is {rows}x{columns}: there is no picture in it")
     allowed = min(_MAX_PIXELS, memory_per_file() // _BYTES_PER_PIXEL)
     if rows * columns > allowed:
-        raise Refused(
+        raise FileRefused(
             f"its header announces {rows}x{columns} pixels, more than the {allowed} allowed"
         )
 
@@ -89,9 +89,9 @@ def check_frame(rows: int, columns: int) -> None:
 def check_geometry(position: Iterable[float], sizes: Iterable[float]) -> None:
     """Refuse an implausible position (mm), and pixel sizes (mm) that no scanner produces."""
     if any(abs(coordinate) > 1e6 for coordinate in position):
-        raise Refused("its position lies more than a kilometre away: its header is broken")
+        raise FileRefused("its position lies more than a kilometre away: its header is broken")
     if any(not 1e-4 < size < 1e4 for size in sizes):
-        raise Refused("its pixels are no possible size in millimetres: its header is broken")
+        raise FileRefused("its pixels are no possible size in millimetres: its header is broken")
 
 
 def plausible_scale(value: float) -> bool:
@@ -117,7 +117,7 @@ def check_volume(size: int) -> None:
     """
     allowed = memory_per_file()
     if size > allowed:
-        raise Refused(
+        raise FileRefused(
             f"it takes {size / 2**30:.1f} GiB in memory, more than the {allowed / 2**30:.1f} GiB "
             "that each reading process may use here; read with fewer workers, or split it"
         )

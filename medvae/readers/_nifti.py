@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,14 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from medvae.geometry import swap_lps_ras
 from medvae.gzips import DAMAGED, GZIP, WholeGzip, holds
-from medvae.readers._decoded import Decoded
-from medvae.readers._fingerprint import fingerprint
-from medvae.readers._headers import FileHeader, Refused, Skipped
+from medvae.readers._contract import Decode, Decoded, FileHeader, FileRefused, FileSkipped
 from medvae.readers._limits import check_volume, plausible_scale
-from medvae.readers._volume import cut, in_plane_axes, slice_axis, slice_frames
+from medvae.readers._volume import check_complete, cut, size_in_memory, volume_header
 
 __all__ = ["describe", "open_frames"]
 
-_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MAGICS_OF_SECOND = (b"n+2\0", b"ni2\0")
 
 
@@ -36,26 +33,17 @@ def describe(path: Path, head: bytes) -> FileHeader:
         shape = (*shape, 1)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
-    if len(shape) not in (3, 4) or min(shape) < 1:
-        raise Refused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
-    size = math.prod(shape) * header.get_data_dtype().itemsize
-    check_volume(size)
+    size = size_in_memory(shape, header.get_data_dtype().itemsize)
     # nibabel resets the offset in the header itself to 0.
-    _check_whole(path, head, int(image.dataobj.offset) + size)
-    affine = _TO_LPS @ image.affine
-    axis = slice_axis(shape, affine, header.get_dim_info()[2])
-    across, down = in_plane_axes(affine, axis)
-    return FileHeader(
-        format="nifti",
-        rows=shape[down],
-        columns=shape[across],
-        uid=fingerprint(path),
-        frames=slice_frames(shape, affine, axis),
-        flags=_geometry_flags(image),
-    )
+    need = int(image.dataobj.offset) + size
+    check_complete(holds(path, need) if head[:2] == GZIP else path.stat().st_size, need)
+    affine = swap_lps_ras(image.affine)
+    found = volume_header("nifti", path, shape, affine, header.get_dim_info()[2])
+    found.flags = _geometry_flags(image)
+    return found
 
 
-def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
+def open_frames(path: Path) -> Decode:
     """Open the file, and return a function that decodes one slice at a time."""
     image, stream = _open(path)
     proxy = image.dataobj
@@ -65,12 +53,12 @@ def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
         if stream is not None:
             stream.finish()
     except DAMAGED as error:
-        raise Refused(f"it is truncated or damaged: {error}") from error
+        raise FileRefused(f"it is truncated or damaged: {error}") from error
     if voxels.ndim == 2:
         voxels = voxels[..., None]
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
-    affine = _TO_LPS @ image.affine
+    affine = swap_lps_ras(image.affine)
 
     def decode(frame: int, axis: int, time: int) -> Decoded:
         stored = cut(voxels, affine, frame, axis, time)
@@ -96,9 +84,9 @@ def _open(path: Path) -> tuple[Any, WholeGzip | None]:
         opened.seek(0)
         return kind.from_file_map({"image": nibabel.FileHolder(str(path), opened)}), stream
     except (HeaderDataError, WrapStructError, nibabel.filebasedimages.ImageFileError) as error:
-        raise Refused(f"its NIfTI header is broken: {error}") from error
+        raise FileRefused(f"its NIfTI header is broken: {error}") from error
     except DAMAGED as error:
-        raise Refused(f"it is truncated or damaged: {error}") from error
+        raise FileRefused(f"it is truncated or damaged: {error}") from error
 
 
 def _check_scale(header: Any) -> None:
@@ -107,24 +95,17 @@ def _check_scale(header: Any) -> None:
         value = float(header[name])
         # nibabel itself writes NaN if there is no scale.
         if not math.isnan(value) and not plausible_scale(value):
-            raise Refused(f"its {name} is {value:g}, which is no usable number")
+            raise FileRefused(f"its {name} is {value:g}, which is no usable number")
 
 
 def _check_kind(header: Any) -> None:
     if header["magic"].item()[:2] == b"ni":
-        raise Skipped("it is a NIfTI pair of two files (.hdr and .img): convert it to one .nii")
+        raise FileSkipped("it is a NIfTI pair of two files (.hdr and .img): convert it to one .nii")
     kind = header.get_data_dtype()
     if kind.fields is not None:
-        raise Refused("its voxels are colours (RGB): only grayscale images are read")
+        raise FileRefused("its voxels are colours (RGB): only grayscale images are read")
     if kind.kind not in "iufb":
-        raise Refused(f"its voxels are of the type {kind}: only real numbers are read")
-
-
-def _check_whole(path: Path, head: bytes, need: int) -> None:
-    """Refuse a file that ends before its voxels do."""
-    have = holds(path, need) if head[:2] == GZIP else path.stat().st_size
-    if have < need:
-        raise Refused(f"it is truncated: {have} of {need} bytes are there")
+        raise FileRefused(f"its voxels are of the type {kind}: only real numbers are read")
 
 
 def _geometry_flags(image: Any) -> list[str]:

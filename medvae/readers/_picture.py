@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from medvae.readers._decoded import Decoded
-from medvae.readers._fingerprint import fingerprint
-from medvae.readers._headers import FileHeader, FrameHeader, Refused
+from medvae.readers._contract import (
+    Decode,
+    Decoded,
+    FileHeader,
+    FileRefused,
+    FrameHeader,
+    fingerprint,
+)
 from medvae.readers._limits import check_frame
 
 __all__ = ["describe", "open_frames"]
@@ -49,9 +53,11 @@ def describe(path: Path, head: bytes) -> FileHeader:
         for page in range(pages):
             picture.seek(page)
             if _is_inverted(picture) != inverted:
-                raise Refused(f"zero is white on its page {page + 1} or on its first one, not both")
+                raise FileRefused(
+                    f"zero is white on its page {page + 1} or on its first one, not both"
+                )
             if picture.size != (columns, rows):
-                raise Refused(f"its page {page + 1} differs in size from its first one")
+                raise FileRefused(f"its page {page + 1} differs in size from its first one")
             if not _is_there(picture, path.stat().st_size) or picture.mode not in _GRAY:
                 _stored(picture)
     return FileHeader(
@@ -65,7 +71,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
     )
 
 
-def open_frames(path: Path) -> Callable[[int, int, int], Decoded]:
+def open_frames(path: Path) -> Decode:
     """Open the file, and return a function that decodes one page at a time."""
     picture = _open(path)
 
@@ -80,7 +86,7 @@ def _open(path: Path) -> ImageFile.ImageFile:
     try:
         return Image.open(path, formats=_FORMATS)
     except (OSError, SyntaxError, ValueError) as error:
-        raise Refused(
+        raise FileRefused(
             f"it cannot be read as a picture: {error}".replace(str(path), "it")
         ) from error
 
@@ -89,7 +95,7 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
     """Decode a page, ``[rows, columns]``; a colour picture must in fact be gray."""
     bits = _bits(picture)
     if picture.mode not in _GRAY and bits > 8:
-        raise Refused(
+        raise FileRefused(
             f"it has {bits} bits for each colour, which would be cut to 8: save it as 16-bit gray"
         )
     try:
@@ -102,10 +108,10 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
             return stored.astype(np.uint8 if stored.dtype == bool else stored.dtype, copy=False)
         colours = np.array(picture.convert("RGBA"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise Refused(f"it is truncated or damaged: {error}") from error
+        raise FileRefused(f"it is truncated or damaged: {error}") from error
     gray = colours[..., :1]
     if (colours[..., 1:3] != gray).any() or (colours[..., 3] != 255).any():
-        raise Refused(f"it is in colour ({picture.mode}): only grayscale images are read")
+        raise FileRefused(f"it is in colour ({picture.mode}): only grayscale images are read")
     return colours[..., 0].copy()
 
 
@@ -125,7 +131,7 @@ def _bits(picture: ImageFile.ImageFile) -> int:
     with Path(os.fsdecode(picture.filename)).open("rb") as file:
         head = file.read(25)
     if head[12:16] != b"IHDR":
-        raise Refused("it cannot be read as a picture: its first chunk is not IHDR")
+        raise FileRefused("it cannot be read as a picture: its first chunk is not IHDR")
     return head[24]
 
 
@@ -137,7 +143,7 @@ def _check_whole(path: Path, head: bytes) -> None:
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
         if not ends(data):
-            raise Refused("it is truncated: the end of the file is missing")
+            raise FileRefused("it is truncated: the end of the file is missing")
 
 
 def _png_ends(data: mmap.mmap) -> bool:
@@ -207,5 +213,5 @@ def _is_there(picture: ImageFile.ImageFile, size: int) -> bool:
     except (TypeError, ValueError):
         there = False
     if not there and tags.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED:
-        raise Refused("it is truncated: not all of its pixels are in the file")
+        raise FileRefused("it is truncated: not all of its pixels are in the file")
     return there

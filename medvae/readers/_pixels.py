@@ -1,18 +1,22 @@
-"""Pixels of slices, decoded by worker processes, with real values and a padding mask."""
+"""Pixels of slices, decoded by worker processes, and fingerprints that show changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.errors import DecodeError
+from medvae.errors import DecodeError, UsageProblem
 from medvae.readers._workers import Reply, Workers, shared_workers, workers_for
-from medvae.records import Pixels, Slice, Source
+from medvae.records import Pixels, Slice, Source, pseudonym
 
-__all__ = ["PixelLoader", "read_pixels", "request_for"]
+__all__ = ["PixelLoader", "check_unchanged", "pixel_fingerprint", "read_pixels", "request_for"]
 
 
 _PIXELS_AT_ONCE = 2**20
@@ -140,3 +144,40 @@ def request_for(source: Source) -> dict[str, Any]:
         "time": source.time,
         "layout": source.layout and vars(source.layout),
     }
+
+
+def pixel_fingerprint(native: Slice, pixels: Pixels) -> str:
+    """Hash the content of a slice: its pixels in real units, its padding and its geometry.
+
+    A copy of the file has the same fingerprint, regardless of its name and timestamps.
+    """
+    header = [native.shape, native.modality, native.inverted, asdict(native.geometry)]
+    digest = hashlib.blake2b(json.dumps(header).encode(), digest_size=16)
+    for array in (pixels.values, pixels.padding):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).data)
+    return pseudonym("pixels", digest.hexdigest())
+
+
+def check_unchanged(
+    before: Mapping[str, str], now: Mapping[str, str], files: Mapping[str, Path], where: Path
+) -> None:
+    """Check that the slices are the same as when a run began.
+
+    Args:
+        before: Fingerprints of the slices when the run began, by any key.
+        now: Fingerprints of the current slices, by the same key.
+        files: Files of the current slices, by the same key.
+        where: Folder of the run, for the error message.
+
+    Raises:
+        UsageProblem: If a slice has changed, is new, or is missing.
+    """
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if not changed:
+        return
+    file = next((str(files[key]) for key in changed if key in files), None)
+    more = f" ({len(changed)} slices in all)" if len(changed) > 1 else ""
+    said = f"is not what it was when the run in {where} began{more}"
+    if file is None:
+        file, said = str(where), f"{len(changed)} of the slices that its run began with are missing"
+    raise UsageProblem(f"{file}: {said}: restore the data, or begin anew in another folder")

@@ -9,18 +9,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medvae.files import natural_key
-from medvae.readers._headers import FileHeader, FrameHeader
+from medvae.readers._contract import FileHeader, FrameHeader
+from medvae.records import Slice
 
-__all__ = ["Member", "Stack", "StackRefused", "sort_stack"]
+__all__ = [
+    "ScannedSlice",
+    "Stack",
+    "StackRefused",
+    "geometry_flags",
+    "sort_stack",
+    "without_geometry_flags",
+]
 
 _SAME_PLACE = 0.01
 """Slices closer to each other than this, in millimetres, lie at the same position."""
 
+_EVEN = 0.01
+"""Gaps that differ by less than this, in millimetres, count as even."""
+
+_MOST_MISSING = 20
+"""Gaps count as uneven if more slices than this would be missing per gap."""
+
+_KINDS = ("tilt:", "gaps:", "uneven:")
+
 
 @dataclass(frozen=True, eq=False)
-class Member:
+class ScannedSlice:
     """One slice to be sorted, and the group of its patient."""
 
     path: Path
@@ -38,20 +55,20 @@ class Stack:
         copies: Slices that were left out, each with the slice that it is a copy of.
     """
 
-    members: list[Member]
+    members: list[ScannedSlice]
     name: str = ""
     flags: list[str] = field(default_factory=list)
-    copies: list[tuple[Member, Member]] = field(default_factory=list)
+    copies: list[tuple[ScannedSlice, ScannedSlice]] = field(default_factory=list)
 
 
 class StackRefused(Exception):
     """Raised for slices that contradict each other."""
 
 
-Digest = Callable[[Member], str]
+Digest = Callable[[ScannedSlice], str]
 
 
-def sort_stack(members: Sequence[Member], digest: Digest) -> list[Stack]:
+def sort_stack(members: Sequence[ScannedSlice], digest: Digest) -> list[Stack]:
     """Sort slices that share series, shape and orientation.
 
     Args:
@@ -66,7 +83,7 @@ def sort_stack(members: Sequence[Member], digest: Digest) -> list[Stack]:
     Raises:
         StackRefused: If different slices lie at the same position and nothing distinguishes them.
     """
-    if members[0].frame.position is None:
+    if members[0].frame.geometry.position is None:
         flags = ["no position: in order of InstanceNumber and names"]
         return [Stack(sorted(members, key=_by_number), flags=flags if len(members) > 1 else [])]
     places = _places(members)
@@ -80,10 +97,10 @@ def sort_stack(members: Sequence[Member], digest: Digest) -> list[Stack]:
 
 
 def _settled(
-    name: str, members: Sequence[Member], places: dict[int, int], digest: Digest
+    name: str, members: Sequence[ScannedSlice], places: dict[int, int], digest: Digest
 ) -> list[Stack]:
     """Resolve slices at the same position within a time point: repeats, or copies to drop."""
-    at: dict[int, list[Member]] = defaultdict(list)
+    at: dict[int, list[ScannedSlice]] = defaultdict(list)
     for member in members:
         at[places[id(member)]].append(member)
     if len(at) == len(members):
@@ -95,15 +112,16 @@ def _settled(
     return repeats or [_without_copies(name, at, digests)]
 
 
-def _by_number(member: Member) -> tuple[int, list[tuple[int, str]], int]:
+def _by_number(member: ScannedSlice) -> tuple[int, list[tuple[int, str]], int]:
     number = member.file.instance
     return (0 if number is None else number, natural_key(member.path), member.frame.frame)
 
 
-def _places(members: Sequence[Member]) -> dict[int, int]:
+def _places(members: Sequence[ScannedSlice]) -> dict[int, int]:
     """Number the positions along the common normal; equal positions get equal numbers."""
-    normal = np.mean([_normal(member) for member in members], axis=0)
-    along = np.array([member.frame.position for member in members]) @ normal
+    normals = [n for member in members if (n := member.frame.geometry.normal) is not None]
+    normal = np.mean(normals, axis=0)
+    along = np.array([member.frame.geometry.position for member in members]) @ normal
     place, last, numbers = -1, -math.inf, {}
     for i in np.argsort(along, kind="stable"):
         if along[i] - last > _SAME_PLACE:
@@ -113,17 +131,9 @@ def _places(members: Sequence[Member]) -> dict[int, int]:
     return numbers
 
 
-def _normal(member: Member) -> tuple[float, float, float]:
-    frame = member.frame
-    assert frame.along_row is not None
-    assert frame.along_column is not None
-    (a, b, c), (d, e, f) = frame.along_row, frame.along_column
-    return (b * f - c * e, c * d - a * f, a * e - b * d)
-
-
 def _time_points(
-    members: Sequence[Member], places: dict[int, int]
-) -> list[tuple[str, list[Member]]] | None:
+    members: Sequence[ScannedSlice], places: dict[int, int]
+) -> list[tuple[str, list[ScannedSlice]]] | None:
     """Split slices at repeated positions by attributes that distinguish them, or return None.
 
     An attribute is used if most of its values occur at half of the positions or more: an echo
@@ -157,11 +167,11 @@ def _number_first(text: str) -> tuple[float, str]:
         return (math.inf, text)
 
 
-def _without_copies(name: str, at: dict[int, list[Member]], digests: dict[int, str]) -> Stack:
+def _without_copies(name: str, at: dict[int, list[ScannedSlice]], digests: dict[int, str]) -> Stack:
     """Leave out slices that have the same position and pixels as another slice."""
     stack = Stack([], name)
     for found in at.values():
-        first: dict[str, Member] = {}
+        first: dict[str, ScannedSlice] = {}
         for member in sorted(found, key=lambda m: (m.file.uid, natural_key(m.path))):
             kept = first.setdefault(digests.get(id(member), ""), member)
             if kept is member:
@@ -177,7 +187,7 @@ def _without_copies(name: str, at: dict[int, list[Member]], digests: dict[int, s
     return stack
 
 
-def _repeats(name: str, at: dict[int, list[Member]]) -> list[Stack] | None:
+def _repeats(name: str, at: dict[int, list[ScannedSlice]]) -> list[Stack] | None:
     """Split slices repeated equally often at every position by InstanceNumber, or return None."""
     members = [member for found in at.values() for member in found]
     counts = {len(found) for found in at.values()}
@@ -186,3 +196,43 @@ def _repeats(name: str, at: dict[int, list[Member]]) -> list[Stack] | None:
         return None
     rows = [sorted(found, key=_by_number) for found in at.values()]
     return [Stack([row[i] for row in rows], f"{name} repeat {i}") for i in range(counts.pop())]
+
+
+def geometry_flags(slices: Sequence[Slice]) -> list[str]:
+    """Return flags for unusual positions of slices, which are given in order."""
+    places = [item.geometry.position for item in slices if item.geometry.position is not None]
+    normals = [item.geometry.normal for item in slices if item.geometry.normal is not None]
+    if len(places) < len(slices) or len(normals) < len(slices) or len(slices) < 3:
+        return []
+    normal = np.mean(normals, axis=0)
+    normal /= np.linalg.norm(normal)
+    steps = np.diff(np.array(places), axis=0)
+    gaps = np.abs(steps @ normal)
+    return _tilt(steps, gaps, normal) + _gaps(gaps)
+
+
+def without_geometry_flags(flags: Sequence[str]) -> list[str]:
+    """Return the flags that do not concern positions."""
+    return [flag for flag in flags if not flag.startswith(_KINDS)]
+
+
+def _tilt(
+    steps: NDArray[np.float64], gaps: NDArray[np.float64], normal: NDArray[np.float64]
+) -> list[str]:
+    aside = np.linalg.norm(steps - np.outer(steps @ normal, normal), axis=1)
+    angles = np.degrees(np.arctan2(aside, gaps))
+    if np.median(angles) < 0.5:
+        return []
+    spread = f" ({angles.min():.1f} to {angles.max():.1f})" if np.ptp(angles) > 1 else ""
+    return [f"tilt: slices are shifted by {np.median(angles):.1f} degrees{spread}"]
+
+
+def _gaps(gaps: NDArray[np.float64]) -> list[str]:
+    least = float(gaps.min())
+    if np.ptp(gaps) <= max(0.02 * least, _EVEN):
+        return []
+    steps = np.round(gaps / max(least, _EVEN))
+    missing = int((steps - 1).sum())
+    if np.abs(gaps / least - steps).max() < 0.1 and missing < _MOST_MISSING * len(gaps):
+        return [f"gaps: {missing} slices missing at {int((steps > 1).sum())} places"]
+    return [f"uneven: from {least:.2f} to {gaps.max():.2f} mm between slices"]

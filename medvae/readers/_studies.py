@@ -10,9 +10,9 @@ from medvae.errors import DecodeError
 from medvae.files import FileReport, Found, find_files, natural_key
 from medvae.mask_names import is_mask_folder, is_mask_name
 from medvae.readers._assembly import Assembly
-from medvae.readers._flags import geometry_flags, without_geometry_flags
-from medvae.readers._headers import BURNED_IN, FileHeader
+from medvae.readers._contract import BURNED_IN, FileHeader
 from medvae.readers._pixels import PixelLoader, read_pixels
+from medvae.readers._stacks import geometry_flags, without_geometry_flags
 from medvae.readers._workers import Reply, Workers, workers_for
 from medvae.records import Slice, Study
 

@@ -1,83 +1,73 @@
-"""Slices cut from the voxels of a volume, for every format that has an affine."""
+"""Headers and slices of volumes, for every format that has voxels and an affine."""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.readers._headers import FrameHeader, Refused
-from medvae.readers._limits import check_frame, check_geometry
+from medvae.geometry import Affine, in_plane_axes, planes_of_volume, slice_axis
+from medvae.readers._contract import FileHeader, FileRefused, FrameHeader, fingerprint
+from medvae.readers._limits import check_frame, check_geometry, check_volume
 
-__all__ = ["cut", "in_plane_axes", "slice_axis", "slice_frames"]
-
-Affine = NDArray[np.float64]
+__all__ = ["check_complete", "cut", "size_in_memory", "volume_header"]
 
 
-def slice_axis(shape: tuple[int, ...], affine: Affine, stated: int | None = None) -> int:
-    """Return the voxel axis that runs through the slices.
+def size_in_memory(shape: tuple[int, ...], bytes_per_voxel: int) -> int:
+    """Return the number of bytes that voxels take, and check that these can be read.
 
-    It is an axis with a single voxel, if there is one, since the volume then holds a single slice;
-    else the axis that the header states, else the axis with clearly the largest voxels, else the
-    axis nearest to the patient's long axis.
+    Raises:
+        FileRefused: If the voxels are not those of a volume, or do not fit in memory.
     """
-    if 1 in shape[:3]:
-        return shape.index(1)
-    if stated is not None:
-        return stated
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    coarsest = int(np.argmax(sizes))
-    if sizes[coarsest] > 1.2 * np.delete(sizes, coarsest).max():
-        return coarsest
-    return int(np.argmax(np.abs(affine[2, :3]) / sizes))
+    if len(shape) not in (3, 4) or min(shape) < 1:
+        raise FileRefused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
+    size = math.prod(shape) * bytes_per_voxel
+    check_volume(size)
+    return size
 
 
-def in_plane_axes(affine: Affine, axis: int) -> tuple[int, int]:
-    """Return the voxel axes of the column index and of the row index of a slice.
-
-    The row index runs along the axis that is less left-to-right (for sagittal slices, less
-    front-to-back), so that slices are oriented as usually displayed, though possibly flipped.
-    """
-    first, second = (i for i in range(3) if i != axis)
-    directions = np.abs(affine[:3, :3]) / np.linalg.norm(affine[:3, :3], axis=0)
-    sagittal = int(np.argmax(directions[:, axis])) == 0
-    across = directions[1 if sagittal else 0]
-    return (first, second) if across[first] >= across[second] else (second, first)
+def check_complete(have: int, need: int) -> None:
+    """Refuse a file that ends before its voxels do."""
+    if have < need:
+        raise FileRefused(f"it is truncated: {have} of {need} bytes are there")
 
 
-def slice_frames(shape: tuple[int, ...], affine: Affine, axis: int) -> list[FrameHeader]:
-    """Describe the slices of a volume with three dimensions, or four including time.
+def volume_header(
+    format_name: str, path: Path, shape: tuple[int, ...], affine: Affine, stated: int | None = None
+) -> FileHeader:
+    """Return the header of a volume with three dimensions, or four including time.
 
     Args:
+        format_name: Name of the format.
+        path: Path of the file.
         shape: Number of voxels along x, y, z and, optionally, time.
-        affine: Matrix ``[4, 4]`` from voxel indices to LPS millimetres.
-        axis: Voxel axis that runs through the slices.
+        affine: Affine from voxel indices to LPS.
+        stated: Voxel axis that runs through the slices, if the file states it.
     """
+    axis = slice_axis(shape, affine, stated)
     across, down = in_plane_axes(affine, axis)
     check_frame(shape[down], shape[across])
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     if not (np.isfinite(affine).all() and sizes.all()):
-        raise Refused("its header gives no usable voxel size or orientation")
+        raise FileRefused("its header gives no usable voxel size or orientation")
     for index in (0, shape[axis] - 1):
         check_geometry(affine[:3, axis] * index + affine[:3, 3], sizes)
-    frames = []
-    for time in range(shape[3] if len(shape) > 3 else 1):
-        for index in range(shape[axis]):
-            frames.append(
-                FrameHeader(
-                    frame=index,
-                    axis=axis,
-                    time=time,
-                    position=_triple(affine[:3, axis] * index + affine[:3, 3]),
-                    along_row=_triple(affine[:3, across] / sizes[across]),
-                    along_column=_triple(affine[:3, down] / sizes[down]),
-                    spacing=(float(sizes[down]), float(sizes[across])),
-                    thickness=float(sizes[axis]),
-                    when={"time": str(time)} if len(shape) > 3 else {},
-                )
-            )
-    return frames
+    planes = planes_of_volume(affine, axis, shape[axis])
+    times = [{"time": str(time)} for time in range(shape[3])] if len(shape) > 3 else [{}]
+    return FileHeader(
+        format=format_name,
+        rows=shape[down],
+        columns=shape[across],
+        uid=fingerprint(path),
+        frames=[
+            FrameHeader(frame=index, axis=axis, time=time, geometry=plane, when=when)
+            for time, when in enumerate(times)
+            for index, plane in enumerate(planes)
+        ],
+    )
 
 
 def cut(voxels: NDArray[Any], affine: Affine, frame: int, axis: int, time: int) -> NDArray[Any]:
@@ -86,8 +76,3 @@ def cut(voxels: NDArray[Any], affine: Affine, frame: int, axis: int, time: int) 
     plane = np.moveaxis(volume, axis, 0)[frame]  # np.take would copy the whole volume
     across, down = in_plane_axes(affine, axis)
     return np.ascontiguousarray(plane.T if across < down else plane)
-
-
-def _triple(vector: Affine) -> tuple[float, float, float]:
-    x, y, z = (float(v) for v in vector)
-    return (x, y, z)

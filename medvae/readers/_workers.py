@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.formats import READERS, Reader, readers_to_json
 from medvae.readers._limits import SECONDS_PER_ANSWER, default_workers, memory_per_worker
 
 __all__ = ["Reply", "Workers", "shared_workers", "workers_for"]
@@ -202,9 +203,12 @@ class _Worker:
         self._memory = memory
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._readers: dict[str, Reader] = {}
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Reply]:
         """Send all requests at once, and yield the replies as they arrive."""
+        if self._readers != READERS:
+            self.end()  # it was started before a reader was registered
         process = self._process or self._start()
         patience = _PATIENCE * self._seconds
         try:
@@ -249,13 +253,14 @@ class _Worker:
         return process.returncode
 
     @property
-    def _limits(self) -> list[str]:
-        return [str(self._memory), str(self._seconds)]
+    def _arguments(self) -> list[str]:
+        return [str(self._memory), str(self._seconds), readers_to_json()]
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self._readers = dict(READERS)
         self._process = subprocess.Popen(
             # -P: nothing may be imported from the user's current folder.
-            [sys.executable, "-P", "-m", "medvae.readers._worker", *self._limits],
+            [sys.executable, "-P", "-m", "medvae.readers._worker", *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

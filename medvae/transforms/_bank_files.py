@@ -20,16 +20,10 @@ from numpy.typing import NDArray
 
 from medvae.atomic import write_text
 from medvae.errors import ReadError, WriteError
+from medvae.geometry import Geometry
 from medvae.intensity import Canvas, IntensityMap
 from medvae.labels import finding_from_record, finding_record
-from medvae.records import (
-    Geometry,
-    Labels,
-    Pixels,
-    Slice,
-    check_secret,
-    secret_fingerprint,
-)
+from medvae.records import Labels, Pixels, Slice, check_secret, secret_fingerprint
 from medvae.render import Scene
 from medvae.schema import Fields, read_object
 

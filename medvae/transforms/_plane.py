@@ -11,7 +11,7 @@ from monai.utils.enums import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medvae.records import Geometry
+from medvae.geometry import Geometry
 
 __all__ = ["Plane"]
 

@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, cast
 
+from medvae.formats import WRITERS
 from medvae.records import Series
-from medvae.writers._dicom import write_dicom
-from medvae.writers._grid import regular_parts
-from medvae.writers._new_pixels import NewPixels, Scale
-from medvae.writers._nifti import write_nifti
-from medvae.writers._png import write_png
-from medvae.writers._synthesis import Synthesis
+from medvae.writers._dicom import write as write_dicom
+from medvae.writers._new_pixels import NewPixels, Scale, Synthesis, slice_names
+from medvae.writers._nifti import regular_parts
+from medvae.writers._nifti import write as write_nifti
+from medvae.writers._png import write as write_png
 
 __all__ = [
     "WRITERS",
+    "FormatWriter",
     "NewPixels",
     "Scale",
     "Synthesis",
-    "Writer",
     "regular_parts",
+    "slice_names",
     "write_dicom",
     "write_nifti",
     "write_png",
+    "write_series",
 ]
 
 
-class Writer(Protocol):
-    """A function that writes the new pixels of a series and returns the paths of the files.
+class FormatWriter(Protocol):
+    """The function of a module that writes a format."""
 
-    File names consist of keys and never reveal the name of the source or its patient, so copies
-    of a series need keys or folders of their own. Each file is written completely or not at all,
-    and the same pixels, made in the same way, give the same bytes.
-    """
-
-    def __call__(
+    def write(
         self, folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
     ) -> list[Path]:
-        """Write a series to a folder.
+        """Write the new pixels of a series to a folder, and return the paths of the files.
+
+        File names consist of keys and never reveal the name of the source or its patient, so copies
+        of a series need keys or folders of their own. Each file is written completely or not at
+        all, and the same pixels, made in the same way, give the same bytes.
 
         Args:
             folder: Folder to write to.
@@ -49,11 +50,17 @@ class Writer(Protocol):
                 Files are then named after slices.
 
         Raises:
-            WriteError: The series cannot be written in this format, or the file system refuses.
+            WriteError: If the series cannot be written in this format, or the file system refuses.
         """
 
 
-WRITERS: Mapping[str, Writer] = MappingProxyType(
-    {"nifti": write_nifti, "png": write_png, "dicom": write_dicom}
-)
-"""Writers by the format name that a user gives."""
+def write_series(
+    name: str,
+    folder: Path,
+    series: Series,
+    pixels: Sequence[NewPixels],
+    place: int | None = None,
+) -> list[Path]:
+    """Write the new pixels of a series in the format ``name``, as ``FormatWriter`` describes."""
+    writer = cast(FormatWriter, import_module(WRITERS[name].module))
+    return writer.write(folder, series, pixels, place)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from uuid import UUID
 
 from pydicom import Dataset
 from pydicom import uid as uids
@@ -13,16 +15,13 @@ from pydicom.dataset import FileMetaDataset
 
 from medvae.atomic import write_bytes
 from medvae.errors import WriteError
-from medvae.records import Series, Slice
+from medvae.records import Series, Slice, pseudonym
 from medvae.writers._dicom_attributes import KEYWORDS, copy_attributes, written_class
 from medvae.writers._dicom_pixels import PIXEL_KEYWORDS, describe_pixels, put_pixels
-from medvae.writers._dicom_provenance import state_provenance
 from medvae.writers._dicom_source import SourceFile, SourceFrame
-from medvae.writers._dicom_uids import new_uid
-from medvae.writers._names import slice_names
-from medvae.writers._new_pixels import NewPixels
+from medvae.writers._new_pixels import NewPixels, Synthesis, slice_names
 
-__all__ = ["write_dicom"]
+__all__ = ["write"]
 
 _ASKED = (*KEYWORDS, *PIXEL_KEYWORDS, "SOPClassUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
@@ -32,12 +31,19 @@ _EMPTY = (
 )
 """Attributes that must be present and are left empty."""
 
-
 _SECTIONS = (uids.CTImageStorage, uids.MRImageStorage)
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
+_VERSION = version("monai-medvae")
 
-def write_dicom(
+_LONGEST = 64
+"""Maximum number of characters of a long string."""
+
+_HASHED = 5
+"""Version of UUIDs that are hashes of a name."""
+
+
+def write(
     folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
 ) -> list[Path]:
     """Write each slice as ``KEY/PLACE_KEY.dcm``, with the keys of the series and of the slice.
@@ -98,17 +104,17 @@ def _header(series: Series, native: Slice, source: SourceFrame, new: NewPixels) 
         setattr(target, keyword, None)
     target.PatientID, target.PatientName = native.group, f"{native.group}^SYNTHETIC"
     run, study = new.synthesis.run, source.text("StudyInstanceUID")
-    target.StudyInstanceUID = new_uid("study", run, native.group, study)
-    target.SeriesInstanceUID = new_uid("series", run, series.key, str(new.synthesis.copy))
+    target.StudyInstanceUID = _new_uid("study", run, native.group, study)
+    target.SeriesInstanceUID = _new_uid("series", run, series.key, str(new.synthesis.copy))
     target.SeriesNumber = new.synthesis.copy
     copy_attributes(source, target, new.synthesis.allow_burned_in)
     if target.SOPClassUID in _SECTIONS:
         _check_place(native, target)
         frame = source.text("FrameOfReferenceUID") or series.key
-        target.FrameOfReferenceUID = new_uid("frame of reference", run, native.group, frame)
+        target.FrameOfReferenceUID = _new_uid("frame of reference", run, native.group, frame)
         target.PositionReferenceIndicator = None
     describe_pixels(source, new, target)
-    state_provenance(native, source, new.synthesis, target)
+    _state_provenance(native, source, new.synthesis, target)
     return target
 
 
@@ -124,7 +130,7 @@ def _check_place(native: Slice, target: Dataset) -> None:
 def _encoded(dataset: Dataset, native: Slice, new: NewPixels) -> bytes:
     """Return the bytes of the file; the UID of an image depends on its pixels."""
     seen = hashlib.blake2b(dataset.PixelData, digest_size=16).hexdigest()
-    dataset.SOPInstanceUID = new_uid(
+    dataset.SOPInstanceUID = _new_uid(
         "image", new.synthesis.run, native.key, str(new.synthesis.copy), seen
     )
     dataset.file_meta = FileMetaDataset()
@@ -132,3 +138,75 @@ def _encoded(dataset: Dataset, native: Slice, new: NewPixels) -> bytes:
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
+
+
+def _new_uid(kind: str, *identity: str) -> uids.UID:
+    """Return the UID of an object under 2.25, the root of UIDs made from UUIDs.
+
+    Args:
+        kind: Kind of object, so that a study and a series of the same identity differ.
+        identity: Strings that together identify the object; ``MEDVAE_SECRET`` is mixed in.
+    """
+    digits = pseudonym(f"{kind} UID", *identity) + pseudonym(f"end of {kind} UID", *identity)
+    return uids.UID(f"2.25.{UUID(hex=digits[:32], version=_HASHED).int}")
+
+
+def _state_provenance(
+    native: Slice, source: SourceFrame, synthesis: Synthesis, target: Dataset
+) -> None:
+    """Record in a dataset what was made, by what software and from which image.
+
+    Args:
+        native: Slice whose pixels have changed.
+        source: Header of that slice.
+        synthesis: Record of how the pixels were changed.
+        target: Dataset in which the attributes are set.
+    """
+    target.SyntheticData = "YES"
+    target.SeriesDescription = _description(synthesis)
+    target.DerivationDescription = f"medvae {_VERSION}: {synthesis}"
+    target.SourceImageSequence = [_source_image(native, source, target, synthesis)]
+    target.QualityControlImage = "NO"
+    target.PatientIdentityRemoved = "YES"
+    target.DeidentificationMethod = "Attributes are new or come from an allow-list"
+    target.DeidentificationMethodCodeSequence = [
+        _code("113100", "Basic Application Confidentiality Profile")
+    ]
+    target.LongitudinalTemporalInformationModified = "REMOVED"
+    equipment = Dataset()
+    for item in (target, equipment):
+        item.Manufacturer = item.ManufacturerModelName = "medvae"
+        item.SoftwareVersions = _VERSION
+    equipment.PurposeOfReferenceCodeSequence = [_code("109100", "Synthesizing Equipment")]
+    equipment.ContributionDescription = "Made the pixels"
+    target.ContributingEquipmentSequence = [equipment]
+
+
+def _description(synthesis: Synthesis) -> str:
+    warning = " - NOT FOR DIAGNOSTIC USE"
+    what = f"SYNTHETIC {synthesis.render} copy {synthesis.copy}"
+    return what[: _LONGEST - len(warning)] + warning
+
+
+def _source_image(
+    native: Slice, source: SourceFrame, target: Dataset, synthesis: Synthesis
+) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.sop_class
+    # The same in all runs, so that everything made from one image can be found.
+    item.ReferencedSOPInstanceUID = _new_uid("source image", native.source.uid)
+    if source.sop_class != target.SOPClassUID:
+        item.ReferencedFrameNumber = native.source.frame + 1
+    item.SpatialLocationsPreserved = "YES" if synthesis.preserves_locations else "NO"
+    item.PurposeOfReferenceCodeSequence = [
+        _code("121322", "Source image for image processing operation")
+    ]
+    return item
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = "DCM"
+    item.CodeMeaning = meaning
+    return item

@@ -16,8 +16,8 @@ from pydicom.datadict import dictionary_VR
 from medvae.errors import WriteError
 from medvae.readers import plausible_thickness, plausible_window
 from medvae.writers import _dicom_terms as terms
-from medvae.writers._dicom_rules import Rule, about, count, directions, exact, word, words
 from medvae.writers._dicom_source import SourceFrame
+from medvae.writers._dicom_terms import Rule, about, count, directions, exact, word, words
 
 __all__ = ["KEYWORDS", "copy_attributes", "written_class"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,12 @@ from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.tag import Tag
 
+from medvae.dicom import GROUP_SEQUENCES, functional_groups, stored_integer
 from medvae.errors import WriteError
 
 __all__ = ["SourceFile", "SourceFrame"]
 
 _TEXT = {"CS", "DS", "IS", "LO", "UI"}
-
-_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 
 
 class SourceFile:
@@ -32,7 +31,7 @@ class SourceFile:
 
     def __init__(self, path: Path, keywords: Iterable[str]) -> None:
         self.path = path
-        tags = [Tag(keyword) for keyword in (*keywords, *_GROUPS)]
+        tags = [Tag(keyword) for keyword in (*keywords, *GROUP_SEQUENCES)]
         try:
             self._dataset = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
         except OSError as error:
@@ -46,7 +45,7 @@ class SourceFile:
 
     def frame(self, index: int) -> SourceFrame:
         """Return the part of the header that applies to one frame."""
-        places = [*_functional_groups(self._dataset, index), self._dataset]
+        places = [*functional_groups(self._dataset, index), self._dataset]
         return SourceFrame(self.sop_class, self.transfer_syntax, places)
 
 
@@ -86,22 +85,10 @@ class SourceFrame:
         """Return an integer of ``bits`` bits, restoring a sign that a wrong VR may have lost."""
         for place in self._places:
             try:
-                value: Any = place[keyword].value
-                raw = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+                return stored_integer(place[keyword].value, bits, signed)
             except Exception:  # missing, or one of the many kinds that pydicom raises
                 continue
-            number: int = raw % 2**bits
-            return number - 2**bits if signed and number >= 2 ** (bits - 1) else number
         return None
-
-
-def _functional_groups(dataset: Dataset, frame: int) -> Iterator[Dataset]:
-    """Yield the functional groups of a frame, and then those that all frames share."""
-    own, shared = (dataset.get(keyword) or () for keyword in _GROUPS)
-    for groups in (*own[frame : frame + 1], *shared[:1]):
-        for tag in groups.keys():  # iterating a dataset converts its values
-            if not tag.is_private and dictionary_VR(tag) == "SQ" and groups[tag].value:
-                yield groups[tag].value[0]
 
 
 def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""New pixels of a slice: in real units, as stored integers, and how they were made."""
+"""What writers write: new pixels of slices, how they were made, and the names of their files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.errors import WriteError
-from medvae.records import Pixels
-from medvae.writers._synthesis import Synthesis
+from medvae.records import Pixels, Series
 
-__all__ = ["NewPixels", "Scale"]
+__all__ = ["NewPixels", "Scale", "Synthesis", "slice_names"]
 
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
 """Rounding error of real values in float32, relative to the largest value."""
+
+_DIGITS = 4
+"""Number of digits of a position in a series of unknown length."""
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Record of how the new pixels of one slice were made; it must not name a patient or a file.
+
+    Attributes:
+        run: Identifier that is unique to the run, such as a digest of the model, the seed and all
+            options; the new UIDs depend on it.
+        model: Digest of the model.
+        render: Method that made the pixels, such as ``warp`` or ``reconstruction``.
+        copy: Number of the copy of the series that the slice belongs to, from 1.
+        sampler, strength, seed: Settings of the random draw, if there was one.
+        preserves_locations: Whether each pixel shows the same location as in the source.
+        allow_burned_in: Whether text that is burned into the pixels of the source is accepted.
+        donors: Pseudonyms of other patients whose pixels the slice contains.
+    """
+
+    run: str
+    model: str
+    render: str
+    copy: int = 1
+    sampler: str | None = None
+    strength: float | None = None
+    seed: str | None = None
+    preserves_locations: bool = True
+    donors: tuple[str, ...] = ()
+    allow_burned_in: bool = False
+
+    def __str__(self) -> str:
+        return ", ".join(self._facts())
+
+    def _facts(self) -> Iterator[str]:
+        yield f"render {self.render}"
+        if self.sampler is not None:
+            yield f"sampler {self.sampler}"
+        if self.strength is not None:
+            yield f"strength {self.strength:g}"
+        if self.seed is not None:
+            yield f"seed {self.seed}"
+        yield f"copy {self.copy}"
+        yield f"model {self.model}"
+        if self.donors:
+            yield f"with pixels of patient {' and '.join(self.donors)}"
 
 
 @dataclass(frozen=True)
@@ -94,3 +141,17 @@ class NewPixels:
         same = values == source.values
         stored[same] = source.stored[same]
         return cls(stored, values, scale, source.padding, synthesis)
+
+
+def slice_names(series: Series, place: int | None) -> list[tuple[int, str]]:
+    """Return the position and the name, ``PLACE_KEY``, of each slice in the order of the series.
+
+    Args:
+        series: Series whose slices are named.
+        place: Position of the first slice, from 1, if the slices are part of a longer series.
+    """
+    digits = len(str(len(series.slices))) if place is None else _DIGITS
+    return [
+        (number, f"{number:0{digits}}_{native.key}")
+        for number, native in enumerate(series.slices, place or 1)
+    ]

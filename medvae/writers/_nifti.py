@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import write_bytes
+from medvae.errors import WriteError
+from medvae.geometry import Affine, swap_lps_ras
 from medvae.records import Series, Slice
-from medvae.writers._grid import Part, regular_parts
-from medvae.writers._names import slice_names
-from medvae.writers._new_pixels import NewPixels, Scale
+from medvae.writers._new_pixels import NewPixels, Scale, slice_names
 
-__all__ = ["write_nifti"]
-
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+__all__ = ["regular_parts", "write"]
 
 _ALIGNED = 2
 """NIfTI's code for coordinates aligned to another file, here the source."""
@@ -28,8 +27,17 @@ _ALIGNED = 2
 _LEVEL = 1
 """Compression level, as in nibabel; higher levels hardly shrink noise further."""
 
+_IN_PLANE = 0.1
+"""Tolerated in-plane shift in pixels, from rounding in headers. More would shift the image."""
 
-def write_nifti(
+_UNEVEN, _UNEVEN_MM = 0.02, 0.01
+"""Unevenness of slice gaps, as a fraction and in mm; above both, readers call a series uneven."""
+
+_SHEAR = 0.01
+"""Cosine of the angle between rows and columns above which they are not perpendicular."""
+
+
+def write(
     folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
 ) -> list[Path]:
     """Write a series as ``KEY.nii.gz``, or in parts as ``KEY_1of2.nii.gz`` and so on.
@@ -59,7 +67,7 @@ def write_nifti(
     return files
 
 
-def _volumes(series: Series, place: int | None) -> Iterator[tuple[str, Part]]:
+def _volumes(series: Series, place: int | None) -> Iterator[tuple[str, GridPart]]:
     """Yield the name and the part of each volume to be written."""
     if place is None:
         parts = regular_parts(series)
@@ -69,10 +77,10 @@ def _volumes(series: Series, place: int | None) -> Iterator[tuple[str, Part]]:
         return
     for index, (_, name) in enumerate(slice_names(series, place)):
         (alone,) = regular_parts(replace(series, slices=series.slices[index : index + 1]))
-        yield f"{series.key}/{name}", Part(range(index, index + 1), alone.affine)
+        yield f"{series.key}/{name}", GridPart(range(index, index + 1), alone.affine)
 
 
-def _encoded(first: Slice, part: Part, pixels: Sequence[NewPixels]) -> bytes:
+def _encoded(first: Slice, part: GridPart, pixels: Sequence[NewPixels]) -> bytes:
     """Return the header and the voxels of a part."""
     voxels, scale = _voxels(pixels)
     header = nibabel.Nifti1Header(endianness="<")
@@ -89,8 +97,8 @@ def _encoded(first: Slice, part: Part, pixels: Sequence[NewPixels]) -> bytes:
         # but that rows run to the front. Reversing the rows keeps the image upright.
         voxels = voxels[:, ::-1]
     else:
-        header.set_qform(_TO_RAS @ part.affine, _ALIGNED)
-        header.set_sform(_TO_RAS @ part.affine, _ALIGNED)
+        header.set_qform(swap_lps_ras(part.affine), _ALIGNED)
+        header.set_sform(swap_lps_ras(part.affine), _ALIGNED)
     if first.inverted:
         notes.append("low values are shown bright")
     header["descrip"] = "; ".join(notes)
@@ -116,3 +124,83 @@ def _voxels(pixels: Sequence[NewPixels]) -> tuple[NDArray[Any], Scale]:
 def _is_exact(pixels: NewPixels, scale: Scale, dtype: np.dtype[Any]) -> bool:
     values = scale.values(pixels.stored).astype(np.float32)
     return pixels.stored.dtype == dtype and bool((values == pixels.values).all())
+
+
+@dataclass(frozen=True, eq=False)
+class GridPart:
+    """Adjacent slices of a series that form one volume.
+
+    Attributes:
+        places: Positions of the slices in the series.
+        affine: Matrix, ``[4, 4]``, from column, row and slice to LPS millimetres; None if unknown.
+    """
+
+    places: range
+    affine: Affine | None
+
+
+def regular_parts(series: Series) -> list[GridPart]:
+    """Split a series wherever it leaves a regular grid with right angles.
+
+    A volume has one distance between slices and one direction through them. Viewers refuse
+    sheared voxels or silently straighten them, so a series with missing, uneven or tilted slices
+    becomes several parts, down to single slices if necessary: no slice is moved, left out or
+    invented. A series whose position is unknown is one part.
+
+    Raises:
+        WriteError: The rows and columns of the slices are not at right angles.
+    """
+    slices = series.slices
+    planes = [native.geometry.affine() for native in slices]
+    known = [plane for plane in planes if plane is not None]
+    if len(known) < len(planes):
+        return [GridPart(range(len(slices)), None)]
+    along_row, along_column = known[0][:3, :2].T / np.linalg.norm(known[0][:3, :2], axis=0)[:, None]
+    if abs(along_row @ along_column) > _SHEAR:
+        raise WriteError(
+            "its rows and columns are not at right angles, which most readers of NIfTI misplace: "
+            "write it as PNG",
+            where=f"series {series.key}",
+        )
+    return _runs(np.stack(known), slices[0].shape, slices[0].geometry.thickness)
+
+
+def _runs(planes: Affine, shape: tuple[int, int], thickness: float | None) -> list[GridPart]:
+    """Return the longest possible parts, starting from the first of the planes ``[N, 4, 4]``."""
+    gaps = np.abs(np.diff(planes[:, :3, 3] @ planes[0, :3, 2]))
+    # Take one of the actual gaps; the mean of the two middle gaps may not be among them.
+    usual = float(np.percentile(gaps, 50, method="lower")) if len(gaps) else 0.0
+    parts, start = [], 0
+    for stop in range(1, len(planes) + 1):
+        if stop == len(planes) or not _is_regular(planes[start : stop + 1], shape, usual):
+            affine = _grid(planes[start:stop], thickness or usual or 1.0)
+            parts.append(GridPart(range(start, stop), affine))
+            start = stop
+    return parts
+
+
+def _grid(planes: Affine, thickness: float) -> Affine:
+    """Return the grid that extends at right angles from the first plane to the last one."""
+    affine: Affine = planes[0].copy()
+    count = len(planes)
+    if count > 1:
+        thickness = float((planes[-1] - planes[0])[:3, 3] @ affine[:3, 2]) / (count - 1)
+    affine[:3, 2] *= thickness
+    return affine
+
+
+def _is_regular(planes: Affine, shape: tuple[int, int], usual: float) -> bool:
+    """Return whether the corners of all slices lie on one grid with the usual gap."""
+    if usual < _UNEVEN_MM:
+        return False
+    affine = _grid(planes, usual)
+    gap = float(np.linalg.norm(affine[:3, 2]))
+    uneven = max(_UNEVEN * usual, _UNEVEN_MM)
+    if abs(gap - usual) > uneven:
+        return False
+    rows, columns = shape
+    corners: NDArray[Any] = np.array(list(product((0, columns - 1), (0, rows - 1), (0,), (1,)))).T
+    index = np.linalg.inv(affine) @ planes @ corners
+    index[:, 2] -= np.arange(len(planes))[:, None]
+    off = np.abs(index - corners)[:, :3].max(axis=(0, 2))
+    return bool((off <= (_IN_PLANE, _IN_PLANE, uneven / gap)).all())

@@ -14,13 +14,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from medvae.atomic import write_bytes
 from medvae.records import Series
-from medvae.writers._names import slice_names
-from medvae.writers._new_pixels import NewPixels, Scale
+from medvae.writers._new_pixels import NewPixels, Scale, slice_names
 
-__all__ = ["write_png"]
+__all__ = ["write"]
 
 
-def write_png(
+def write(
     folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
 ) -> list[Path]:
     """Write each slice as ``KEY/PLACE_KEY.png``, with the keys of the series and of the slice.

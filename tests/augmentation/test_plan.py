@@ -150,7 +150,7 @@ def test_without_findings_there_is_nothing_to_draw(studies: Path) -> None:
         ({"strength": -1.0}, "strength: must be 0 or more"),
         ({"per": "patient"}, "per: must be slice or study"),
         ({"balance": "hospitals"}, "balance: unknown value 'hospitals'; choose from patients, sl"),
-        ({"formats": ("jpeg",)}, "formats: there is no jpeg; choose from nifti, png, dicom"),
+        ({"formats": ("jpeg",)}, "formats: unknown format 'jpeg'; choose from dicom, nifti, png"),
         ({"label_formats": ()}, "label format nothing"),
     ],
 )

@@ -61,7 +61,7 @@ def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--format", "jpeg"), 2, "--format: there is no jpeg; choose from nifti"),
+        (("--format", "jpeg"), 2, "--format: unknown format 'jpeg'; choose from dicom"),
         (("--labels-format", "xml"), 2, "label format xml: unknown; choose from"),
         (("--copies", "0"), 2, "--copies: must be 1 or more"),
         (("--strength", "-1"), 2, "--strength: must be 0 or more"),

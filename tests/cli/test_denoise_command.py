@@ -85,7 +85,7 @@ def test_wrong_use_is_left_to_the_door(studies: Path, run: Path, tmp_path: Path)
     result = medvae_denoise(studies, "--model", run, "--out", run)
     assert str(result.exception).startswith(f"{run}: is not empty")
     result = medvae_denoise(studies, "--model", run, "--out", tmp_path / "o", "--format", "bmp")
-    assert str(result.exception) == "format bmp: cannot be written; give nifti or png or dicom"
+    assert str(result.exception) == "formats: unknown format 'bmp'; choose from dicom, nifti, png"
 
 
 def test_weights_of_another_network(studies: Path, run: Path, tmp_path: Path) -> None:

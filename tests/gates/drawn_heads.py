@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medvae.gates import Calibration, Draft, Gates
-from medvae.geometry import Box
+from medvae.geometry import Box, Geometry
 from medvae.intensity import Canvas, percentile
 from medvae.latent import LatentStatistics
-from medvae.records import Category, Finding, Geometry, Labels, Mask
+from medvae.records import Category, Finding, Labels, Mask
 from medvae.render import Rendered, Scene
 from scenes import scene_of as in_memory
 

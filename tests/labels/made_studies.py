@@ -5,20 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medvae.geometry import Box
+from medvae.geometry import Box, Geometry
 from medvae.labels import Labelled
-from medvae.records import (
-    Category,
-    Finding,
-    Geometry,
-    Labels,
-    Mask,
-    Pixels,
-    Series,
-    Slice,
-    Source,
-    Study,
-)
+from medvae.records import Category, Finding, Labels, Mask, Pixels, Series, Slice, Source, Study
 
 LESION = Category("glioma", "lesion")
 ORGAN = Category("left ventricle", "organ")

@@ -19,8 +19,9 @@ from made_studies import (
 from PIL import Image
 
 from medvae.errors import LabelError
+from medvae.geometry import Geometry
 from medvae.labels import Labelled, LabelledImage, attach_labels, write_datalist
-from medvae.records import Category, Geometry, Labels, Study, pseudonym
+from medvae.records import Category, Labels, Study, pseudonym
 
 
 def attached(folder: Path, study: Study, *items: dict[str, Any], **fields: object) -> Labelled:

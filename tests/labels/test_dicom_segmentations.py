@@ -11,8 +11,9 @@ from made_studies import a_slice, a_study, all_labels, masked, said
 from pydicom import uid as uids
 from pydicom.dataset import FileMetaDataset
 
+from medvae.geometry import Geometry
 from medvae.labels import attach_labels, label_format
-from medvae.records import Category, Geometry, Labels, Slice, Study
+from medvae.records import Category, Labels, Slice, Study
 
 ROWS, COLUMNS, SLICES = 9, 12, 4
 SERIES = "1.2.826.0.1.9"

@@ -49,7 +49,7 @@ def test_a_box_gets_the_mask_in_it_and_follows_it(tmp_path: Path) -> None:
     mask = filled((5, 5, 10, 9), (5, 5))
     outlined = drawn(mask, Category("label_1"))
     found, problems = joined(tmp_path, [boxed((4, 4, 10, 9))], [outlined])
-    assert found == Labels((Finding(LESION, (5.0, 5.0, 10.0, 9.0), mask),))
+    assert found == Labels((Finding(LESION, Box(5.0, 5.0, 10.0, 9.0), mask),))
     assert problems == []
 
 

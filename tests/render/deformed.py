@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from medvae.geometry import Box
+from medvae.geometry import Box, Geometry
 from medvae.intensity import Canvas, IntensityMap
-from medvae.records import Geometry
 from medvae.render import Scene
 from scenes import scene_of
 

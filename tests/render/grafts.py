@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.geometry import Geometry
 from medvae.intensity import Canvas, percentile, window
-from medvae.records import Category, Finding, Geometry, Labels, Mask
+from medvae.records import Category, Finding, Labels, Mask
 from medvae.render._contract import Rendered, Scene
 from medvae.render._lesion import Lesion, Refused
 from scenes import changed, scene_of

@@ -16,13 +16,13 @@ from monai.transforms.io.dictionary import LoadImaged
 from monai.transforms.utility.dictionary import EnsureChannelFirstd, SqueezeDimd
 from numpy.typing import NDArray
 
-from medvae.geometry import Box
+from medvae.geometry import Box, Geometry
 from medvae.intensity import Canvas, model_image, percentile
 from medvae.readers import open_studies
-from medvae.records import Geometry, Series
+from medvae.records import Series
 from medvae.transforms import RandLatentNeighbor
 from medvae.transforms._plane import Plane
-from medvae.writers import WRITERS, NewPixels, Synthesis
+from medvae.writers import NewPixels, Synthesis, write_series
 from phantoms import dicom_slice, save_series
 
 # MONAI complains of a reader that it has and cannot use.
@@ -54,7 +54,7 @@ def series_of(folder: Path, orientation: list[float]) -> Series:
 def loaded(series: Series, kind: str, folder: Path) -> torch.Tensor:
     """Write a series, and have MONAI load it."""
     pixels = [NewPixels.of(s.pixels(), s.pixels().values, MADE) for s in series.slices]
-    (path,) = WRITERS[kind](folder, series, pixels, 1)
+    (path,) = write_series(kind, folder, series, pixels, 1)
     steps: list[Any] = [LoadImaged("image", READERS[kind]), EnsureChannelFirstd("image")]
     if kind == "nifti":
         steps.append(SqueezeDimd("image", dim=-1, update_meta=False))
