@@ -6,7 +6,7 @@ The page is self-contained: it loads nothing, runs no scripts, and names no file
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from medvae.errors import DecodeError
 from medvae.intensity import model_image
 from medvae.pages import SlicePicture, colours_of, render
+from medvae.progress import Progress, ignore_progress
 from medvae.readers import read_pixels
 from medvae.records import Labels, Pixels, Series, Slice, Study
 
@@ -63,7 +64,7 @@ def contact_sheet(
     *,
     most: int = MOST,
     workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = ignore_progress,
 ) -> str:
     """Return the page; only the thumbnails are kept in memory.
 
@@ -77,7 +78,7 @@ def contact_sheet(
         most: Maximum number of slices shown per series. Slices with findings take precedence;
             the others are spread evenly.
         workers: Number of decoding processes; by default, those already running.
-        progress: Called with (done, total) as slices are decoded.
+        progress: Called with (stage, done, total, note) as slices are drawn.
 
     Returns:
         The page as HTML.
@@ -93,8 +94,7 @@ def contact_sheet(
         zip(places, decoded, strict=True), 1
     ):
         section.figures.append(_figure((section.number, place + 1), native, pixels, colours))
-        if progress is not None:
-            progress(done, len(places))
+        progress("Drawing slices", done, len(places), "")
     return _page(title, notes, sections, colours)
 
 

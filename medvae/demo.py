@@ -22,7 +22,7 @@ from medvae.intensity import model_image
 from medvae.labels import attach_labels
 from medvae.manifest import Manifest, ManifestLine
 from medvae.pages import SlicePicture, colours_of, render
-from medvae.progress import Progress
+from medvae.progress import Progress, ignore_progress
 from medvae.readers import open_studies, read_pixels
 from medvae.records import Slice
 
@@ -88,7 +88,7 @@ def demo(
     out: str | Path,
     *,
     model: str | Path = "cardiac_mr_vae",
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> Demo:
     """Inspect, augment and audit the sample, and write a page that shows what happened.
 
@@ -106,7 +106,7 @@ def demo(
         return _shown(Path(out), model, progress)
 
 
-def _shown(out: Path, model: str | Path, progress: Progress | None) -> Demo:
+def _shown(out: Path, model: str | Path, progress: Progress) -> Demo:
     inspection = inspect_studies([SAMPLE], labels=SAMPLE_LABELS)
     augmented = augment(
         [SAMPLE],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,13 +17,13 @@ from medvae.formats import check_writers
 from medvae.intensity import model_image
 from medvae.models import open_model
 from medvae.networks import Codec
+from medvae.progress import Progress, ignore_progress
 from medvae.readers import open_studies, read_pixels, refuse_burned_in
 from medvae.records import Pixels, Series, Slice
 from medvae.writers import NewPixels, Synthesis, write_series
 
 __all__ = ["Denoised", "Failure", "denoise"]
 
-Progress = Callable[[int, int], None]
 Decoded = tuple[Slice, Pixels | DecodeError]
 
 _BATCH = 16
@@ -70,7 +70,7 @@ def denoise(
     formats: Sequence[str] = ("nifti",),
     device: str | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> Denoised:
     """Write studies as a model reconstructs them, from the posterior means of their slices.
 
@@ -87,7 +87,7 @@ def denoise(
         formats: Output formats: ``nifti``, ``png``, ``dicom`` or several of them.
         device: Device to compute on; by default, a GPU if there is one.
         workers: Number of reading processes; by default, those already running.
-        progress: Called with (done, total), first for files and then for slices.
+        progress: Called with (stage, done, total, note) as work proceeds.
 
     Raises:
         UsageProblem: If there is no such model or format, ``out`` is not empty, or the model was
@@ -120,12 +120,9 @@ def denoise(
         return Denoised(tuple(job.files), job.series, job.slices, (*refused, *job.failures))
 
 
-def _counted(
-    decoded: Iterable[Decoded], total: int, progress: Progress | None
-) -> Iterator[Decoded]:
+def _counted(decoded: Iterable[Decoded], total: int, progress: Progress) -> Iterator[Decoded]:
     for done, item in enumerate(decoded, 1):
-        if progress is not None:
-            progress(done, total)
+        progress("Denoising slices", done, total, "")
         yield item
 
 

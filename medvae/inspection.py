@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from medvae.labels import Labelled, attach_labels, check_outlines, label_format
+from medvae.progress import Progress, ignore_progress
 from medvae.readers import FileReport, open_studies, verify_pixels
 from medvae.records import Series, Slice, Study
 
 __all__ = ["Inspection", "count_labels", "inspect_studies"]
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def inspect_studies(
     modality: str | None = None,
     nan_as_padding: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> Inspection:
     """Report what would be read from files and folders.
 
@@ -84,7 +83,7 @@ def inspect_studies(
         outlines: Masks for the boxes in the labels, as in ``attach_labels``.
         decode: Whether to decode every slice as well, to find files with damaged pixels.
         modality, nan_as_padding, workers: Same as in ``open_studies``.
-        progress: Called with (done, total), first for files and then for decoded slices.
+        progress: Called with (stage, done, total, note) as work proceeds.
 
     Raises:
         ReadError, LabelError: If a path does not exist, or the labels as a whole cannot be used.

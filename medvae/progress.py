@@ -1,4 +1,4 @@
-"""The shape of progress callbacks."""
+"""The callback by which long work reports its progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Callable
 __all__ = ["Progress", "ignore_progress"]
 
 Progress = Callable[[str, int, int, str], None]
-"""Called with (stage, done, total, note) as work proceeds."""
+"""Function that is called with ``(stage, done, total, note)`` as work proceeds.
+
+``stage`` names the work for users, such as "Reading headers"; ``done`` counts up to ``total``
+within the stage, and ``note`` is shown beside the counts.
+"""
 
 
 def ignore_progress(stage: str, done: int, total: int, note: str) -> None:

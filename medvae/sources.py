@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -10,13 +10,12 @@ from pathlib import Path
 from medvae.errors import ReadError, UsageProblem
 from medvae.labels import Outlines, attach_labels, check_outlines, folded
 from medvae.models import TrainedModel
+from medvae.progress import Progress, ignore_progress
 from medvae.readers import open_studies, refuse_burned_in
 from medvae.records import Labels, Series, Slice, Study
 from medvae.split import read_held_out
 
 __all__ = ["Sources", "by_series", "find_sources"]
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +63,7 @@ def find_sources(
     modality: str | None = None,
     allow_burned_in: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> Sources:
     """Read all headers and labels.
 

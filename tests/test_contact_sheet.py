@@ -285,9 +285,7 @@ def test_pixels_are_let_go_as_it_goes() -> None:
         return pixels
 
     study = study_of(replace(a_slice(index), load=load) for index in range(120))
-    told: list[tuple[int, int]] = []
-    contact_sheet(
-        [study], "Many", most=120, workers=1, progress=lambda done, all_: told.append((done, all_))
-    )
+    told: list[tuple[str, int, int, str]] = []
+    contact_sheet([study], "Many", most=120, workers=1, progress=lambda *stage: told.append(stage))
     assert most <= 32
-    assert told == [(i, 120) for i in range(1, 121)]
+    assert told == [("Drawing slices", i, 120, "") for i in range(1, 121)]

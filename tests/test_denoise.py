@@ -97,11 +97,14 @@ def only_volume(folder: Path) -> Any:
 
 class TestResult:
     def test_lies_where_the_source_does(self, studies: Path, run: Path, tmp_path: Path) -> None:
-        told: list[tuple[int, int]] = []
+        told: list[tuple[str, int, int, str]] = []
         out = tmp_path / "out"
-        done = denoise([studies], run, out, progress=lambda *counts: told.append(counts))
+        done = denoise([studies], run, out, progress=lambda *stage: told.append(stage))
         assert (done.series, done.slices, done.failures) == (2, 8, ())
-        assert told[-8:] == [(i, 8) for i in range(1, 9)]
+        assert told == [
+            *(("Reading headers", i, 8, "") for i in range(1, 9)),
+            *(("Denoising slices", i, 8, "") for i in range(1, 9)),
+        ]
         assert sorted(done.files) == sorted(out.rglob("*.nii.gz"))
         assert len({study.group for study in open_studies([out]).studies}) == 2
         for study in open_studies([studies]).studies:
@@ -327,7 +330,7 @@ class TestWrongUse:
     def test_of_formats(
         self, studies: Path, run: Path, tmp_path: Path, formats: tuple[str, ...]
     ) -> None:
-        with pytest.raises(UsageProblem, match="give nifti or png"):
+        with pytest.raises(UsageProblem, match="choose from dicom, nifti, png"):
             denoise([studies], run, tmp_path / "out", formats=formats)
 
 

@@ -10,7 +10,7 @@ import click
 
 from medvae_cli.options import BURNED_IN, DEVICE, MODALITY, OUT, READERS, image_formats
 from medvae_cli.printing import folded, printable
-from medvae_cli.progress import progress_bar
+from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:
     from medvae.denoise import Denoised
@@ -67,7 +67,7 @@ def denoise(
     """
     import medvae.denoise
 
-    with progress_bar("Reading headers", "Denoising slices") as progress:
+    with progress_bars() as progress:
         denoised = medvae.denoise.denoise(
             studies,
             model,

@@ -15,7 +15,7 @@ from medvae.formats import READERS as READABLE
 from medvae.formats import titles
 from medvae_cli.options import MODALITY, OUTLINES, READERS
 from medvae_cli.printing import folded, printable
-from medvae_cli.progress import progress_bar
+from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:
     from medvae.inspection import Inspection
@@ -93,7 +93,7 @@ def inspect(
 
     if pictures is not None:
         check_replaceable(pictures)
-    with progress_bar("Reading headers", "Decoding slices") as progress:
+    with progress_bars() as progress:
         inspection = inspect_studies(
             paths,
             labels=labels,
@@ -121,7 +121,7 @@ def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> 
     from medvae.contact_sheet import contact_sheet
     from medvae.pages import check_replaceable
 
-    with progress_bar("Drawing slices") as progress:
+    with progress_bars() as progress:
         page = contact_sheet(
             inspection.studies, title="What medvae reads", workers=workers, progress=progress
         )

@@ -8,32 +8,13 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-__all__ = ["progress_bar", "progress_bars"]
+from medvae.progress import Progress
+
+__all__ = ["progress_bars"]
 
 
 @contextmanager
-def progress_bar(*labels: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with (done, total) as work proceeds.
-
-    Args:
-        labels: Label of each phase; the next phase begins when the count starts again.
-    """
-    phase = last = 0
-
-    with progress_bars() as tell_of:
-
-        def tell(done: int, total: int) -> None:
-            nonlocal phase, last
-            if last and done <= last:
-                phase = min(phase + 1, len(labels) - 1)
-            last = done
-            tell_of(labels[phase], done, total, "")
-
-        yield tell
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int, str], None]]:
+def progress_bars() -> Iterator[Progress]:
     """Yield a function to call with (stage, done, total, note) as work proceeds.
 
     A new bar begins with each stage, and when the count starts again.

@@ -64,7 +64,7 @@ def read_augmented(
     scan = open_studies(
         [folder / "images" / formats[0]],
         workers=workers,
-        progress=lambda done, total: progress("Reading headers", done, total, "synthetic"),
+        progress=lambda stage, done, total, _: progress(stage, done, total, "synthetic"),
     )
     files = {(_absolute(s.source.path), s.source.frame): s for s in scan.slices}
     hosts = {one.native.key: one.native for one in real.slices}

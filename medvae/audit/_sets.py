@@ -128,7 +128,7 @@ def read_studies(
         paths,
         modality=modality,
         workers=workers,
-        progress=lambda done, total: progress("Reading headers", done, total, name),
+        progress=lambda stage, done, total, _: progress(stage, done, total, name),
     )
     problems = [f"{file.path}: {file.reason}" for file in scan.files if file.outcome == "refused"]
     studies = scan.studies

@@ -175,7 +175,7 @@ def augment(
             modality=modality,
             allow_burned_in=allow_burned_in,
             workers=workers,
-            progress=lambda done, total: report("Reading headers", done, total, ""),
+            progress=report,
         )
         return _Job(opened, settings, sources, out, device, report)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvae.errors import DecodeError
 from medvae.files import FileReport, Found, find_files, natural_key
 from medvae.mask_names import is_mask_folder, is_mask_name
+from medvae.progress import Progress, ignore_progress
 from medvae.readers._assembly import Assembly
 from medvae.readers._contract import BURNED_IN, FileHeader
 from medvae.readers._pixels import PixelLoader, read_pixels
@@ -17,9 +18,6 @@ from medvae.readers._workers import Reply, Workers, workers_for
 from medvae.records import Slice, Study
 
 __all__ = ["Scan", "open_studies", "refuse_burned_in", "verify_pixels"]
-
-Progress = Callable[[int, int], None]
-"""Called with ``(done, total)``."""
 
 _AT_ONCE = 16
 """Number of headers requested from a worker at once."""
@@ -44,7 +42,7 @@ def open_studies(
     modality: str | None = None,
     nan_as_padding: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> Scan:
     """Find the studies in files and folders, by their headers alone.
 
@@ -53,7 +51,7 @@ def open_studies(
         modality: Modality of files that do not state one, such as NIfTI files and pictures.
         nan_as_padding: Whether to treat NaN as padding instead of refusing slices that contain it.
         workers: Number of processes that read; by default, those already running are used.
-        progress: Called with (done, total) files as the scan proceeds.
+        progress: Called with (stage, done, total, note) as headers are read.
 
     Raises:
         ReadError: If a given path does not exist.
@@ -67,14 +65,14 @@ def open_studies(
 
 
 def verify_pixels(
-    scan: Scan, *, workers: int | None = None, progress: Progress | None = None
+    scan: Scan, *, workers: int | None = None, progress: Progress = ignore_progress
 ) -> Scan:
     """Decode every slice once, and refuse the files in which one cannot be decoded.
 
     Args:
         scan: Result of ``open_studies``.
         workers: Number of processes that decode; by default, those already running are used.
-        progress: Called with (done, total) slices as decoding proceeds.
+        progress: Called with (stage, done, total, note) as slices are decoded.
     """
     broken: dict[Path, str] = {}
     slices = list(scan.slices)
@@ -82,8 +80,7 @@ def verify_pixels(
         if isinstance(pixels, DecodeError):
             path = item.source.path
             broken.setdefault(path, str(pixels).removeprefix(f"{path}: "))
-        if progress is not None:
-            progress(done, len(slices))
+        progress("Decoding slices", done, len(slices), "")
     return _refused(scan, broken)
 
 
@@ -127,7 +124,7 @@ def _without(studies: Iterable[Study], broken: dict[Path, str]) -> Iterator[Stud
 
 
 def _scan(
-    found: Sequence[Found], pool: Workers, progress: Progress | None
+    found: Sequence[Found], pool: Workers, progress: Progress
 ) -> tuple[list[tuple[Found, FileHeader]], list[FileReport]]:
     """Read all headers; return those that were read, and reports on all other files."""
     headers: list[tuple[Found, FileHeader]] = []
@@ -147,8 +144,7 @@ def _scan(
             reports.append(FileReport(file.path, "skipped", reason))
         else:
             headers.append((file, FileHeader.from_json(reply.data["header"])))
-        if progress is not None:
-            progress(done, len(found))
+        progress("Reading headers", done, len(found), "")
     voxels = {f.path.parent / header.beside: f.path for f, header in headers if header.beside}
     reports = [
         FileReport(report.path, "read", f"the voxels of {voxels[report.path].name}")
