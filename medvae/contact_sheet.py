@@ -40,7 +40,7 @@ class _Figure:
 
 
 @dataclass
-class _Section:
+class _SeriesSection:
     """The part of the page that shows one series."""
 
     number: int
@@ -84,7 +84,7 @@ def contact_sheet(
         The page as HTML.
     """
     series = [series for study in studies for series in study.series]
-    sections = [_Section(number, one) for number, one in enumerate(series, 1)]
+    sections = [_SeriesSection(number, one) for number, one in enumerate(series, 1)]
     names = (f.category.name for labels in _labels(sections) for f in labels or ())
     colours = colours_of(dict.fromkeys(names))
     places = [(section, place) for section in sections for place in _chosen(section.series, most)]
@@ -114,7 +114,7 @@ def _spread(places: Sequence[int], most: int) -> list[int]:
 
 
 def _page(
-    title: str, notes: Sequence[str], sections: Sequence[_Section], colours: dict[str, str]
+    title: str, notes: Sequence[str], sections: Sequence[_SeriesSection], colours: dict[str, str]
 ) -> str:
     patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
     totals = Counter(f.category.name for labels in _labels(sections) for f in labels or ())
@@ -128,11 +128,11 @@ def _page(
     )
 
 
-def _labels(sections: Iterable[_Section]) -> list[Labels | None]:
+def _labels(sections: Iterable[_SeriesSection]) -> list[Labels | None]:
     return [native.labels for section in sections for native in section.series.slices]
 
 
-def _counts(sections: Sequence[_Section]) -> str:
+def _counts(sections: Sequence[_SeriesSection]) -> str:
     labels = _labels(sections)
     shown = sum(len(section.figures) for section in sections)
     counts = _count(len(labels), "slice")

@@ -112,7 +112,7 @@ class _Walk:
             except OSError as error:
                 # Unlike Path.is_symlink, os.path.islink accepts names that are too long.
                 if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
-                    reason = "it is a link that leads nowhere"
+                    reason = "it is a broken link"
                 else:
                     reason = f"it cannot be read: {error.strerror or error}"
                 self._report(path, "refused", reason)
@@ -124,7 +124,9 @@ class _Walk:
             return False
         if first != path:
             what = "folder" if folder else "file"
-            self._report(path, "skipped", f"it is the same {what} as {first}, found already")
+            self._report(
+                path, "skipped", f"it is the same {what} as {first}, which was found before"
+            )
         return True
 
     def _report(self, path: Path, outcome: Outcome, reason: str) -> None:

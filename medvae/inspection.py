@@ -116,7 +116,7 @@ def _with_labels(report: FileReport, labelled: Labelled | None) -> FileReport:
     if report.outcome == "skipped":
         found = label_format(report.path)
         if found is not None:
-            reason = f"it holds labels ({found}): give it with --labels"
+            reason = f"it holds labels ({found}); pass it as labels"
             return replace(report, reason=reason)
     return report
 

@@ -62,7 +62,7 @@ _ARGUMENTS = {
     "window": f"takes a centre and a width above 0, or one of {', '.join(WINDOWS)}",
     "percentile": "takes two percentages, the lower first",
     "zscore": "takes one number above 0",
-    "full": "takes nothing",
+    "full": "takes no argument",
 }
 
 
@@ -189,10 +189,10 @@ def intensity_rule(spec: str) -> IntensityRule:
             return partial(zscore, spread=spread)
         case "full", ():
             return full_range
-    wrong = f"{kind} {_ARGUMENTS[kind]}" if kind in _ARGUMENTS else f"there is no {kind!r}"
+    wrong = f"{kind} {_ARGUMENTS[kind]}" if kind in _ARGUMENTS else f"unknown kind {kind!r}"
     raise UsageProblem(
         f"intensity {spec!r}: {wrong}; "
-        "give window:40,400, window:lung, percentile:1,99, zscore:3 or full"
+        "choose from window:40,400, window:lung, percentile:1,99, zscore:3 and full"
     )
 
 

@@ -48,7 +48,7 @@ def pseudonym(kind: str, *identity: str) -> str:
     secret = os.fsencode(os.environ.get("MEDVAE_SECRET", ""))
     longest = hashlib.blake2b.MAX_KEY_SIZE
     if len(secret) > longest:
-        raise UsageProblem(f"MEDVAE_SECRET is {len(secret)} bytes long: give at most {longest}")
+        raise UsageProblem(f"MEDVAE_SECRET is {len(secret)} bytes long; use at most {longest}")
     digest = hashlib.blake2b(digest_size=10, key=secret, person=b"medvae")
     for part in (kind, *identity):
         data = part.encode("utf-8", "surrogatepass")
@@ -80,11 +80,11 @@ def check_secret(where: object, fingerprint: str | None) -> None:
     if os.environ.get("MEDVAE_SECRET"):
         raise UsageProblem(
             f"{where}: was written without MEDVAE_SECRET or with another one, so its patients have "
-            "other names: set it as it was then"
+            "other names; set MEDVAE_SECRET to the value used then"
         )
     raise UsageProblem(
         f"{where}: was written with a MEDVAE_SECRET, which is not set now, so its patients have "
-        "other names: set it as it was then"
+        "other names; set MEDVAE_SECRET to the value used then"
     )
 
 

@@ -161,7 +161,7 @@ def test_a_line_that_is_nested_too_deeply(
     [
         ({"medvae": {"modalities": "MR"}}, "'modalities' must be a list of strings, but is 'MR'"),
         ({"medvae": []}, "'medvae' must be an object"),
-        ({"medvae": {"intensity": "bright"}}, "intensity 'bright': there is no 'bright'"),
+        ({"medvae": {"intensity": "bright"}}, "intensity 'bright': unknown kind 'bright'"),
         ([], "must be a JSON object"),
     ],
 )

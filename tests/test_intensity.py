@@ -262,9 +262,9 @@ class TestSpecs:
     @pytest.mark.parametrize(
         ("spec", "wrong"),
         [
-            ("", "there is no ''"),
-            ("minmax", "there is no 'minmax'"),
-            ("Window:40,400", "there is no 'Window'"),
+            ("", "unknown kind ''"),
+            ("minmax", "unknown kind 'minmax'"),
+            ("Window:40,400", "unknown kind 'Window'"),
             ("window", "window takes a centre and a width above 0, or one of soft-tissue, lung"),
             ("window:40", "window takes"),
             ("window:40,0", "window takes"),
@@ -279,8 +279,8 @@ class TestSpecs:
             ("percentile:lung", "percentile takes"),
             ("zscore:0", "zscore takes one number above 0"),
             ("zscore:1,2", "zscore takes"),
-            ("full:3", "full takes nothing"),
-            ("full\nwindow", "there is no"),
+            ("full:3", "full takes no argument"),
+            ("full\nwindow", "unknown kind"),
         ],
     )
     def test_wrong(self, spec: str, wrong: str) -> None:
@@ -289,6 +289,6 @@ class TestSpecs:
         message = str(caught.value)
         assert message.startswith(f"intensity {spec!r}: {wrong}")
         assert message.endswith(
-            "give window:40,400, window:lung, percentile:1,99, zscore:3 or full"
+            "choose from window:40,400, window:lung, percentile:1,99, zscore:3 and full"
         )
         assert "\n" not in message

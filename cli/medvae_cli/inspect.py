@@ -48,20 +48,22 @@ class _InspectCommand(click.Command):
 @click.option(
     "--labels",
     type=click.Path(exists=True, path_type=Path),
-    help="COCO, MONAI datalist or CSV file, DICOM SEG, or a folder of masks or YOLO files.",
+    help="COCO, MONAI datalist or CSV file, DICOM SEG, or folder of masks or YOLO files.",
 )
 @OUTLINES
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.option(
     "--pictures",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="OUT.html",
-    help="Write a contact sheet of all slices, with their boxes: one page that opens offline. "
+    help="Write a contact sheet of the slices with their boxes: one HTML page that opens offline. "
     "Only a page that medvae wrote is overwritten.",
 )
-@click.option("--decode", is_flag=True, help="Decode every slice too, to find damaged pixels.")
+@click.option("--decode", is_flag=True, help="Also decode every slice, to find damaged pixels.")
 @MODALITY
-@click.option("--nan-as-padding", is_flag=True, help="Take NaN for padding; else it is refused.")
+@click.option(
+    "--nan-as-padding", is_flag=True, help="Treat NaN as padding instead of refusing the slice."
+)
 @READERS
 @click.pass_context
 def inspect(

@@ -77,7 +77,7 @@ class ImageWriter:
         paths = write_series(name, folder, series, pixels, place)
         if len(paths) < len(pixels):
             volumes = zip(paths, regular_parts(series), strict=True)
-            paths = [path for path, volume in volumes for _ in volume.places]
+            paths = [path for path, (places, _) in volumes for _ in places]
         return [path.relative_to(self.out).as_posix() for path in paths]
 
 

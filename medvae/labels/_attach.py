@@ -90,13 +90,9 @@ def attach_labels(studies: Sequence[Study], path: Path, outlines: Path | None = 
 
 def _with_outlines(labelled: Labelled, path: Path) -> Labelled:
     ledger, name = _read([_unlabelled(study) for study in labelled.studies], path)
-    made = join_outlines(labelled.studies, ledger, name, path.name)
-    return replace(
-        labelled,
-        studies=made.studies,
-        problems=(*labelled.problems, *made.problems),
-        outlines=made.outlines,
-    )
+    studies, problems, outlines = join_outlines(labelled.studies, ledger, name, path.name)
+    problems = (*labelled.problems, *problems)
+    return replace(labelled, studies=studies, problems=problems, outlines=outlines)
 
 
 def _unlabelled(study: Study) -> Study:
@@ -134,7 +130,8 @@ def _format(source: LabelSource, ledger: Ledger) -> LabelFormat:
     if source.is_folder:
         unseen = "".join(f" ({problem.where}: {problem.what})" for problem in ledger.problems[:1])
         raise LabelError(
-            f"{source.path}: holds no YOLO files, masks or DICOM SEG; for others name the "
+            f"{source.path}: folder holds no YOLO files, masks or DICOM SEG; for other "
+            "formats, give the "
             f"file{unseen}"
         )
     if source.is_json:

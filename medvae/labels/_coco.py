@@ -86,7 +86,7 @@ def _categories(records: Sequence[Mapping[str, Any]]) -> dict[Id, Category]:
     for record in records:
         identity = _id(record.get("id"))
         if identity in categories:
-            raise LabelError(f"category {identity!r} is there twice")
+            raise LabelError(f"category {identity!r} occurs twice")
         above = record.get("supercategory") or ""
         categories[identity] = Category(text(record.get("name"), "name"), str(above))
     return categories
@@ -96,7 +96,7 @@ def _id(value: object) -> Id:
     """Return the id of a record."""
     identity = value if isinstance(value, str) else whole(value)
     if identity is None:
-        raise UnusableError(f"`id` must be a whole number or text but is {shown(value)}: not used")
+        raise UnusableError(f"`id` must be a whole number or text but is {shown(value)}; ignored")
     return identity
 
 
@@ -125,7 +125,7 @@ def _read_image(
     with ledger.record(where):
         identity = _id(record.get("id"))
         if identity in slices:
-            raise UnusableError("its id is there twice: not used")
+            raise UnusableError("its id occurs twice; ignored")
         slices[identity] = None
         slice_ = ledger.index.slice(
             text(record.get("file_name"), "file_name"),
@@ -145,7 +145,9 @@ def _check_size(record: Mapping[str, Any], shape: tuple[int, int]) -> None:
     height = optional_length(record.get("height"), "height") or rows
     width = optional_length(record.get("width"), "width") or columns
     if (height, width) != shape:
-        raise UnusableError(f"is {height}x{width} there, the slice is {rows}x{columns}: not used")
+        raise UnusableError(
+            f"is {height}x{width} in the file, but its slice is {rows}x{columns}; ignored"
+        )
 
 
 def _read_annotation(
@@ -159,7 +161,7 @@ def _read_annotation(
         image = _known(record.get("image_id"), slices)
         if image is None:
             named = shown(record.get("image_id"))
-            raise UnplacedError(f"its image {named} is not in `images`: left out")
+            raise UnplacedError(f"its image {named} is not in `images`; ignored")
         slice_ = slices[image]
         if slice_ is None:
             return
@@ -175,11 +177,11 @@ def _add(
     ledger: Ledger,
 ) -> None:
     if record.get("iscrowd"):
-        raise UnusableError("stands for a crowd (`iscrowd`), not for one thing: left out")
+        raise UnusableError("describes a crowd (`iscrowd`), not one finding; ignored")
     identity = _known(record.get("category_id"), categories)
     if identity is None:
         named = shown(record.get("category_id"))
-        raise UnusableError(f"its category {named} is not described: left out")
+        raise UnusableError(f"its category {named} is not in `categories`; ignored")
     category = categories[identity]
     mask = _mask(where, record.get("segmentation"), slice_, ledger)
     if mask is not None:
@@ -196,12 +198,12 @@ def _mask(where: str, segmentation: object, slice_: Slice, ledger: Ledger) -> Ma
     try:
         mask = Mask.of(decode(segmentation, slice_.shape))
         if mask is None:
-            raise UnusableError("its segmentation holds no pixel")
+            raise UnusableError("its segmentation is empty")
     except UnusableError as error:
-        ledger.problem(where, f"{error}: its box is used")
+        ledger.problem(where, f"{error}; its box is used instead")
         return None
     if reaches_over(segmentation, slice_.shape):
-        ledger.problem(where, "reaches over the edge of the slice: cut to it")
+        ledger.problem(where, "extends beyond the edge of the slice; cropped")
     return mask
 
 

@@ -77,9 +77,11 @@ def _read_item(
         ledger.add_patient(where, slice_, item)
     with ledger.record(where, on=slices):
         if not isinstance(records, list):
-            raise UnusableError("has no list `box`: not used")
+            raise UnusableError("`box` is not a list; ignored")
         if not isinstance(labels, list) or len(labels) != len(records):
-            raise UnusableError(f"has {len(records)} boxes and not as many in `label`: not used")
+            raise UnusableError(
+                f"has {len(records)} boxes, but `label` does not have as many entries; ignored"
+            )
         ledger.mention(*slices)
         for number, (box, label) in enumerate(zip(records, labels, strict=True)):
             with ledger.record(f"{where}, box {number}", on=slices):
@@ -108,7 +110,7 @@ def _add(
     values = numbers(box, "box", (4, 6))
     if len(values) == 4:
         if len(slices) > 1:
-            raise UnusableError(f"is flat on a volume of {len(slices)} slices: left out")
+            raise UnusableError(f"is a 2D box on a volume of {len(slices)} slices; ignored")
         x0, y0, x1, y1 = values
         ledger.add_box(where, slices[0], category, Box(x0, y0, x1, y1))
         return
@@ -120,7 +122,7 @@ def _add(
             tuple(c + half for c, half in zip(low, halves, strict=True)),
         )
     if not all(a < b for a, b in zip(low, high, strict=True)):
-        raise UnusableError("its box has no volume: left out")
+        raise UnusableError("its box has no volume; ignored")
     ledger.add_solid(where, slices, category, lambda slice_: solid_on(slice_, low, high))
 
 
@@ -128,7 +130,7 @@ def _category(label: object, document: Mapping[str, Any]) -> Category:
     if isinstance(label, str):
         return Category(label)
     if type(label) is not int:
-        raise UnusableError(f"its label {label!r} is neither a number nor a name: left out")
+        raise UnusableError(f"its label {label!r} is neither a number nor a name; ignored")
     names, above = document.get("labels"), document.get("supercategories")
     name = names.get(str(label)) if isinstance(names, dict) else None
     supercategory = above.get(str(label)) if isinstance(above, dict) else None

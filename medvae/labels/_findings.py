@@ -38,7 +38,7 @@ def decode(segmentation: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
         return _decode_runs(segmentation, shape)
     if isinstance(segmentation, list):
         return _decode_polygons(segmentation, shape)
-    raise UnusableError("its segmentation is neither runs nor polygons")
+    raise UnusableError("its segmentation is neither run lengths nor polygons")
 
 
 def reaches_over(segmentation: object, shape: tuple[int, int]) -> bool:
@@ -56,7 +56,9 @@ def _decode_runs(segmentation: dict[str, object], shape: tuple[int, int]) -> NDA
     rows, columns = shape
     if segmentation.get("size") != [rows, columns]:
         size = segmentation.get("size")
-        raise UnusableError(f"its segmentation is of size {size}, its slice {[rows, columns]}")
+        raise UnusableError(
+            f"its segmentation has size {size}, but its slice has {[rows, columns]}"
+        )
     counts = segmentation.get("counts")
     runs = _unpacked(counts) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
@@ -103,14 +105,16 @@ def _outline(polygon: object, shape: tuple[int, int]) -> list[float]:
         or len(polygon) % 2
         or not all(type(value) in (int, float) for value in polygon)
     ):
-        raise UnusableError("its polygon is not three or more points")
+        raise UnusableError("its polygon is not a list of three or more points")
     limit = 2.0 * max(shape)
     if not all(-limit <= value <= limit for value in polygon):
         raise UnusableError("its polygon lies far outside the slice or is not finite")
     points = list(zip(polygon[::2], polygon[1::2], strict=True))
     length = sum(max(abs(x1 - x0), abs(y1 - y0)) for (x0, y0), (x1, y1) in pairwise(points))
     if length > _LONGEST_OUTLINE:
-        raise UnusableError(f"its polygon is {length:.0f} pixels long")
+        raise UnusableError(
+            f"its polygon has a perimeter of {length:.0f} pixels, which is too long"
+        )
     return [float(value) for value in polygon]
 
 

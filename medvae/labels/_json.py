@@ -38,7 +38,7 @@ def load_json(path: Path) -> Any:
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
-            raise LabelError(f"{path}: {size / 2**20:.0f} MB; a label file may have 512 MB")
+            raise LabelError(f"{path}: {size / 2**20:.0f} MB; label files may have at most 512 MB")
         return json.loads(path.read_bytes(), object_pairs_hook=_object)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
@@ -55,7 +55,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
-        raise _RepeatedKeyError(f"{shown(twice)} is in one of its objects twice: keep one of them")
+        raise _RepeatedKeyError(
+            f"{shown(twice)} occurs twice in one of its objects; keep one of them"
+        )
     return made
 
 
@@ -82,14 +84,14 @@ def objects(value: object, what: str) -> list[dict[str, Any]]:
 def text(value: object, what: str) -> str:
     """Return ``value`` if it is text that is not blank."""
     if not isinstance(value, str) or not value.strip():
-        raise UnusableError(f"`{what}` must be text but is {shown(value)}: not used")
+        raise UnusableError(f"`{what}` must be text but is {shown(value)}; ignored")
     return value
 
 
 def optional_index(value: object, what: str) -> int | None:
     """Return ``value`` if it is an index or None."""
     if value is not None and (type(value) is not int or value < 0):
-        raise UnusableError(f"`{what}` must be 0 or more but is {shown(value)}: not used")
+        raise UnusableError(f"`{what}` must be 0 or more but is {shown(value)}; ignored")
     return value
 
 
@@ -105,7 +107,7 @@ def numbers(value: object, what: str, counts: tuple[int, ...]) -> tuple[float, .
     except OverflowError:
         pass
     wanted = " or ".join(map(str, counts))
-    raise UnusableError(f"`{what}` must be {wanted} numbers but is {shown(value)}: left out")
+    raise UnusableError(f"`{what}` must be {wanted} numbers but is {shown(value)}; ignored")
 
 
 def whole(value: object) -> int | None:
@@ -122,7 +124,7 @@ def optional_length(value: object, what: str) -> int | None:
     written = isinstance(value, str) and value.isdecimal() and len(value) < 10
     length = int(str(value)) if written else whole(value)
     if length is None:
-        raise UnusableError(f"`{what}` must be a whole number but is {shown(value)}: not used")
+        raise UnusableError(f"`{what}` must be a whole number but is {shown(value)}; ignored")
     return length
 
 

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from medvae.files import file_identity
@@ -17,18 +16,13 @@ from medvae.records import Category, Finding, Labels, Mask, Slice, Study, pseudo
 
 __all__ = ["Ledger", "Patient"]
 
+Patient = tuple[str, str]
+"""Group that a label record assigns to a picture, and the origin of the group."""
+
 # In pixels. A box may extend this far over the edge due to rounding, which is not reported.
 _ROUNDING = 0.01
 _PATIENT_FIELDS = ("patient", "patient_id", "case", "patientId")
 _PSEUDONYM = re.compile(r"[0-9a-f]{20}")
-
-
-@dataclass(frozen=True)
-class Patient:
-    """The group that a label record assigns to a picture, and the field that names it."""
-
-    group: str
-    group_from: str
 
 
 class Ledger:
@@ -85,7 +79,7 @@ class Ledger:
         for slice_ in slices or (None,):
             first = self._claims.setdefault((identity, slice_), file)
             if first != file:
-                raise UnusableError(f"is the same file as {first}, read already: not used")
+                raise UnusableError(f"is the same file as {first}, which was read before; ignored")
 
     def mention(self, *slices: Slice) -> None:
         """Note that the label file lists these slices, that is, that they were examined."""
@@ -101,7 +95,7 @@ class Ledger:
         with self.record(where, on=[slice_]):
             fitted = _fit(box, slice_.shape)
             if max(abs(a - b) for a, b in zip(fitted, box, strict=True)) > _ROUNDING:
-                self.problem(where, "reaches over the edge of the slice: cut to it")
+                self.problem(where, "extends beyond the edge of the slice; cropped")
             self._findings.setdefault(slice_, []).append(Finding(category, fitted))
 
     def add_solid(
@@ -115,7 +109,7 @@ class Ledger:
         with self.record(where, on=slices):
             cuts = [(slice_, box) for slice_ in slices if (box := box_on(slice_)) is not None]
             if not cuts:
-                raise UnusableError("cuts no slice of its series: left out")
+                raise UnusableError("intersects no slice of its series; ignored")
             for slice_, box in cuts:
                 self.add_box(where, slice_, category, box)
 
@@ -129,9 +123,11 @@ class Ledger:
         # would separate synthetic pictures from the patient that they were made from.
         ours = bool(record.get("medvae_key")) and _PSEUDONYM.fullmatch(name)
         group = name if ours else pseudonym("patient", name)
-        patient = Patient(group, f"label record's `{field}`")
-        if self.patients.setdefault(slice_, patient).group != group:
-            self.problem(where, f"`{field}` differs from an earlier record's: the earlier is kept")
+        first, _ = self.patients.setdefault(slice_, (group, f"label record's `{field}`"))
+        if first != group:
+            self.problem(
+                where, f"`{field}` differs from that of an earlier record; the earlier one is kept"
+            )
 
     def labels(self, slice_: Slice) -> Labels | None:
         """Return the labels of a slice: those that it already had, and those of the file."""
@@ -147,8 +143,8 @@ class Ledger:
         if self._all_doubtful and empty:
             self.problem(
                 where,
-                "it is not known which slices some of its records are of: "
-                f"the {empty} on which it has nothing are not taken for empty",
+                "some of its records may belong to any slice, so "
+                f"the {empty} slices without findings are not treated as empty",
             )
 
 
@@ -157,10 +153,10 @@ def _fit(box: Box, shape: tuple[int, int]) -> Box:
     rows, columns = shape
     x0, y0, x1, y1 = box
     if not all(map(math.isfinite, box)):
-        raise UnusableError("its box is not finite: left out")
+        raise UnusableError("its box is not finite; ignored")
     if min(box.width, box.height) < _ROUNDING:
-        raise UnusableError("its box has no area: left out")
+        raise UnusableError("its box has no area; ignored")
     fitted = Box(max(x0, 0.0), max(y0, 0.0), min(x1, float(columns)), min(y1, float(rows)))
     if min(fitted.width, fitted.height) < _ROUNDING:
-        raise UnusableError(f"its box lies outside the slice of {rows}x{columns}: left out")
+        raise UnusableError(f"its box lies outside the slice of {rows}x{columns}; ignored")
     return fitted

@@ -80,13 +80,17 @@ def masks_in(
         UnusableError: The values are not those of a mask.
     """
     if (values.dtype.kind == "f" and (values != np.rint(values)).any()) or values.min() < 0:
-        raise UnusableError("holds values that are not whole numbers from 0: no mask, not used")
+        raise UnusableError(
+            "holds values that are not whole numbers from 0, so it is not a mask; ignored"
+        )
     pieces = 0
     for value in np.unique(values[values != 0]):
         pieces_of_value, count = ndimage.label(values == value, structure=_TOUCHING)
         pieces += count
         if pieces > _MOST_PIECES:
-            raise UnusableError(f"has over {_MOST_PIECES} pieces on a slice: no mask, not used")
+            raise UnusableError(
+                f"has over {_MOST_PIECES} pieces on a slice, so it is not a mask; ignored"
+            )
         for number, where in enumerate(ndimage.find_objects(pieces_of_value), start=1):
             row, column = (int(side.start) for side in where)
             yield category(int(value)), Mask(row, column, pieces_of_value[where] == number)
@@ -142,11 +146,11 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
     rows, columns = shape
     if (picture.height, picture.width) != (rows, columns):
         size = f"{picture.height}x{picture.width}"
-        raise UnusableError(f"is {size}, its slice is {rows}x{columns}: not used")
+        raise UnusableError(f"is {size}, but its slice is {rows}x{columns}; ignored")
     raw_mode = _raw_mode(picture)
     if picture.mode in ("RGB", "RGBA") and ";1" in raw_mode:
         # Pillow silently converts 15 and 16 bits to 8.
-        raise UnusableError("has colours or alpha of 16 bits, read as other numbers: not used")
+        raise UnusableError("has 16-bit colours or alpha, which cannot be read exactly; ignored")
     values: NDArray[Any] = np.asarray(picture)
     if picture.mode in ("1", "L") and "I" in raw_mode.partition(";")[2]:
         values = ~values  # Pillow inverts pictures in which zero is white
@@ -157,7 +161,7 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
         return values
     if picture.mode == "RGB" and (values == values[..., :1]).all():
         return values[..., 0]
-    raise UnusableError(f"is a picture in {picture.mode}, not of numbers: not used")
+    raise UnusableError(f"has pixels in {picture.mode}, which hold no label values; ignored")
 
 
 def _raw_mode(picture: Image.Image) -> str:

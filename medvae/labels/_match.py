@@ -122,10 +122,10 @@ class SliceIndex:
         """
         files = self.files(name, base)
         if not files:
-            raise UnusableError(f"{name!r} matches no slice: not used")
+            raise UnusableError(f"{name!r} matches no slice; ignored")
         if len(files) > 1:
             among = [slice_ for file in files for slice_ in self.of_file(file)]
-            raise UnplacedError(f"{name!r} matches {len(files)} files alike: not used", among)
+            raise UnplacedError(f"{name!r} matches {len(files)} files equally well; ignored", among)
         return files[0]
 
     def series(self, name: str, base: Path) -> Sequence[Slice]:
@@ -169,12 +169,12 @@ def _run(wanted: Sequence[str], parts: Sequence[str]) -> int:
 
 def _pick_frame(slices: Sequence[Slice], frame: int | None) -> Slice:
     if frame is None and len(slices) > 1:
-        what = f"means a file of {len(slices)} slices without `frame`: not used"
+        what = f"refers to a file of {len(slices)} slices without a `frame`; ignored"
         raise UnplacedError(what, slices)
     chosen = [s for s in slices if frame is None or s.source.frame == frame]
     if not chosen:
-        raise UnusableError(f"frame {frame} is none of the slices of its file: not used")
+        raise UnusableError(f"frame {frame} does not exist in its file; ignored")
     if len(chosen) > 1:
-        what = f"frame {frame} is {len(chosen)} slices of its file: not used"
+        what = f"frame {frame} refers to {len(chosen)} slices of its file; ignored"
         raise UnplacedError(what, chosen)
     return chosen[0]

@@ -15,7 +15,7 @@ from medvae.labels._problem import Problem
 from medvae.labels._regroup import without_files
 from medvae.records import Finding, Labels, Slice, Study
 
-__all__ = ["Outlined", "Outlines", "check_outlines", "join_outlines"]
+__all__ = ["Outlines", "check_outlines", "join_outlines"]
 
 _SAME = 0.5
 """Minimum IoU of a box and the bounding box of a mask that belong to the same finding."""
@@ -50,27 +50,20 @@ class Outlines:
     def check(self, path: Path) -> None:
         """Raise a `UsageProblem` if there are boxes but none of them got a mask."""
         if self.boxes and not self.masks:
-            raise UsageProblem(f"{path}: none of its masks lies in a box of the labels")
-
-
-@dataclass(frozen=True)
-class Outlined:
-    """Studies whose boxes got masks, the problems, and the counts."""
-
-    studies: tuple[Study, ...]
-    problems: tuple[Problem, ...]
-    outlines: Outlines
+            raise UsageProblem(f"{path}: none of its masks matches a box of the labels")
 
 
 def check_outlines(labels: object, outlines: object) -> None:
     """Raise a `UsageProblem` if outlines are given without the labels that have their boxes."""
     if outlines is not None and labels is None:
-        raise UsageProblem("outlines: they are of the boxes that labels have; give the labels too")
+        raise UsageProblem(
+            "outlines: masks need the boxes that they belong to; pass labels as well"
+        )
 
 
 def join_outlines(
     studies: Sequence[Study], ledger: Ledger, masks_format: str, name: str
-) -> Outlined:
+) -> tuple[tuple[Study, ...], tuple[Problem, ...], Outlines]:
     """Assign to boxes the masks that lie in them.
 
     Patients, categories and the slices that are known to be empty remain those of the labels.
@@ -82,6 +75,9 @@ def join_outlines(
         ledger: Outlines, read for the same slices without their labels.
         masks_format: Format of the outlines.
         name: Name of the outlines, for problems.
+
+    Returns:
+        The studies whose boxes got masks, the problems, and the counts.
     """
     kept = tuple(without_files(studies, ledger.files))
     problems, boxes, joined, without = list(ledger.problems), 0, 0, 0
@@ -92,13 +88,13 @@ def join_outlines(
         made[slice_], found = _joined(slice_, masks)
         if unused := len(masks) - found:
             where = f"{name}, slice {slice_.source.frame} of {slice_.source.path.name}"
-            what = "a mask lies" if unused == 1 else f"{unused} masks lie"
-            problems.append(Problem(where, f"{what} in no box of the labels: not used"))
+            what = "a mask matches" if unused == 1 else f"{unused} masks match"
+            problems.append(Problem(where, f"{what} no box of the labels; ignored"))
         boxes, joined = boxes + len(slice_.labels or ()), joined + found
         without += len(drawn) - len(masks)
     if without:
-        problems.append(Problem(name, f"{without} of its findings have no mask: not used"))
-    return Outlined(
+        problems.append(Problem(name, f"{without} of its findings have no mask; ignored"))
+    return (
         tuple(_rebuilt(study, made) for study in kept),
         tuple(problems),
         Outlines(masks_format, tuple(ledger.files), boxes, joined),

@@ -43,7 +43,7 @@ def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:
     if rest := named.count(None):
         ledger.problem(
             f"{rest} pictures beside those of {len(patients)} patients",
-            f"no record names their patient: they stay grouped by {study.group_from}",
+            f"no record names their patient; they remain grouped by {study.group_from}",
         )
         yield _rebuilt(_part(study, lambda s: s not in ledger.patients), ledger, None)
 
@@ -53,9 +53,9 @@ def _part_of_patient(study: Study, ledger: Ledger, patient: Patient) -> Study:
     part = _part(study, lambda s: ledger.patients.get(s) == patient)
     return replace(
         part,
-        key=pseudonym("study", study.key, patient.group),
+        key=pseudonym("study", study.key, patient[0]),
         series=tuple(
-            replace(series, key=pseudonym("series", series.key, patient.group))
+            replace(series, key=pseudonym("series", series.key, patient[0]))
             for series in part.series
         ),
     )
@@ -68,14 +68,15 @@ def _part(study: Study, wanted: Callable[[Slice], bool]) -> Study:
 
 
 def _rebuilt(study: Study, ledger: Ledger, patient: Patient | None) -> Study:
-    if patient is not None:
-        study = replace(study, group=patient.group, group_from=patient.group_from)
+    """Return a study with the ledger's labels, assigned to a patient if there is one."""
+    group, group_from = patient or (study.group, study.group_from)
 
     def labelled(series: Series) -> Series:
         slices = (
-            replace(s, labels=ledger.labels(s), group=patient.group if patient else s.group)
+            replace(s, labels=ledger.labels(s), group=group if patient else s.group)
             for s in series.slices
         )
         return replace(series, slices=tuple(slices))
 
-    return replace(study, series=tuple(labelled(series) for series in study.series))
+    series = tuple(labelled(series) for series in study.series)
+    return replace(study, group=group, group_from=group_from, series=series)

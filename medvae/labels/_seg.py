@@ -95,12 +95,12 @@ class Segmentations(LabelFormat):
 def _read(where: str, path: Path, ledger: Ledger) -> None:
     try:
         if read_file_meta_info(path).TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-            raise UnusableError("is deflated, so its size cannot be known before: not used")
+            raise UnusableError("is deflated, so its size is not known in advance; ignored")
         dataset = pydicom.dcmread(path)
         count = len(dataset.PerFrameFunctionalGroupsSequence)
         frames = [_frame(dataset, index) for index in range(count)]
         if len(frames) * dataset.Rows * dataset.Columns > _MOST_PIXELS:
-            raise UnusableError(f"has {len(frames)} frames, more than can be trusted: not used")
+            raise UnusableError(f"has {len(frames)} frames, which is too many; ignored")
         sources, series = _sources(dataset, ledger.index)
         with ledger.record(where, on=sources):
             _read_frames(where, dataset, frames, sources, series, ledger)
@@ -126,7 +126,7 @@ def _read_frames(
 
     def category(segment: int) -> Category:
         if segment not in categories:
-            raise UnusableError(f"its segment {segment} is not described: left out")
+            raise UnusableError(f"its segment {segment} is not in SegmentSequence; ignored")
         return categories[segment]
 
     for number, (frame, values) in enumerate(
@@ -202,10 +202,10 @@ def _slice(frame: _SegmentationFrame, index: SliceIndex, series: Sequence[Slice]
     if len(named) == 1:
         return named[0]
     if frame.source_uid and not named:
-        raise UnusableError("its source image is none of the slices: not used")
+        raise UnusableError("its source image is not among the slices; ignored")
     in_place = [s for s in named or series if frame.grid is not None and _fits(frame.grid, s)]
     if len(in_place) != 1:
-        what = f"{len(in_place)} slices of its series lie in its place: not used"
+        what = f"{len(in_place)} slices of its series lie at its position; ignored"
         raise UnplacedError(what, named or series)
     return in_place[0]
 
@@ -238,5 +238,5 @@ def _on_slice(
         return frame.grid.place(slice_).take(segments.T[:, :, None])
     if segments.shape != slice_.shape:
         rows, columns = segments.shape
-        raise UnusableError(f"is {rows}x{columns}, its slice {slice_.shape}: not used")
+        raise UnusableError(f"is {rows}x{columns}, but its slice is {slice_.shape}; ignored")
     return segments

@@ -69,7 +69,7 @@ class VoxelGrid:
         """
         plane = _plane(slice_)
         if not np.isfinite(self.affine).all() or not np.linalg.det(self.affine):
-            raise UnusableError("the mask's place in the patient is not known: not used")
+            raise UnusableError("the mask's position in the patient is unknown; ignored")
         in_voxels = (np.linalg.inv(self.affine) @ plane)[:3]
         origin, steps = in_voxels[:, 3], in_voxels[:, :2]
         self._check(origin, steps, slice_.shape)
@@ -90,22 +90,24 @@ class VoxelGrid:
         rows, columns = shape
         whole = np.rint(steps)
         if (whole.T @ whole).tolist() != [[1.0, 0.0], [0.0, 1.0]]:
-            raise UnusableError("the slice's pixels are not voxels of the mask: not used")
+            raise UnusableError("the slice's pixels are not voxels of the mask; ignored")
         corners = np.array(list(product((0, columns - 1), (0, rows - 1)))).T
         exact = origin[:, None] + steps @ corners
         nearest = np.rint(origin)[:, None] + whole @ corners
         off = float(np.abs(exact - nearest).max())
         if not off <= _TOLERANCE:
-            raise UnusableError(f"the slice lies {off:.2g} voxels off the mask's grid: not used")
+            raise UnusableError(
+                f"the slice lies {off:.2g} voxels away from the mask's grid; ignored"
+            )
         if nearest.min() < 0 or (nearest.max(axis=1) >= self.shape).any():
-            raise UnusableError("the slice reaches out of the mask's grid: not used")
+            raise UnusableError("the slice extends beyond the mask's grid; ignored")
 
 
 def _plane(slice_: Slice) -> Affine:
     """Return the affine from column, row and millimetres along the normal of a slice to LPS."""
     affine = slice_.geometry.affine()
     if affine is None:
-        raise UnusableError("the slice's place in the patient is not known: not used")
+        raise UnusableError("the slice's position in the patient is unknown; ignored")
     return affine
 
 
@@ -123,7 +125,7 @@ def _pixels(plane: Affine, points: Points) -> Points:
 
 def _check_in_patient(*millimetres: float) -> None:
     if not all(abs(value) < _FARTHEST for value in millimetres):
-        raise UnusableError("lies in no patient: left out")
+        raise UnusableError("lies too far away to be in a patient; ignored")
 
 
 def sphere_on(slice_: Slice, centre: Sequence[float], radius: float) -> Box | None:

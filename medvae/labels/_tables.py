@@ -43,7 +43,7 @@ def _read_rsna(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
     slice_ = _slice(where, row, "patientId", folder, ledger)
     with ledger.record(where, on=[slice_]):
         if row["Target"] not in ("0", "1"):
-            raise UnusableError(f"`Target` must be 0 or 1 but is {row['Target']!r}: not used")
+            raise UnusableError(f"`Target` must be 0 or 1 but is {row['Target']!r}; ignored")
         ledger.mention(slice_)
         if row["Target"] == "1":
             _add_sized(where, row, ("x", "y", "width", "height"), slice_, _OPACITY, ledger)
@@ -57,7 +57,7 @@ def _read_vindr(where: str, row: Row, folder: Path, ledger: Ledger) -> None:
         return
     with ledger.record(where, on=[slice_]):
         if not row["class_name"]:
-            raise UnusableError("has no `class_name`: left out")
+            raise UnusableError("has no `class_name`; ignored")
         x0, y0, x1, y1 = (_number(row, c) for c in ("x_min", "y_min", "x_max", "y_max"))
         ledger.add_box(where, slice_, Category(row["class_name"]), Box(x0, y0, x1, y1))
 
@@ -145,9 +145,9 @@ class Table(LabelFormat):
             form = _form(columns)
             if form is None:
                 known = "; ".join(",".join(sorted(form.columns)) for form in _FORMS)
-                raise LabelError(f"{path}: its columns are none of the known: {known}")
+                raise LabelError(f"{path}: its columns are those of no known table: {known}")
             if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
-                raise LabelError(f"{path}: has the column {twice[0]!r} twice: keep one of them")
+                raise LabelError(f"{path}: has the column {twice[0]!r} twice; keep one of them")
             ledger.files.append(path)
             for row in rows:
                 where = f"{path.name}, line {rows.line_num}"
@@ -165,17 +165,17 @@ class Table(LabelFormat):
 def _checked(row: Mapping[str | None, str | None], form: _Form) -> Row:
     """Return a row without the whitespace around its values."""
     if None in row or any(row[column] is None for column in form.columns):
-        raise UnplacedError("does not have as many values as there are columns: not used")
+        raise UnplacedError("has too few or too many values for the columns; ignored")
     return {name: (value or "").strip() for name, value in row.items() if name is not None}
 
 
 def _slice(where: str, row: Row, column: str, folder: Path, ledger: Ledger) -> Slice:
     """Return the slice of a row, and add its patient to the ledger."""
     if not row[column]:
-        raise UnplacedError(f"has no `{column}`: not used")
+        raise UnplacedError(f"has no `{column}`; ignored")
     frame = row.get("frame") or None
     if frame is not None and not (frame.isdecimal() and len(frame) < 10):
-        what = f"`frame` must be 0 or more but is {frame!r}: not used"
+        what = f"`frame` must be 0 or more but is {frame!r}; ignored"
         raise UnplacedError(what, ledger.index.series(row[column], folder))
     slice_ = ledger.index.slice(
         row[column], folder, row.get("medvae_key", ""), None if frame is None else int(frame)
@@ -203,5 +203,5 @@ def _number(row: Row, column: str) -> float:
         return float(row[column])
     except ValueError:
         raise UnusableError(
-            f"`{column}` must be a number but is {row[column]!r}: left out"
+            f"`{column}` must be a number but is {row[column]!r}; ignored"
         ) from None

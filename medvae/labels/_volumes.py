@@ -45,7 +45,9 @@ class _Volume:
         except Exception as error:  # nibabel and gzip raise many kinds on a broken file
             raise UnusableError(f"cannot be decoded: {error}") from error
         if voxels.dtype.kind not in "biuf" or not np.isfinite(voxels).all():
-            raise UnusableError("holds colours or values that are not finite: no mask, not used")
+            raise UnusableError(
+                "holds colours or values that are not finite, so it is not a mask; ignored"
+            )
         return voxels
 
     def _decoded(self) -> NDArray[Any]:
@@ -100,10 +102,12 @@ def _open(where: str, path: Path) -> _Volume:
     except Exception as error:  # nibabel raises many kinds on a broken file
         raise UnusableError(f"cannot be read: {error}") from error
     if len(shape) < 3 or math.prod(shape) != math.prod(shape[:3]):
-        raise UnusableError(f"has the shape {shape}, not that of one volume: not used")
+        raise UnusableError(f"has the shape {shape}, not that of one volume; ignored")
     most = machine_memory() // _BYTES_PER_VOXEL
     if not 0 < math.prod(shape) <= most:
-        raise UnusableError(f"has {math.prod(shape)} voxels, of which {most} fit: not used")
+        raise UnusableError(
+            f"has {math.prod(shape)} voxels, of which {most} fit in memory; ignored"
+        )
     return _Volume(where, path, image, VoxelGrid(shape[:3], swap_lps_ras(affine)))
 
 
@@ -117,7 +121,7 @@ def _named(where: Path, grid: VoxelGrid, folder: Path, index: SliceIndex) -> Seq
     files = index.files_beginning(beginning)
     slices = [slice_ for file in files for slice_ in index.of_file(file)]
     if len({file.parent for file in files}) > 1:
-        what = f"images named {beginning!r} lie in several folders: not used"
+        what = f"images named {beginning!r} lie in several folders; ignored"
         raise UnplacedError(what, slices)
     return list(_places(grid, slices)) or slices
 
@@ -130,14 +134,14 @@ def _lay_by_grid(nameless: Sequence[_Volume], index: SliceIndex, ledger: Ledger)
         with ledger.record(volume.where):
             if len(owners) != 1:
                 raise UnplacedError(
-                    f"no image is named like it, and {len(owners)} have its grid: not used",
+                    f"no image has its name, and {len(owners)} images have its grid; ignored",
                     [slice_ for slices in owners.values() for slice_ in slices],
                 )
             ((owner, slices),) = owners.items()
             if claims[owner] > 1:
                 raise UnplacedError(
-                    f"no image is named like it, and {claims[owner]} masks fit the one with its "
-                    "grid: not used",
+                    f"no image has its name, and {claims[owner]} masks fit the image with its "
+                    "grid; ignored",
                     slices,
                 )
             _lay(volume, slices, ledger)
@@ -171,7 +175,7 @@ def _lay(volume: _Volume, slices: Sequence[Slice], ledger: Ledger) -> None:
     """Add to each slice the findings in its part of a mask."""
     if not _places(volume.grid, slices):
         volume.grid.place(slices[0])
-        raise UnusableError("its planes are larger than the slices of its image: not used")
+        raise UnusableError("its planes are larger than the slices of its image; ignored")
     voxels = volume.values()
     for slice_ in slices:
         where = f"{volume.where}, slice {slice_.source.frame} of {slice_.source.path.name}"

@@ -120,9 +120,9 @@ def _read_line(
             number = int(fields[0])
             x, y, width, height = (float(field) for field in fields[1:])
         except ValueError:
-            raise UnusableError("is not `class xc yc w h`: left out") from None
+            raise UnusableError("is not `class xc yc w h`; ignored") from None
         if names is not None and number not in names:
-            raise UnusableError(f"its class {number} is not named: left out")
+            raise UnusableError(f"its class {number} has no name; ignored")
         category = Category(f"class_{number}" if names is None else names[number])
         rows, columns = slice_.shape
         box = Box(
@@ -137,12 +137,12 @@ def _read_line(
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise UnusableError("is too large for the boxes of a picture: not used")
+            raise UnusableError("is too large to hold the boxes of one image; ignored")
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UnusableError(f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise UnusableError("is not text: not used") from None
+        raise UnusableError("is not text; ignored") from None
 
 
 def _class_names(folder: Path, ledger: Ledger) -> dict[int, str] | None:
@@ -186,9 +186,9 @@ def _yaml_names(text: str) -> dict[int, str]:
     names: dict[int, str] = {}
     for number, value in numbered:
         if not isinstance(value, yaml.ScalarNode):
-            raise UnusableError(f"the name of class {number} is not text: give each class a name")
+            raise UnusableError(f"the name of class {number} is not text; give each class a name")
         if number in names:
-            raise UnusableError(f"names the class {number} twice: keep one of them")
+            raise UnusableError(f"names the class {number} twice; keep one of them")
         names[number] = value.value
     return names
 
@@ -219,7 +219,7 @@ def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:
         except ReadError as error:
             raise WriteError(f"{error}: its labels would be written elsewhere") from error
         if path in writers:
-            raise WriteError(f"{path}: is wanted by {writers[path]} and by {image.file}")
+            raise WriteError(f"{path}: would hold both {writers[path]} and {image.file}")
         writers[path] = image.file
     write_text(classes, "".join(f"{name}\n" for name in names))
     for path, image in zip(list(writers)[1:], images, strict=True):

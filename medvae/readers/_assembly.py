@@ -24,7 +24,7 @@ Order = tuple[str, str, tuple[int, int]]
 _SAME_DIRECTION = 0.01
 """Direction cosines that differ by less than this (half a degree) count as equal."""
 
-_SHARED_NAME = "its SOPInstanceUID is that of an image in another series, too"
+_SHARED_NAME = "an image in another series has the same SOPInstanceUID"
 
 
 class Assembly:
@@ -143,7 +143,7 @@ class Assembly:
 
     def _check_twins(self, one: ScannedSlice, other: ScannedSlice) -> None:
         """Refuse two images with the same SOPInstanceUID that are not the same image."""
-        differ = "places" if one.frame.geometry.position != other.frame.geometry.position else ""
+        differ = "positions" if one.frame.geometry.position != other.frame.geometry.position else ""
         if not differ and self._digest(one) != self._digest(other):
             differ = "pixels"
         if differ:
@@ -159,7 +159,7 @@ class Assembly:
         reply = self._pool.ask(request_for(_source(member)))
         if reply.failed:
             raise StackRefused(
-                f"two of its slices are at the same place, and one cannot be decoded "
+                f"two of its slices are at the same position, and one cannot be decoded "
                 f"({member.path.name}: {reply.data['reason']})"
             )
         return hashlib.blake2b(reply.arrays[0].tobytes(), digest_size=16).hexdigest()

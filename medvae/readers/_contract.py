@@ -29,7 +29,7 @@ __all__ = [
 BURNED_IN = "text is burned into its pixels (BurnedInAnnotation YES)"
 """Flag of files whose header states this."""
 
-UNKNOWN_FORMAT = "it is in none of the formats that are read"
+UNKNOWN_FORMAT = "its format is not one that medvae reads"
 """Reason for which a file in another format is skipped."""
 
 _WHOLE = 4 * 2**20

@@ -153,7 +153,8 @@ def _check_codestream(dataset: Dataset, frame: int, frames: int) -> None:
     claimed, stated = announced_size(data), (int(dataset.Rows), int(dataset.Columns))
     if claimed is not None and claimed != stated:
         raise FileRefused(
-            f"its compressed pixels claim a size of {claimed[0]}x{claimed[1]}, its header "
+            f"its compressed pixels claim a size of {claimed[0]}x{claimed[1]}, but its header "
+            "states "
             f"{stated[0]}x{stated[1]}"
         )
 
@@ -194,13 +195,13 @@ def _check_picture(header: dict[str, Any]) -> tuple[int, int, int]:
         frames = int(header.get("NumberOfFrames") or 1)
         samples = int(header.get("SamplesPerPixel") or 1)
     except (TypeError, ValueError) as error:
-        raise FileRefused(f"its header is broken: {_one_line(error)}") from error
+        raise FileRefused(f"its header is invalid: {_one_line(error)}") from error
     check_frame(rows, columns)
     if frames < 1:
-        raise FileRefused(f"its header announces {frames} frames")
+        raise FileRefused(f"its header states {frames} frames")
     photometric = str(header.get("PhotometricInterpretation") or "MONOCHROME2").strip()
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise FileRefused(f"it is in colour ({photometric}): only grayscale images are read")
+        raise FileRefused(f"it is a colour image ({photometric}); only grayscale images are read")
     return rows, columns, frames
 
 
@@ -211,7 +212,9 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
             raise FileRefused(f"its header has no usable {keyword}")
     bits = header["BitsAllocated"]
     if bits != 1 and bits % 8:
-        raise FileRefused(f"its pixels take {bits} bits each: 1 or a multiple of 8 can be read")
+        raise FileRefused(
+            f"its pixels have {bits} bits each; only 1 or a multiple of 8 can be read"
+        )
     groups = (
         functional_group(header, frame, "PixelValueTransformationSequence")
         for frame in range(frames if "PerFrameFunctionalGroupsSequence" in header else 1)
@@ -222,9 +225,11 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
             if value is None:
                 continue
             if not isinstance(value, float | int) or not plausible_scale(value):
-                raise FileRefused(f"its {keyword} is {_one_line(value)}, which is no usable number")
+                raise FileRefused(
+                    f"its {keyword} is {_one_line(value)}, which is not a usable number"
+                )
             if keyword == "RescaleSlope" and value == 0:
-                raise FileRefused("its RescaleSlope is 0, which makes all of its pixels alike")
+                raise FileRefused("its RescaleSlope is 0, which would make all pixels equal")
 
 
 def _doubts(header: dict[str, Any], frames: int) -> list[str]:
@@ -253,7 +258,9 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
     bits = int(dataset.get("BitsStored") or 8)
     if not available or (syntax == uids.JPEGExtended12Bit and bits > 8):
         name = uids.UID(syntax).name
-        raise FileRefused(f"no decoder here reads its transfer syntax, {name}, with {bits} bits")
+        raise FileRefused(
+            f"no installed decoder reads its transfer syntax, {name}, with {bits} bits"
+        )
     return uids.UID(syntax)
 
 

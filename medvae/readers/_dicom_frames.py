@@ -52,13 +52,13 @@ def describe_frames(
     try:
         groups = dataset.get("PerFrameFunctionalGroupsSequence")
         if groups is not None and len(groups) < count:
-            raise FileRefused(f"it describes {len(groups)} of its {count} frames")
+            raise FileRefused(f"its header describes only {len(groups)} of its {count} frames")
         if groups is None and count > 1:
             # A single position for many frames is not the position of any.
             dataset = {**dataset, "ImagePositionPatient": None}
         return [_describe_frame(dataset, rows, columns, frame) for frame in range(count)]
     except (TypeError, ValueError, AttributeError) as error:
-        raise FileRefused(f"its geometry cannot be understood: {error}") from error
+        raise FileRefused(f"its geometry cannot be interpreted: {error}") from error
 
 
 def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) -> FrameHeader:

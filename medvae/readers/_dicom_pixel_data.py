@@ -49,7 +49,7 @@ def check_pixel_data(
     order = "<" if syntax.is_little_endian else ">"
     tag = _read(file, order + "HH")
     if tag != _PIXEL_DATA:
-        raise FileRefused("there is no pixel data in it")
+        raise FileRefused("it contains no pixel data")
     length = _element_length(file, order)
     start = file.tell()
     if syntax.is_compressed:
@@ -67,7 +67,7 @@ def check_length(have: int, need: int, frames: int) -> list[str]:
         Flags for a doubtful length.
     """
     if have < need:
-        raise FileRefused(f"it is truncated: {have} of {need} bytes of pixel data are there")
+        raise FileRefused(f"it is truncated: only {have} of {need} bytes of pixel data are present")
     excess = have - need
     if excess <= need % 2:  # an element has an even length
         return []

@@ -63,7 +63,9 @@ def describe(path: Path, head: bytes) -> FileHeader:
         why = _why(error, "a field of it is missing or wrong")
         raise FileRefused(f"its header cannot be read: {why}") from error
     if reader.GetNumberOfComponents() != 1:
-        raise FileRefused(f"its voxels hold {reader.GetNumberOfComponents()} numbers each, not one")
+        raise FileRefused(
+            f"each of its voxels holds {reader.GetNumberOfComponents()} numbers instead of one"
+        )
     shape, affine = _geometry(reader)
     size = size_in_memory(shape, _bytes_per_voxel(reader.GetPixelID()))
     _check_whole(path, layout, size)
@@ -87,7 +89,7 @@ def open_frames(path: Path) -> Decode:
         _check_inflates(path, layout, size)
         image = reader.Execute()
     except RuntimeError as error:
-        why = _why(error, "they are damaged, or not as its header says")
+        why = _why(error, "they are damaged or do not match the header")
         raise FileRefused(f"its voxels cannot be read: {why}") from error
     voxels: NDArray[Any] = sitk.GetArrayViewFromImage(image).T
     if voxels.ndim == 2:
@@ -187,9 +189,11 @@ def _beside(path: Path, target: str) -> str:
     if not target:
         return ""
     if Path(target).name != target or target.upper().startswith("LIST") or "%" in target:
-        raise FileRefused("its voxels are not in one file beside it: write them into one file")
+        raise FileRefused(
+            "its voxels are not in one file in the same folder; save the volume as one file"
+        )
     if not (path.parent / target).is_file():
-        raise FileRefused(f"the file of its voxels, {target}, is not beside it")
+        raise FileRefused(f"the file with its voxels, {target}, is not in the same folder")
     return target
 
 

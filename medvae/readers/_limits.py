@@ -78,20 +78,22 @@ def _for_workers() -> int:
 def check_frame(rows: int, columns: int) -> None:
     """Refuse slices without pixels, or with more than any scanner makes or memory can hold."""
     if rows < 1 or columns < 1:
-        raise FileRefused(f"its size is {rows}x{columns}: there is no picture in it")
+        raise FileRefused(f"its size is {rows}x{columns}, so it contains no image")
     allowed = min(_MAX_PIXELS, memory_per_file() // _BYTES_PER_PIXEL)
     if rows * columns > allowed:
         raise FileRefused(
-            f"its header announces {rows}x{columns} pixels, more than the {allowed} allowed"
+            f"its header states {rows}x{columns} pixels; at most {allowed} are allowed"
         )
 
 
 def check_geometry(position: Iterable[float], sizes: Iterable[float]) -> None:
     """Refuse an implausible position (mm), and pixel sizes (mm) that no scanner produces."""
     if any(abs(coordinate) > 1e6 for coordinate in position):
-        raise FileRefused("its position lies more than a kilometre away: its header is broken")
+        raise FileRefused(
+            "its position is over a kilometre from the origin, so its header is invalid"
+        )
     if any(not 1e-4 < size < 1e4 for size in sizes):
-        raise FileRefused("its pixels are no possible size in millimetres: its header is broken")
+        raise FileRefused("its pixel size in millimetres is impossible, so its header is invalid")
 
 
 def plausible_scale(value: float) -> bool:
@@ -119,7 +121,7 @@ def check_volume(size: int) -> None:
     if size > allowed:
         raise FileRefused(
             f"it takes {size / 2**30:.1f} GiB in memory, more than the {allowed / 2**30:.1f} GiB "
-            "that each reading process may use here; read with fewer workers, or split it"
+            "that each reading process may use; use fewer workers, or split the file"
         )
     left, _ = signal.getitimer(signal.ITIMER_PROF)
     if left:

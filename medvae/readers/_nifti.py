@@ -84,7 +84,7 @@ def _open(path: Path) -> tuple[Any, WholeGzip | None]:
         opened.seek(0)
         return kind.from_file_map({"image": nibabel.FileHolder(str(path), opened)}), stream
     except (HeaderDataError, WrapStructError, nibabel.filebasedimages.ImageFileError) as error:
-        raise FileRefused(f"its NIfTI header is broken: {error}") from error
+        raise FileRefused(f"its NIfTI header is invalid: {error}") from error
     except DAMAGED as error:
         raise FileRefused(f"it is truncated or damaged: {error}") from error
 
@@ -95,17 +95,19 @@ def _check_scale(header: Any) -> None:
         value = float(header[name])
         # nibabel itself writes NaN if there is no scale.
         if not math.isnan(value) and not plausible_scale(value):
-            raise FileRefused(f"its {name} is {value:g}, which is no usable number")
+            raise FileRefused(f"its {name} is {value:g}, which is not a usable number")
 
 
 def _check_kind(header: Any) -> None:
     if header["magic"].item()[:2] == b"ni":
-        raise FileSkipped("it is a NIfTI pair of two files (.hdr and .img): convert it to one .nii")
+        raise FileSkipped(
+            "it is half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file"
+        )
     kind = header.get_data_dtype()
     if kind.fields is not None:
-        raise FileRefused("its voxels are colours (RGB): only grayscale images are read")
+        raise FileRefused("its voxels are colours (RGB); only grayscale images are read")
     if kind.kind not in "iufb":
-        raise FileRefused(f"its voxels are of the type {kind}: only real numbers are read")
+        raise FileRefused(f"its voxels are of the type {kind}; only real numbers are read")
 
 
 def _geometry_flags(image: Any) -> list[str]:

@@ -54,7 +54,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
             picture.seek(page)
             if _is_inverted(picture) != inverted:
                 raise FileRefused(
-                    f"zero is white on its page {page + 1} or on its first one, not both"
+                    f"zero is white on either its first page or page {page + 1}, not on both"
                 )
             if picture.size != (columns, rows):
                 raise FileRefused(f"its page {page + 1} differs in size from its first one")
@@ -67,7 +67,7 @@ def describe(path: Path, head: bytes) -> FileHeader:
         uid=fingerprint(path),
         inverted=inverted,
         frames=[FrameHeader(frame=page, stack=f"{rows}x{columns}") for page in range(pages)],
-        flags=["turned by an EXIF tag, which is not applied"] if turned else [],
+        flags=["an EXIF tag that rotates the image is ignored"] if turned else [],
     )
 
 
@@ -87,7 +87,7 @@ def _open(path: Path) -> ImageFile.ImageFile:
         return Image.open(path, formats=_FORMATS)
     except (OSError, SyntaxError, ValueError) as error:
         raise FileRefused(
-            f"it cannot be read as a picture: {error}".replace(str(path), "it")
+            f"it cannot be read as an image: {error}".replace(str(path), "it")
         ) from error
 
 
@@ -96,7 +96,8 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
     bits = _bits(picture)
     if picture.mode not in _GRAY and bits > 8:
         raise FileRefused(
-            f"it has {bits} bits for each colour, which would be cut to 8: save it as 16-bit gray"
+            f"it has {bits} bits per colour, which would be reduced to 8; save it as 16-bit "
+            "grayscale"
         )
     try:
         if picture.mode in _GRAY:
@@ -111,7 +112,7 @@ def _stored(picture: ImageFile.ImageFile) -> NDArray[Any]:
         raise FileRefused(f"it is truncated or damaged: {error}") from error
     gray = colours[..., :1]
     if (colours[..., 1:3] != gray).any() or (colours[..., 3] != 255).any():
-        raise FileRefused(f"it is in colour ({picture.mode}): only grayscale images are read")
+        raise FileRefused(f"it is a colour image ({picture.mode}); only grayscale images are read")
     return colours[..., 0].copy()
 
 
@@ -131,7 +132,7 @@ def _bits(picture: ImageFile.ImageFile) -> int:
     with Path(os.fsdecode(picture.filename)).open("rb") as file:
         head = file.read(25)
     if head[12:16] != b"IHDR":
-        raise FileRefused("it cannot be read as a picture: its first chunk is not IHDR")
+        raise FileRefused("it cannot be read as an image: its first chunk is not IHDR")
     return head[24]
 
 

@@ -64,7 +64,7 @@ class PixelLoader:
                 if not self.nan_as_padding:
                     raise DecodeError(
                         f"slice {source.frame} has {int(missing.sum())} values that are NaN or "
-                        "infinite: clean it, or have them taken for padding",
+                        "infinite; correct them, or pass nan_as_padding=True",
                         where=source.path,
                     )
                 values[missing] = values[~missing].min(initial=np.inf) if not missing.all() else 0
@@ -177,7 +177,7 @@ def check_unchanged(
         return
     file = next((str(files[key]) for key in changed if key in files), None)
     more = f" ({len(changed)} slices in all)" if len(changed) > 1 else ""
-    said = f"is not what it was when the run in {where} began{more}"
+    said = f"has changed since the run in {where} began{more}"
     if file is None:
         file, said = str(where), f"{len(changed)} of the slices that its run began with are missing"
-    raise UsageProblem(f"{file}: {said}: restore the data, or begin anew in another folder")
+    raise UsageProblem(f"{file}: {said}: restore the data, or start again in another folder")

@@ -84,7 +84,7 @@ def sort_stack(members: Sequence[ScannedSlice], digest: Digest) -> list[Stack]:
         StackRefused: If different slices lie at the same position and nothing distinguishes them.
     """
     if members[0].frame.geometry.position is None:
-        flags = ["no position: in order of InstanceNumber and names"]
+        flags = ["no positions: sorted by InstanceNumber and name"]
         return [Stack(sorted(members, key=_by_number), flags=flags if len(members) > 1 else [])]
     places = _places(members)
     points = _time_points(members, places) or [("", list(members))]
@@ -180,8 +180,8 @@ def _without_copies(name: str, at: dict[int, list[ScannedSlice]], digests: dict[
                 stack.copies.append((member, kept))
         if len(first) > 1:
             raise StackRefused(
-                f"up to {len(first)} different slices lie at the same place, and neither time "
-                "nor acquisition tells them apart"
+                f"up to {len(first)} different slices are at the same position, and neither time "
+                "nor acquisition distinguishes them"
             )
     stack.flags.append(f"duplicates: {len(stack.copies)} left out")
     return stack

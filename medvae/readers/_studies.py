@@ -140,7 +140,7 @@ def _scan(
         if reply.failed:
             reports.append(FileReport(file.path, reply.data["outcome"], reply.data["reason"]))
         elif not file.named and _looks_like_mask(file, reply.data["header"]["format"]):
-            reason = "it looks like a mask by its name: give masks with --labels"
+            reason = "its name is that of a mask; pass masks as labels"
             reports.append(FileReport(file.path, "skipped", reason))
         else:
             headers.append((file, FileHeader.from_json(reply.data["header"])))

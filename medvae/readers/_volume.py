@@ -23,7 +23,7 @@ def size_in_memory(shape: tuple[int, ...], bytes_per_voxel: int) -> int:
         FileRefused: If the voxels are not those of a volume, or do not fit in memory.
     """
     if len(shape) not in (3, 4) or min(shape) < 1:
-        raise FileRefused(f"its voxels have the shape {shape}: 2 to 4 dimensions can be read")
+        raise FileRefused(f"its voxels have the shape {shape}; only 2 to 4 dimensions can be read")
     size = math.prod(shape) * bytes_per_voxel
     check_volume(size)
     return size
@@ -32,7 +32,7 @@ def size_in_memory(shape: tuple[int, ...], bytes_per_voxel: int) -> int:
 def check_complete(have: int, need: int) -> None:
     """Refuse a file that ends before its voxels do."""
     if have < need:
-        raise FileRefused(f"it is truncated: {have} of {need} bytes are there")
+        raise FileRefused(f"it is truncated: only {have} of {need} bytes are present")
 
 
 def volume_header(

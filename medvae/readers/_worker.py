@@ -37,12 +37,12 @@ Answer = tuple[dict[str, Any], list[Any]]
 
 
 _OTHERS = {
-    GZIP: "it is gzip-compressed but not NIfTI: unpack it first",
-    b"PK\x03\x04": "it is a zip archive: unpack it first",
+    GZIP: "it is gzip-compressed but not NIfTI; unpack it first",
+    b"PK\x03\x04": "it is a zip archive; unpack it first",
     b"%PDF": "it is a PDF document",
-    b"GIF8": "it is a GIF picture: convert it to PNG",
-    b"MM\0+": "it is a big-endian BigTIFF: convert it to TIFF",
-    b"BM": "it is a BMP picture: convert it to PNG",
+    b"GIF8": "it is a GIF image; convert it to PNG",
+    b"MM\0+": "it is a big-endian BigTIFF; convert it to TIFF",
+    b"BM": "it is a BMP image; convert it to PNG",
 }
 """Beginnings of files in other formats, and why they are skipped."""
 
@@ -71,7 +71,7 @@ class Service:
         if not head:
             raise FileSkipped("it is empty")
         if not head.strip(b"\0"):
-            raise FileSkipped("it begins with nothing but zero bytes")
+            raise FileSkipped("it begins with zero bytes only")
         for reader in self._readers.values():
             if reader.sniff(head):
                 return reader
@@ -133,7 +133,7 @@ def answer(service: Service, request: dict[str, Any]) -> Answer:
     except FileRefused as refused:
         return _not_read("refused", refused)
     except MemoryError:
-        return _not_read("refused", "it takes more memory than one file may")
+        return _not_read("refused", "it takes more memory than is allowed for one file")
     except OSError as error:
         return _not_read("refused", error.strerror or error)
     except (KeyboardInterrupt, SystemExit):

@@ -54,7 +54,7 @@ class Reply:
         return "outcome" in self.data
 
 
-_STOPPED = Reply({"outcome": "refused", "reason": "reading was stopped before it was its turn"})
+_STOPPED = Reply({"outcome": "refused", "reason": "reading was stopped before this file was read"})
 
 
 class Workers:
@@ -221,7 +221,9 @@ class _Worker:
         except (BrokenPipeError, EOFError):
             code = self.end()
             if code == -signal.SIGPROF:
-                raise _Lost("reading it takes more processor time than its size allows") from None
+                raise _Lost(
+                    "reading it takes more processor time than is allowed for its size"
+                ) from None
             raise _Crashed(f"it crashed the process that read it (exit code {code})") from None
         except BaseException:
             self.end()  # a partly read answer would be mistaken for the next one

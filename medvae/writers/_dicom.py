@@ -86,7 +86,7 @@ def _headers(series: Series, pixels: Sequence[NewPixels]) -> Iterator[Dataset]:
     for native, new in zip(series.slices, pixels, strict=True):
         if native.source.format != "dicom":
             raise WriteError(
-                "only what was DICOM is written as DICOM: give nifti or png",
+                "DICOM output requires DICOM input; choose nifti or png",
                 where=f"series {series.key}",
             )
         try:
@@ -123,7 +123,8 @@ def _check_place(native: Slice, target: Dataset) -> None:
     known = None not in (geometry.position, geometry.normal, geometry.spacing)
     if not known or any(keyword not in target for keyword in _PLACE):
         raise WriteError(
-            "where it lies in the patient is unknown, and must not be in DICOM: give nifti or png"
+            "its position in the patient is unknown, which DICOM does not allow; choose "
+            "nifti or png"
         )
 
 

@@ -147,7 +147,7 @@ def written_class(source: SourceFrame) -> uids.UID:
     """
     found = uids.UID(_SINGLE.get(source.sop_class, source.sop_class))
     if found not in _RULES:
-        raise WriteError("its source is no CT, MR, CR or DX image")
+        raise WriteError("its source is not a CT, MR, CR or DX image")
     return found
 
 

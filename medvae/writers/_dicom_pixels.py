@@ -29,7 +29,7 @@ def describe_pixels(source: SourceFrame, new: NewPixels, target: Dataset) -> Non
     """
     if new.scale is None or source.has("ModalityLUTSequence") or target.get("RescaleSlope") == 0:
         raise WriteError(
-            "a table, and no slope, leads from its stored to its real values: give nifti or png"
+            "its real values come from a table instead of a slope; choose nifti or png"
         )
     dtype = new.stored.dtype
     allocated, signed = 8 * dtype.itemsize, dtype.kind == "i"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from medvae.records import Series, Slice
 from medvae.writers._new_pixels import NewPixels, Scale, slice_names
 
 __all__ = ["regular_parts", "write"]
+
+GridPart = tuple[range, Affine | None]
+"""Places of adjacent slices in their series, and the affine of their volume, if it is known."""
 
 _ALIGNED = 2
 """NIfTI's code for coordinates aligned to another file, here the source."""
@@ -58,10 +61,10 @@ def write(
         WriteError: The series cannot be represented as volumes, or the file system refuses.
     """
     files = []
-    for name, part in _volumes(series, place):
+    for name, (places, affine) in _volumes(series, place):
         path = folder / f"{name}.nii.gz"
-        own = [pixels[index] for index in part.places]
-        data = _encoded(series.slices[part.places[0]], part, own)
+        own = [pixels[index] for index in places]
+        data = _encoded(series.slices[places[0]], affine, own)
         write_bytes(path, gzip.compress(data, _LEVEL, mtime=0))
         files.append(path)
     return files
@@ -76,12 +79,12 @@ def _volumes(series: Series, place: int | None) -> Iterator[tuple[str, GridPart]
             yield f"{series.key}{of_all}", part
         return
     for index, (_, name) in enumerate(slice_names(series, place)):
-        (alone,) = regular_parts(replace(series, slices=series.slices[index : index + 1]))
-        yield f"{series.key}/{name}", GridPart(range(index, index + 1), alone.affine)
+        ((_, affine),) = regular_parts(replace(series, slices=series.slices[index : index + 1]))
+        yield f"{series.key}/{name}", (range(index, index + 1), affine)
 
 
-def _encoded(first: Slice, part: GridPart, pixels: Sequence[NewPixels]) -> bytes:
-    """Return the header and the voxels of a part."""
+def _encoded(first: Slice, affine: Affine | None, pixels: Sequence[NewPixels]) -> bytes:
+    """Return the header and the voxels of a volume."""
     voxels, scale = _voxels(pixels)
     header = nibabel.Nifti1Header(endianness="<")
     header.set_data_dtype(voxels.dtype)
@@ -89,7 +92,7 @@ def _encoded(first: Slice, part: GridPart, pixels: Sequence[NewPixels]) -> bytes
     header.set_dim_info(slice=2)
     header.set_xyzt_units("mm")
     notes = ["written by medvae"]
-    if part.affine is None:
+    if affine is None:
         notes.append("place in the patient unknown")
         across, down = (first.geometry.spacing or (1.0, 1.0))[::-1]
         header.set_zooms((across, down, first.geometry.thickness or 1.0))
@@ -97,8 +100,8 @@ def _encoded(first: Slice, part: GridPart, pixels: Sequence[NewPixels]) -> bytes
         # but that rows run to the front. Reversing the rows keeps the image upright.
         voxels = voxels[:, ::-1]
     else:
-        header.set_qform(swap_lps_ras(part.affine), _ALIGNED)
-        header.set_sform(swap_lps_ras(part.affine), _ALIGNED)
+        header.set_qform(swap_lps_ras(affine), _ALIGNED)
+        header.set_sform(swap_lps_ras(affine), _ALIGNED)
     if first.inverted:
         notes.append("low values are shown bright")
     header["descrip"] = "; ".join(notes)
@@ -126,19 +129,6 @@ def _is_exact(pixels: NewPixels, scale: Scale, dtype: np.dtype[Any]) -> bool:
     return pixels.stored.dtype == dtype and bool((values == pixels.values).all())
 
 
-@dataclass(frozen=True, eq=False)
-class GridPart:
-    """Adjacent slices of a series that form one volume.
-
-    Attributes:
-        places: Positions of the slices in the series.
-        affine: Matrix, ``[4, 4]``, from column, row and slice to LPS millimetres; None if unknown.
-    """
-
-    places: range
-    affine: Affine | None
-
-
 def regular_parts(series: Series) -> list[GridPart]:
     """Split a series wherever it leaves a regular grid with right angles.
 
@@ -147,6 +137,10 @@ def regular_parts(series: Series) -> list[GridPart]:
     becomes several parts, down to single slices if necessary: no slice is moved, left out or
     invented. A series whose position is unknown is one part.
 
+    Returns:
+        For each part, the places of its slices in the series, and the affine from column, row and
+        slice to LPS; None if it is unknown.
+
     Raises:
         WriteError: The rows and columns of the slices are not at right angles.
     """
@@ -154,12 +148,12 @@ def regular_parts(series: Series) -> list[GridPart]:
     planes = [native.geometry.affine() for native in slices]
     known = [plane for plane in planes if plane is not None]
     if len(known) < len(planes):
-        return [GridPart(range(len(slices)), None)]
+        return [(range(len(slices)), None)]
     along_row, along_column = known[0][:3, :2].T / np.linalg.norm(known[0][:3, :2], axis=0)[:, None]
     if abs(along_row @ along_column) > _SHEAR:
         raise WriteError(
-            "its rows and columns are not at right angles, which most readers of NIfTI misplace: "
-            "write it as PNG",
+            "its rows and columns are not at right angles, which most readers of NIfTI misplace; "
+            "choose png",
             where=f"series {series.key}",
         )
     return _runs(np.stack(known), slices[0].shape, slices[0].geometry.thickness)
@@ -170,11 +164,12 @@ def _runs(planes: Affine, shape: tuple[int, int], thickness: float | None) -> li
     gaps = np.abs(np.diff(planes[:, :3, 3] @ planes[0, :3, 2]))
     # Take one of the actual gaps; the mean of the two middle gaps may not be among them.
     usual = float(np.percentile(gaps, 50, method="lower")) if len(gaps) else 0.0
-    parts, start = [], 0
+    parts: list[GridPart] = []
+    start = 0
     for stop in range(1, len(planes) + 1):
         if stop == len(planes) or not _is_regular(planes[start : stop + 1], shape, usual):
             affine = _grid(planes[start:stop], thickness or usual or 1.0)
-            parts.append(GridPart(range(start, stop), affine))
+            parts.append((range(start, stop), affine))
             start = stop
     return parts
 

@@ -50,7 +50,7 @@ def test_other_pixels_under_the_same_uids_are_refused(own: Path, run: Path, begu
     before = tree(begun)
     result = medvae_augment(own, run, begun, "--resume")
     assert result.exit_code == 2, result.output
-    assert f"Error: {changed}: is not what it was when the run in {begun} began" in result.stderr
+    assert f"Error: {changed}: has changed since the run in {begun} began" in result.stderr
     assert tree(begun) == before
 
 

@@ -250,7 +250,7 @@ class TestRefusals:
         command = (studies, "--model", run, "--out", out, "--render", "warp", "--strength", 0)
         result = medvae_augment(*command, "--format", "dicom", "--per", per)
         assert told(result, 1) == "Error: no slice was kept; see the reasons above"
-        reason = "cannot be written as dicom: where it lies in the patient is unknown"
+        reason = "cannot be written as dicom: its position in the patient is unknown"
         refused(result, out, reason, 2 * SLICES)
 
     def test_of_a_source_that_is_gone_meanwhile(

@@ -46,7 +46,7 @@ def test_labels_of_a_whole_cohort_are_one_line(studies: Path, run: Path, tmp_pat
     result = medvae_augment(studies / "p0", "--model", run, "--out", tmp_path / "out", *labels)
     assert result.exit_code == 0, result.output
     (line,) = (line for line in result.stdout.splitlines() if "not used" in line)
-    assert "'p1/000.dcm' matches no slice: not used (and 11 more like this)" in line
+    assert "'p1/000.dcm' matches no slice; ignored (and 11 more like this)" in line
 
 
 def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> None:

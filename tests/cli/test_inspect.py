@@ -94,7 +94,7 @@ class TestReport:
         save(dicom_slice(), tmp_path / "image")
         (tmp_path / "a\nb\x1b[31m.txt").write_text("hello")
         out = medvae("inspect", tmp_path).stdout
-        assert "/a\\nb\\x1b[31m.txt: it is in none of the formats" in out
+        assert "/a\\nb\\x1b[31m.txt: its format is not one that medvae reads" in out
         assert "\x1b" not in out
 
     def test_long_lists_of_one_reason_are_told_in_one_line(self, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ class TestReport:
         for i in range(30):
             (tmp_path / f"note {i}.txt").write_text("hello")
         out = medvae("inspect", tmp_path).stdout
-        assert f"skipped 30 files below {tmp_path}: it is in none of the formats" in out
+        assert f"skipped 30 files below {tmp_path}: its format is not one that medvae reads" in out
 
     def test_many_refused_for_one_reason_are_told_in_one_line(self, tmp_path: Path) -> None:
         whole = save(dicom_slice(), tmp_path / "image").read_bytes()
@@ -115,8 +115,8 @@ class TestReport:
         folded, *others = [line for line in out.splitlines() if line.startswith("  refused")]
         cut = ", ".join(str(tmp_path / f"cut {i:02}") for i in range(3))
         assert folded == (
-            f"  refused 21 files, such as {cut}: it is truncated: 230 of 240 bytes of pixel data "
-            "are there (and the like)"
+            f"  refused 21 files, such as {cut}: it is truncated: only 230 of 240 bytes of "
+            "pixel data are present (and the like)"
         )
         assert len(others) == 2
         refused = [f for f in inspect_json(tmp_path)["files"] if f["outcome"] == "refused"]

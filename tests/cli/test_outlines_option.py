@@ -69,7 +69,7 @@ def test_what_cannot_be_seen_is_told(studies: Path, apart: tuple[Path, Path]) ->
         report = json.loads(medvae("inspect", studies, *given(apart), "--json").stdout)
     finally:
         lost.unlink()
-    problem = {"where": "p9", "what": "is a link that leads nowhere"}
+    problem = {"where": "p9", "what": "is a broken link"}
     assert report["labels"]["problems"] == [problem]
 
 
@@ -113,7 +113,7 @@ def test_a_bank_has_them(
         tmp_path / "b", [studies], labels=labels, outlines=outlines, model=run
     )
     assert full.masked
-    with pytest.raises(UsageProblem, match="none of its masks lies in a box"):
+    with pytest.raises(UsageProblem, match="none of its masks matches a box"):
         TransplantBank.build(tmp_path / "c", [studies], labels=labels, outlines=labels, model=run)
 
 
@@ -128,7 +128,9 @@ def test_outlines_need_labels(
     }
     result = medvae(command, *arguments[command], "--outlines", apart[1])
     assert result.exit_code == 2, result.output
-    assert "outlines: they are of the boxes that labels have; give the labels too" in result.stderr
+    assert (
+        "outlines: masks need the boxes that they belong to; pass labels as well" in result.stderr
+    )
 
 
 def test_masks_of_something_else_are_refused(
@@ -141,4 +143,4 @@ def test_masks_of_something_else_are_refused(
     options = ("--labels", apart[0], "--outlines", tmp_path / "masks", "--model", run)
     result = medvae("augment", studies, *options, "--out", tmp_path / "out")
     assert result.exit_code == 2, result.output
-    assert "none of its masks lies in a box of the labels" in result.stderr
+    assert "none of its masks matches a box of the labels" in result.stderr

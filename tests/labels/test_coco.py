@@ -113,15 +113,15 @@ def test_a_polygon_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
     (finding,) = labels_of(labelled)["a.png"]
     assert finding.box == (0, 2, 4, 6)
     assert said(labelled) == [
-        "coco.json, annotation 7: reaches over the edge of the slice: cut to it"
+        "coco.json, annotation 7: extends beyond the edge of the slice; cropped"
     ]
 
 
 @pytest.mark.parametrize(
     ("segmentation", "what"),
     [
-        ("runs", "neither runs nor polygons"),
-        ({"size": [30, 20], "counts": [600]}, "of size [30, 20], its slice [20, 30]"),
+        ("runs", "neither run lengths nor polygons"),
+        ({"size": [30, 20], "counts": [600]}, "has size [30, 20], but its slice has [20, 30]"),
         ({"size": [20, 30], "counts": [600, 1]}, "covers 601 of 600 pixels"),
         ({"size": [20, 30], "counts": [10, 5]}, "covers 15 of 600 pixels"),
         ({"size": [20, 30], "counts": [601, -1]}, "`counts` cannot be read"),
@@ -129,15 +129,15 @@ def test_a_polygon_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
         ({"size": [20, 30], "counts": "é"}, "`counts` cannot be read"),
         ({"size": [20, 30], "counts": "oooooooooooooooooooo"}, "`counts` cannot be read"),
         ({"size": [20, 30], "counts": "PPPP"}, "`counts` cannot be read"),
-        ({"size": [20, 30], "counts": [600]}, "holds no pixel"),
+        ({"size": [20, 30], "counts": [600]}, "its segmentation is empty"),
         ({"size": [20, 30]}, "`counts` cannot be read"),
-        ([[1, 2, 3, 4]], "not three or more points"),
-        ([[1, 2, 3, 4, 5, 6, 7]], "not three or more points"),
-        ([[1, 2, 3, 4, 5, "6"]], "not three or more points"),
-        ([7], "not three or more points"),
+        ([[1, 2, 3, 4]], "not a list of three or more points"),
+        ([[1, 2, 3, 4, 5, 6, 7]], "not a list of three or more points"),
+        ([[1, 2, 3, 4, 5, "6"]], "not a list of three or more points"),
+        ([7], "not a list of three or more points"),
         ([[1, 2, 3, 4, 5, float("nan")]], "far outside the slice or is not finite"),
         ([[1, 2, 3, 4, 5, 10**400]], "far outside the slice or is not finite"),
-        ([[0, 0, 30, 20] * 20_000], "pixels long"),
+        ([[0, 0, 30, 20] * 20_000], "pixels, which is too long"),
     ],
 )
 def test_a_segmentation_that_cannot_be_used_leaves_the_box(
@@ -147,26 +147,26 @@ def test_a_segmentation_that_cannot_be_used_leaves_the_box(
     (problem,) = said(labelled)
     assert problem.startswith("coco.json, annotation 7: ")
     assert what in problem
-    assert problem.endswith(": its box is used")
+    assert problem.endswith("; its box is used instead")
     assert labels_of(labelled)["a.png"] == Labels((boxed((2, 3, 6, 8)),))
 
 
 @pytest.mark.parametrize(
     ("fields", "what"),
     [
-        ({"bbox": [40, 3, 4, 5]}, "its box lies outside the slice of 20x30: left out"),
-        ({"bbox": [2, 3, 0, 5]}, "its box has no area: left out"),
-        ({"bbox": [2, 3, -4, 5]}, "its box has no area: left out"),
-        ({"bbox": [2, 3, float("nan"), 5]}, "its box is not finite: left out"),
-        ({"bbox": [2, 3, float("inf"), 5]}, "its box is not finite: left out"),
-        ({"bbox": [2, 3, 4]}, "`bbox` must be 4 numbers but is [2, 3, 4]: left out"),
-        ({"bbox": [2, 3, 4, "5"]}, "`bbox` must be 4 numbers but is [2, 3, 4, '5']: left out"),
+        ({"bbox": [40, 3, 4, 5]}, "its box lies outside the slice of 20x30; ignored"),
+        ({"bbox": [2, 3, 0, 5]}, "its box has no area; ignored"),
+        ({"bbox": [2, 3, -4, 5]}, "its box has no area; ignored"),
+        ({"bbox": [2, 3, float("nan"), 5]}, "its box is not finite; ignored"),
+        ({"bbox": [2, 3, float("inf"), 5]}, "its box is not finite; ignored"),
+        ({"bbox": [2, 3, 4]}, "`bbox` must be 4 numbers but is [2, 3, 4]; ignored"),
+        ({"bbox": [2, 3, 4, "5"]}, "`bbox` must be 4 numbers but is [2, 3, 4, '5']; ignored"),
         ({"bbox": [2, 3, 10**400, 5]}, "`bbox` must be 4 numbers"),
-        ({"bbox": None}, "`bbox` must be 4 numbers but is None: left out"),
-        ({"iscrowd": 1}, "stands for a crowd (`iscrowd`), not for one thing: left out"),
-        ({"category_id": 9}, "its category 9 is not described: left out"),
-        ({"category_id": [3]}, "its category [3] is not described: left out"),
-        ({"category_id": 2.5}, "its category 2.5 is not described: left out"),
+        ({"bbox": None}, "`bbox` must be 4 numbers but is None; ignored"),
+        ({"iscrowd": 1}, "describes a crowd (`iscrowd`), not one finding; ignored"),
+        ({"category_id": 9}, "its category 9 is not in `categories`; ignored"),
+        ({"category_id": [3]}, "its category [3] is not in `categories`; ignored"),
+        ({"category_id": 2.5}, "its category 2.5 is not in `categories`; ignored"),
     ],
 )
 def test_an_annotation_that_is_left_out_makes_no_negative_of_its_slice(
@@ -182,7 +182,7 @@ def test_a_box_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
     labelled = attached(tmp_path, with_annotation(bbox=[25, 15, 10, 10]))
     assert labels_of(labelled)["a.png"] == Labels((boxed((25, 15, 30, 20)),))
     assert said(labelled) == [
-        "coco.json, annotation 7: reaches over the edge of the slice: cut to it"
+        "coco.json, annotation 7: extends beyond the edge of the slice; cropped"
     ]
 
 
@@ -191,31 +191,31 @@ def test_a_box_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
     [
         (
             with_annotation(image_id=99),
-            "coco.json, annotation 7: its image 99 is not in `images`: left out",
+            "coco.json, annotation 7: its image 99 is not in `images`; ignored",
         ),
         (
             with_annotation(image_id={}),
-            "coco.json, annotation 7: its image {} is not in `images`: left out",
+            "coco.json, annotation 7: its image {} is not in `images`; ignored",
         ),
         (
             with_image(file_name="z.png"),
-            "coco.json, image 1: 'z.png' matches no slice: not used",
+            "coco.json, image 1: 'z.png' matches no slice; ignored",
         ),
         (
             with_image(width=31),
-            "coco.json, image 1: is 20x31 there, the slice is 20x30: not used",
+            "coco.json, image 1: is 20x31 in the file, but its slice is 20x30; ignored",
         ),
         (
             with_image(file_name=7),
-            "coco.json, image 1: `file_name` must be text but is 7: not used",
+            "coco.json, image 1: `file_name` must be text but is 7; ignored",
         ),
         (
             with_image(frame=-1),
-            "coco.json, image 1: `frame` must be 0 or more but is -1: not used",
+            "coco.json, image 1: `frame` must be 0 or more but is -1; ignored",
         ),
         (
             with_image(frame=3),
-            "coco.json, image 1: frame 3 is none of the slices of its file: not used",
+            "coco.json, image 1: frame 3 does not exist in its file; ignored",
         ),
     ],
 )
@@ -274,10 +274,10 @@ def test_an_annotation_of_an_unknown_image_leaves_no_image_known_to_be_empty(
     }
     found, summary = said(labelled)
     assert found.startswith("coco.json, annotation 8: its image ")
-    assert found.endswith(" is not in `images`: left out")
+    assert found.endswith(" is not in `images`; ignored")
     assert summary == (
-        "coco.json: it is not known which slices some of its records are of: "
-        "the 1 on which it has nothing are not taken for empty"
+        "coco.json: some of its records may belong to any slice, so "
+        "the 1 slices without findings are not treated as empty"
     )
 
 
@@ -297,7 +297,7 @@ def test_an_image_that_may_be_either_of_two_leaves_neither_known_to_be_empty(
     path = tmp_path / "coco.json"
     path.write_text(json.dumps(document))
     labelled = attach_labels([study], path)
-    assert said(labelled) == ["coco.json, image 1: 'a.png' matches 2 files alike: not used"]
+    assert said(labelled) == ["coco.json, image 1: 'a.png' matches 2 files equally well; ignored"]
     assert [s.labels for s in labelled.studies[0].slices] == [None, None, Labels()]
 
 
@@ -316,10 +316,10 @@ def test_the_size_of_an_image_is_a_number_however_it_is_written(
 @pytest.mark.parametrize(
     ("fields", "what"),
     [
-        ({"height": "30", "width": "20"}, "is 30x20 there, the slice is 20x30: not used"),
-        ({"height": "20 px"}, "`height` must be a whole number but is '20 px': not used"),
-        ({"width": [30]}, "`width` must be a whole number but is [30]: not used"),
-        ({"width": 30.5}, "`width` must be a whole number but is 30.5: not used"),
+        ({"height": "30", "width": "20"}, "is 30x20 in the file, but its slice is 20x30; ignored"),
+        ({"height": "20 px"}, "`height` must be a whole number but is '20 px'; ignored"),
+        ({"width": [30]}, "`width` must be a whole number but is [30]; ignored"),
+        ({"width": 30.5}, "`width` must be a whole number but is 30.5; ignored"),
     ],
 )
 def test_a_size_that_is_wrong_or_no_number_is_said(
@@ -334,7 +334,7 @@ def test_an_image_id_that_is_there_twice_is_said(tmp_path: Path) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["images"][1]["id"] = 1
     labelled = attached(tmp_path, document)
-    assert said(labelled) == ["coco.json, image 1: its id is there twice: not used"]
+    assert said(labelled) == ["coco.json, image 1: its id occurs twice; ignored"]
     assert len(labels_of(labelled)["a.png"]) == 1
 
 
@@ -353,7 +353,7 @@ def test_an_image_id_that_is_there_twice_is_said(tmp_path: Path) -> None:
         (
             '{"images": [], "annotations": [], "categories":'
             ' [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}',
-            "category 1 is there twice",
+            "category 1 occurs twice",
         ),
         ('{"a": 1}', "neither COCO nor a MONAI datalist"),
         ('{"a": ' + "1" * 5000 + "}", "is not JSON"),
@@ -397,7 +397,7 @@ def test_pictures_move_to_the_patient_that_the_file_names(tmp_path: Path, field:
     assert (rest.key, rest.group, rest.group_from) == ("study", "group", "folder")
     assert said(labelled) == [
         "1 pictures beside those of 2 patients: "
-        "no record names their patient: they stay grouped by folder"
+        "no record names their patient; they remain grouped by folder"
     ]
 
 
@@ -434,7 +434,8 @@ def test_two_patients_for_one_picture_are_said(tmp_path: Path) -> None:
     document["images"][1].update(file_name="a.png", patient="p2")
     labelled = attached(tmp_path, document)
     assert said(labelled) == [
-        "coco.json, image 2: `patient` differs from an earlier record's: the earlier is kept"
+        "coco.json, image 2: `patient` differs from that of an earlier record; the earlier "
+        "one is kept"
     ]
     assert labelled.studies[0].group == pseudonym("patient", "p1")
 

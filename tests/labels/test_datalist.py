@@ -114,37 +114,43 @@ def test_flat_boxes_on_one_slice_of_a_volume(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"image": "z.png"}, "training 0: 'z.png' matches no slice: not used"),
-        ({"image": ["a.png"]}, "training 0: `image` must be text but is ['a.png']: not used"),
-        ({"box": None}, "training 0: has no list `box`: not used"),
-        ({"label": []}, "training 0: has 1 boxes and not as many in `label`: not used"),
-        ({"label": 0}, "training 0: has 1 boxes and not as many in `label`: not used"),
+        ({"image": "z.png"}, "training 0: 'z.png' matches no slice; ignored"),
+        ({"image": ["a.png"]}, "training 0: `image` must be text but is ['a.png']; ignored"),
+        ({"box": None}, "training 0: `box` is not a list; ignored"),
+        (
+            {"label": []},
+            "training 0: has 1 boxes, but `label` does not have as many entries; ignored",
+        ),
+        (
+            {"label": 0},
+            "training 0: has 1 boxes, but `label` does not have as many entries; ignored",
+        ),
         (
             {"label": [None]},
-            "training 0, box 0: its label None is neither a number nor a name: left out",
+            "training 0, box 0: its label None is neither a number nor a name; ignored",
         ),
         ({"box": [[1, 2]]}, "training 0, box 0: `box` must be 4 or 6 numbers but is [1, 2]"),
-        ({"box": [[1, 2, 1, 4]]}, "training 0, box 0: its box has no area: left out"),
+        ({"box": [[1, 2, 1, 4]]}, "training 0, box 0: its box has no area; ignored"),
         (
             {"box": [[1, 2, 3, 4, 5, 6]]},
-            "training 0, box 0: the slice's place in the patient is not known: not used",
+            "training 0, box 0: the slice's position in the patient is unknown; ignored",
         ),
-        ({"box": [[1, 2, 3, 4, 5, -6]]}, "training 0, box 0: its box has no volume: left out"),
+        ({"box": [[1, 2, 3, 4, 5, -6]]}, "training 0, box 0: its box has no volume; ignored"),
         (
             {"box": [[1e300, 2, 3, 4, 5, 6]]},
-            "training 0, box 0: its box has no volume: left out",
+            "training 0, box 0: its box has no volume; ignored",
         ),
         (
             {"box": [[1e7, 2, 3, 4, 5, 6]]},
-            "training 0, box 0: lies in no patient: left out",
+            "training 0, box 0: lies too far away to be in a patient; ignored",
         ),
         (
             {"image": "v.nii", "box": [[1, 2, 3, 4]]},
-            "training 0, box 0: is flat on a volume of 5 slices: left out",
+            "training 0, box 0: is a 2D box on a volume of 5 slices; ignored",
         ),
         (
             {"image": "v.nii", "box": [[0, 0, 99, 4, 4, 4]]},
-            "training 0, box 0: cuts no slice of its series: left out",
+            "training 0, box 0: intersects no slice of its series; ignored",
         ),
     ],
 )

@@ -236,7 +236,7 @@ def test_a_folder_of_segmentations_is_one_set_of_labels(series: list[Path], seg:
 
 def test_frames_of_images_that_are_not_there_are_said(series: list[Path], seg: Path) -> None:
     labelled = attach_labels([opened(series[1:])], seg)
-    assert said(labelled) == ["seg.dcm, frame 2: its source image is none of the slices: not used"]
+    assert said(labelled) == ["seg.dcm, frame 2: its source image is not among the slices; ignored"]
     assert all_labels(labelled) == expected(pixels())[1:]
 
 
@@ -258,9 +258,9 @@ def undescribed(dataset: pydicom.Dataset) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (moved, "the slice lies 0.4 voxels off the mask's grid: not used"),
-        (moved_without_sources, "0 slices of its series lie in its place: not used"),
-        (undescribed, "its segment 1 is not described: left out"),
+        (moved, "the slice lies 0.4 voxels away from the mask's grid; ignored"),
+        (moved_without_sources, "0 slices of its series lie at its position; ignored"),
+        (undescribed, "its segment 1 is not in SegmentSequence; ignored"),
     ],
 )
 def test_a_frame_that_cannot_be_used_makes_no_negative(
@@ -277,7 +277,7 @@ def test_a_frame_of_a_multi_frame_image_leaves_no_frame_known_to_be_empty(
     first, second, *rest = opened(series).slices
     second = replace(second, source=replace(first.source, frame=1))
     labelled = attach_labels([a_study(first, second, *rest)], changed(seg, moved))
-    what = "0 slices of its series lie in its place: not used"
+    what = "0 slices of its series lie at its position; ignored"
     assert f"seg.dcm, frame 2: {what}" in said(labelled)
     assert all_labels(labelled)[:2] == [None, None]
 
@@ -302,8 +302,8 @@ def cut(dataset: pydicom.Dataset) -> None:
     ("change", "problem"),
     [
         (unsaid, "cannot be read: "),
-        (huge, "has 4 frames, more than can be trusted: not used"),
-        (deflated, "is deflated, so its size cannot be known before: not used"),
+        (huge, "has 4 frames, which is too many; ignored"),
+        (deflated, "is deflated, so its size is not known in advance; ignored"),
         (cut, "cannot be read: "),
     ],
 )

@@ -18,8 +18,8 @@ from medvae.labels import attach_labels
 from medvae.records import Category, Labels
 
 IN_DOUBT = (
-    "masks: it is not known which slices some of its records are of: "
-    "the 1 on which it has nothing are not taken for empty"
+    "masks: some of its records may belong to any slice, so "
+    "the 1 slices without findings are not treated as empty"
 )
 
 
@@ -65,14 +65,14 @@ def test_a_folder_of_nothing_but_links(tmp_path: Path, folder: Path) -> None:
 def test_a_loop_ends_and_is_told(folder: Path) -> None:
     (folder / "p1" / "again").symlink_to(folder)
     labelled = attach_labels(the_study(folder), folder)
-    assert said(labelled) == [f"p1/again: is the same folder as {folder}, found already"]
+    assert said(labelled) == [f"p1/again: is the same folder as {folder}, which was found before"]
     assert findings(folder) == [1, 0]
 
 
 def test_a_link_to_nowhere_is_told_and_leaves_nothing_known_to_be_empty(folder: Path) -> None:
     (folder / "p2").symlink_to(folder / "not there")
     labelled = attach_labels(the_study(folder), folder)
-    assert said(labelled) == ["p2: is a link that leads nowhere", IN_DOUBT]
+    assert said(labelled) == ["p2: is a broken link", IN_DOUBT]
     assert findings(folder) == [1, None]
 
 
@@ -109,7 +109,7 @@ def test_what_cannot_be_read_is_told(folder: Path) -> None:
 def test_a_folder_without_labels_names_what_it_could_not_see(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "p1").symlink_to(tmp_path / "unmounted")
-    with pytest.raises(LabelError, match=r"no YOLO files.*\(p1: is a link that leads nowhere"):
+    with pytest.raises(LabelError, match=r"no YOLO files.*\(p1: is a broken link"):
         attach_labels(the_study(tmp_path / "masks"), tmp_path / "masks")
 
 
@@ -123,7 +123,9 @@ def test_a_mask_under_two_names_labels_its_slice_once(
     labelled = attach_labels(the_study(folder), folder)
     assert findings(folder) == [1, 0]
     first = folder / "p1" / "a.png"
-    assert said(labelled) == [f"x/p1/a.png: is the same file as {first}, read already: not used"]
+    assert said(labelled) == [
+        f"x/p1/a.png: is the same file as {first}, which was read before; ignored"
+    ]
 
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
@@ -153,9 +155,21 @@ DATALIST = {"training": [{"image": "p1/a.png", "box": [[1, 1, 3, 3]], "label": [
 @pytest.mark.parametrize(
     ("name", "text", "what"),
     [
-        ("a.json", json.dumps(COCO)[:-1] + ', "annotations": []}', "'annotations' is in one of"),
-        ("a.json", json.dumps(COCO).replace('"bbox"', '"id": 2, "bbox"'), "'id' is in one of"),
-        ("a.json", json.dumps(DATALIST)[:-1] + ', "training": []}', "'training' is in one of"),
+        (
+            "a.json",
+            json.dumps(COCO)[:-1] + ', "annotations": []}',
+            "'annotations' occurs twice in one of",
+        ),
+        (
+            "a.json",
+            json.dumps(COCO).replace('"bbox"', '"id": 2, "bbox"'),
+            "'id' occurs twice in one of",
+        ),
+        (
+            "a.json",
+            json.dumps(DATALIST)[:-1] + ', "training": []}',
+            "'training' occurs twice in one of",
+        ),
         ("a.csv", "file,x,y,w,h,x\np1/a.png,1,1,3,3,9\n", "the column 'x' twice"),
         ("data.yaml", "names: {0: mass, 0: cyst}\n", "names the class 0 twice"),
     ],

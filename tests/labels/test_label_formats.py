@@ -104,7 +104,7 @@ def test_a_folder_or_nothing_is_no_label_file(tmp_path: Path) -> None:
         ("notes.md", b"none", "is in none of the known formats"),
         ("empty", b"", "is in none of the known formats"),
         ("folder/notes.md", b"none", "holds no YOLO files, masks or DICOM SEG"),
-        ("folder/coco.json", b"{}", "for others name the file"),
+        ("folder/coco.json", b"{}", "for other formats, give the file"),
         ("folder/readme.txt", b"none", "holds no YOLO files"),
     ],
 )
@@ -140,7 +140,7 @@ def test_problems_are_one_line_of_printable_text(tmp_path: Path) -> None:
     (tmp_path / "t\n.csv").write_text(table)
     (problem,) = attach_labels([], tmp_path / "t\n.csv").problems
     assert problem.where == r"t\n.csv, line 2"
-    assert problem.what == r"'a\x1b[2J\u202e.png' matches no slice: not used"
+    assert problem.what == r"'a\x1b[2J\u202e.png' matches no slice; ignored"
     assert Problem("é x", "a\r\nb\x07\ud800 ü") == Problem("é x", r"a\r\nb\x07\ud800 ü")
 
 

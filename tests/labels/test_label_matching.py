@@ -45,15 +45,19 @@ def test_images_are_found(tmp_path: Path, name: str, files: list[str], found: li
 @pytest.mark.parametrize(
     ("name", "files", "problem"),
     [
-        ("z.png", ["x/a.png"], "'z.png' matches no slice: not used"),
+        ("z.png", ["x/a.png"], "'z.png' matches no slice; ignored"),
         # Another patient's first slice is not this one's.
-        ("p3/a.png", ["x/p1/a.png"], "'p3/a.png' matches no slice: not used"),
-        ("A.png", ["x/a.png"], "'A.png' matches no slice: not used"),
-        ("a.png", ["x/a.png", "y/a.png"], "'a.png' matches 2 files alike: not used"),
-        ("a", ["x/a.png", "x/a.dcm"], "'a' matches 2 files alike: not used"),
-        ("p1/a.png", ["x/p1/a.png", "y/p1/a.png"], "'p1/a.png' matches 2 files alike: not used"),
-        ("..", ["x/a.png"], "'..' matches no slice: not used"),
-        ("a\0.png", ["x/a.png"], "'a\\x00.png' matches no slice: not used"),
+        ("p3/a.png", ["x/p1/a.png"], "'p3/a.png' matches no slice; ignored"),
+        ("A.png", ["x/a.png"], "'A.png' matches no slice; ignored"),
+        ("a.png", ["x/a.png", "y/a.png"], "'a.png' matches 2 files equally well; ignored"),
+        ("a", ["x/a.png", "x/a.dcm"], "'a' matches 2 files equally well; ignored"),
+        (
+            "p1/a.png",
+            ["x/p1/a.png", "y/p1/a.png"],
+            "'p1/a.png' matches 2 files equally well; ignored",
+        ),
+        ("..", ["x/a.png"], "'..' matches no slice; ignored"),
+        ("a\0.png", ["x/a.png"], "'a\\x00.png' matches no slice; ignored"),
     ],
 )
 def test_what_may_be_another_image_is_not_guessed(
@@ -90,7 +94,7 @@ def test_a_file_of_several_slices_needs_a_frame(tmp_path: Path) -> None:
     write_coco(path, [LabelledImage("v.tif", (20, 30), LABELS)])
     labelled = attach_labels([study], path)
     assert said(labelled) == [
-        "coco.json, image 1: means a file of 2 slices without `frame`: not used"
+        "coco.json, image 1: refers to a file of 2 slices without a `frame`; ignored"
     ]
 
 

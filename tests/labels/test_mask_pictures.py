@@ -127,14 +127,14 @@ def broken(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (lambda p: saved(p, squares().T), "is 30x20, its slice is 20x30: not used"),
+        (lambda p: saved(p, squares().T), "is 30x20, but its slice is 20x30; ignored"),
         (
             lambda p: saved(p, np.stack([squares(), squares(), squares() * 2], axis=2)),
-            "is a picture in RGB, not of numbers: not used",
+            "has pixels in RGB, which hold no label values; ignored",
         ),
         (
             lambda p: saved(p, np.stack([squares()] * 4, axis=2)),
-            "is a picture in RGBA, not of numbers: not used",
+            "has pixels in RGBA, which hold no label values; ignored",
         ),
         (broken, "cannot be read: "),
         (lambda p: p.write_bytes(b"none"), "cannot be read: cannot identify image file"),
@@ -153,7 +153,9 @@ def test_an_image_is_no_mask(tmp_path: Path) -> None:
     saved(tmp_path / "a_mask.png", noise)
     study = a_study(a_slice(tmp_path / "a.png", (90, 90)))
     labelled = attach_labels([study], tmp_path / "a_mask.png")
-    assert said(labelled) == ["a_mask.png: has over 1000 pieces on a slice: no mask, not used"]
+    assert said(labelled) == [
+        "a_mask.png: has over 1000 pieces on a slice, so it is not a mask; ignored"
+    ]
     assert labels_of(labelled)["a.png"] is None
 
 
@@ -166,7 +168,7 @@ def test_fractions_are_no_mask(tmp_path: Path) -> None:
 def test_a_mask_of_no_picture_is_said(tmp_path: Path) -> None:
     saved(tmp_path / "masks/z.png", squares())
     labelled = attach_labels([pictures(tmp_path, ["a.png"])], tmp_path / "masks")
-    assert said(labelled) == ["z.png: 'z' matches no slice: not used"]
+    assert said(labelled) == ["z.png: 'z' matches no slice; ignored"]
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -248,6 +250,6 @@ def test_colours_of_16_bits_are_refused_rather_than_cut(
         tiff(mask, values, 16, colour, samples)
     labelled = attach_labels([pictures(tmp_path, ["a.png"])], mask)
     assert said(labelled) == [
-        f"a_mask.{kind}: has colours or alpha of 16 bits, read as other numbers: not used"
+        f"a_mask.{kind}: has 16-bit colours or alpha, which cannot be read exactly; ignored"
     ]
     assert labels_of(labelled)["a.png"] is None

@@ -149,7 +149,7 @@ def test_time_points_share_a_mask(tmp_path: Path) -> None:
 def test_a_mask_that_may_be_of_several_series_is_not_used(tmp_path: Path) -> None:
     studies = [a_study(*volume(tmp_path / name), key=name) for name in ("v.nii", "w.nii")]
     labelled = attach_labels(studies, saved(tmp_path / "z.nii", a_mask()))
-    assert said(labelled) == ["z.nii: no image is named like it, and 2 have its grid: not used"]
+    assert said(labelled) == ["z.nii: no image has its name, and 2 images have its grid; ignored"]
     assert set(all_labels(labelled)) == {None}
 
 
@@ -157,7 +157,7 @@ def test_masks_that_may_be_of_one_series_are_not_used(tmp_path: Path) -> None:
     for name in ("y", "z"):
         saved(tmp_path / "masks" / f"{name}.nii", a_mask())
     labelled = attach_labels([a_study(*volume(tmp_path / "v.nii"))], tmp_path / "masks")
-    what = "no image is named like it, and 2 masks fit the one with its grid: not used"
+    what = "no image has its name, and 2 masks fit the image with its grid; ignored"
     assert said(labelled) == [f"y.nii: {what}", f"z.nii: {what}"]
 
 
@@ -179,7 +179,7 @@ def test_images_of_the_same_name_in_two_folders_are_not_guessed(tmp_path: Path) 
         a_study(*volume(tmp_path / name / "v_t1.nii"), key=name) for name in ("site1", "site2")
     ]
     labelled = attach_labels(studies, saved(tmp_path / "v_seg.nii", a_mask()))
-    assert said(labelled) == ["v_seg.nii: images named 'v' lie in several folders: not used"]
+    assert said(labelled) == ["v_seg.nii: images named 'v' lie in several folders; ignored"]
 
 
 def moved(millimetres: float) -> np.ndarray:
@@ -191,9 +191,9 @@ def moved(millimetres: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("values", "affine", "problem"),
     [
-        (a_mask(), moved(0.75), "the slice lies 0.5 voxels off the mask's grid: not used"),
-        (a_mask(), moved(0.3), "the slice lies 0.2 voxels off the mask's grid: not used"),
-        (a_mask(), moved(3.0), "the slice reaches out of the mask's grid: not used"),
+        (a_mask(), moved(0.75), "the slice lies 0.5 voxels away from the mask's grid; ignored"),
+        (a_mask(), moved(0.3), "the slice lies 0.2 voxels away from the mask's grid; ignored"),
+        (a_mask(), moved(3.0), "the slice extends beyond the mask's grid; ignored"),
         (a_mask(), AFFINE @ np.diag([0.5, 1, 1, 1]), "the slice's pixels are not voxels"),
         (np.pad(a_mask(), ((0, 1), (0, 0), (0, 0))), AFFINE, "its planes are larger than the"),
         (np.zeros((7, 9), np.uint8), AFFINE, "has the shape (7, 9), not that of one volume"),
@@ -227,7 +227,7 @@ def test_values_that_are_no_labels_leave_the_slice_unknown(
     labelled = attach_labels([a_study(*volume(tmp_path / "v.nii"))], mask)
     assert said(labelled) == [
         f"v_seg.nii, slice {n} of v.nii: "
-        "holds values that are not whole numbers from 0: no mask, not used"
+        "holds values that are not whole numbers from 0, so it is not a mask; ignored"
         for n in (1, 2, 3)
     ]
     assert all_labels(labelled) == [Labels(), None, None, None, Labels()]
@@ -236,7 +236,7 @@ def test_values_that_are_no_labels_leave_the_slice_unknown(
 def test_a_volume_without_a_place_in_the_patient_is_not_guessed(tmp_path: Path) -> None:
     slices = (a_slice(tmp_path / "v.nii", (9, 7), format="nifti", frame=n) for n in range(5))
     labelled = attach_labels([a_study(*slices)], saved(tmp_path / "v_seg.nii", a_mask()))
-    assert said(labelled) == ["v_seg.nii: the slice's place in the patient is not known: not used"]
+    assert said(labelled) == ["v_seg.nii: the slice's position in the patient is unknown; ignored"]
 
 
 @pytest.mark.parametrize("content", [b"", b"none", b"\x1f\x8b\x08\x00broken"])

@@ -58,7 +58,7 @@ def test_what_overlaps_by_less_than_half_stays_apart(tmp_path: Path) -> None:
     found, problems = joined(tmp_path, [box], [drawn(filled((0, 0, 10, 4)))])
     assert found == Labels((box,))
     assert problems == [
-        "masks.json, slice 0 of a.png: a mask lies in no box of the labels: not used"
+        "masks.json, slice 0 of a.png: a mask matches no box of the labels; ignored"
     ]
 
 
@@ -88,7 +88,7 @@ def test_the_labels_say_what_is_empty_and_what_is_not_known(tmp_path: Path) -> N
     labelled = attach_labels([pictures(tmp_path, ["a.png", "b.png"])], labels, outlines)
     assert all_labels(labelled) == [Labels(), None]
     assert said(labelled) == [
-        "masks.json, slice 0 of b.png: 2 masks lie in no box of the labels: not used"
+        "masks.json, slice 0 of b.png: 2 masks match no box of the labels; ignored"
     ]
 
 
@@ -125,4 +125,4 @@ def test_outlines_without_masks_are_told(tmp_path: Path, count: int) -> None:
     box = boxed((1.0, 1.0, 5.0, 5.0))
     found, problems = joined(tmp_path, [box], [box] * count)
     assert found == Labels((box,))
-    assert problems == [f"masks.json: {count} of its findings have no mask: not used"]
+    assert problems == [f"masks.json: {count} of its findings have no mask; ignored"]

@@ -140,23 +140,23 @@ def test_plain_boxes_on_a_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "row", "problem"),
     [
-        (RSNA, "a,1,2,3,4,yes", "`Target` must be 0 or 1 but is 'yes': not used"),
-        (RSNA, "a,1,2,3,,1", "`height` must be a number but is '': left out"),
-        (RSNA, ",1,2,3,4,1", "has no `patientId`: not used"),
-        (RSNA, "a,1,2,3,4", "does not have as many values as there are columns: not used"),
-        (RSNA, "a,1,2,3,4,1,9", "does not have as many values as there are columns: not used"),
-        (RSNA, "z,1,2,3,4,1", "'z' matches no slice: not used"),
-        (VINDR, "a,Mass,8,R9,1,2,NaN,4", "its box is not finite: left out"),
-        (VINDR, "a,,8,R9,1,2,3,4", "has no `class_name`: left out"),
-        (PLAIN, "a.png,,,-9,2,3,4,", "its box lies outside the slice of 20x30: left out"),
-        (PLAIN, "a.png,,,1,2,3,abc,", "`h` must be a number but is 'abc': left out"),
-        (LUNA, "7.7,1,2,3,4", "'7.7' matches no slice: not used"),
-        (LUNA, "1.9.8,1,2,300,4", "cuts no slice of its series: left out"),
-        (LUNA, "1.9.8,1,2,x,4", "`coordZ` must be a number but is 'x': left out"),
-        (LUNA, "1.9.8,1,2,1e300,4", "lies in no patient: left out"),
-        (LUNA, "1.9.8,1,2,nan,4", "lies in no patient: left out"),
-        (LUNA, "1.9.8,1,2,3,-4", "cuts no slice of its series: left out"),
-        ("file,frame,x,y,w,h", "a.png,x,1,2,3,4", "`frame` must be 0 or more but is 'x': not used"),
+        (RSNA, "a,1,2,3,4,yes", "`Target` must be 0 or 1 but is 'yes'; ignored"),
+        (RSNA, "a,1,2,3,,1", "`height` must be a number but is ''; ignored"),
+        (RSNA, ",1,2,3,4,1", "has no `patientId`; ignored"),
+        (RSNA, "a,1,2,3,4", "has too few or too many values for the columns; ignored"),
+        (RSNA, "a,1,2,3,4,1,9", "has too few or too many values for the columns; ignored"),
+        (RSNA, "z,1,2,3,4,1", "'z' matches no slice; ignored"),
+        (VINDR, "a,Mass,8,R9,1,2,NaN,4", "its box is not finite; ignored"),
+        (VINDR, "a,,8,R9,1,2,3,4", "has no `class_name`; ignored"),
+        (PLAIN, "a.png,,,-9,2,3,4,", "its box lies outside the slice of 20x30; ignored"),
+        (PLAIN, "a.png,,,1,2,3,abc,", "`h` must be a number but is 'abc'; ignored"),
+        (LUNA, "7.7,1,2,3,4", "'7.7' matches no slice; ignored"),
+        (LUNA, "1.9.8,1,2,300,4", "intersects no slice of its series; ignored"),
+        (LUNA, "1.9.8,1,2,x,4", "`coordZ` must be a number but is 'x'; ignored"),
+        (LUNA, "1.9.8,1,2,1e300,4", "lies too far away to be in a patient; ignored"),
+        (LUNA, "1.9.8,1,2,nan,4", "lies too far away to be in a patient; ignored"),
+        (LUNA, "1.9.8,1,2,3,-4", "intersects no slice of its series; ignored"),
+        ("file,frame,x,y,w,h", "a.png,x,1,2,3,4", "`frame` must be 0 or more but is 'x'; ignored"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_said_and_makes_no_negative(
@@ -170,7 +170,7 @@ def test_a_row_that_cannot_be_used_is_said_and_makes_no_negative(
 
 def test_a_sphere_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
     labelled = attached(tmp_path, ct(tmp_path), LUNA, "1.9.8,-10,-6,0,3")
-    assert said(labelled) == ["table.csv, line 2: reaches over the edge of the slice: cut to it"]
+    assert said(labelled) == ["table.csv, line 2: extends beyond the edge of the slice; cropped"]
     (finding,) = all_labels(labelled)[0]
     np.testing.assert_allclose(finding.box, (0, 6.75, 2, 8.25))
 
@@ -178,8 +178,8 @@ def test_a_sphere_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"a,b\n1,2\n", "its columns are none of the known"),
-        (b"", "its columns are none of the known"),
+        (b"a,b\n1,2\n", "its columns are those of no known table"),
+        (b"", "its columns are those of no known table"),
         (b"\xff\xfe", "is not text in UTF-8"),
         (b"file,x,y,w,h\n" + b"1" * 200_000, "is not CSV: field larger"),
     ],

@@ -98,15 +98,15 @@ def test_damaged_class_names_are_refused(tmp_path: Path, text: str, problem: str
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("0 0.5 0.5 0.2", "is not `class xc yc w h`: left out"),
-        ("0 0.5 0.5 0.2 0.5 0.9", "is not `class xc yc w h`: left out"),
-        ("lesion 0.5 0.5 0.2 0.5", "is not `class xc yc w h`: left out"),
-        (f"{'9' * 5000} 0.5 0.5 0.2 0.5", "is not `class xc yc w h`: left out"),
-        ("1 0.5 0.5 0.2 0.5", "its class 1 is not named: left out"),
-        ("-1 0.5 0.5 0.2 0.5", "its class -1 is not named: left out"),
-        ("0 nan 0.5 0.2 0.5", "its box is not finite: left out"),
-        ("0 0.5 0.5 0 0.5", "its box has no area: left out"),
-        ("0 1.5 0.5 0.2 0.5", "its box lies outside the slice of 20x30: left out"),
+        ("0 0.5 0.5 0.2", "is not `class xc yc w h`; ignored"),
+        ("0 0.5 0.5 0.2 0.5 0.9", "is not `class xc yc w h`; ignored"),
+        ("lesion 0.5 0.5 0.2 0.5", "is not `class xc yc w h`; ignored"),
+        (f"{'9' * 5000} 0.5 0.5 0.2 0.5", "is not `class xc yc w h`; ignored"),
+        ("1 0.5 0.5 0.2 0.5", "its class 1 has no name; ignored"),
+        ("-1 0.5 0.5 0.2 0.5", "its class -1 has no name; ignored"),
+        ("0 nan 0.5 0.2 0.5", "its box is not finite; ignored"),
+        ("0 0.5 0.5 0 0.5", "its box has no area; ignored"),
+        ("0 1.5 0.5 0.2 0.5", "its box lies outside the slice of 20x30; ignored"),
     ],
 )
 def test_a_line_that_cannot_be_used_makes_no_negative(
@@ -121,7 +121,7 @@ def test_a_line_that_cannot_be_used_makes_no_negative(
 def test_a_box_over_the_edge_is_cut_and_said(tmp_path: Path) -> None:
     written(tmp_path, a="0 0.0 0.5 0.2 0.5\n")
     labelled = attach_labels([pictures(tmp_path, ["a.png"])], tmp_path)
-    assert said(labelled) == ["a.txt, line 1: reaches over the edge of the slice: cut to it"]
+    assert said(labelled) == ["a.txt, line 1: extends beyond the edge of the slice; cropped"]
     assert labels_of(labelled)["a.png"].boxes.tolist() == [[0, 5, 3, 15]]
 
 
@@ -130,8 +130,8 @@ def test_files_of_no_picture_and_files_that_are_no_text_are_said(tmp_path: Path)
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe0 0.5")
     labelled = attach_labels([pictures(tmp_path, ["a.png", "b.png"])], tmp_path)
     assert said(labelled) == [
-        "b.txt: is not text: not used",
-        "z.txt: 'z' matches no slice: not used",
+        "b.txt: is not text; ignored",
+        "z.txt: 'z' matches no slice; ignored",
     ]
     assert labels_of(labelled)["b.png"] is None
 
@@ -160,6 +160,6 @@ def test_what_is_written_is_yolo(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("a.png", "a.jpg"), ("classes.png",)])
 def test_two_images_never_share_a_file(tmp_path: Path, names: tuple[str, ...]) -> None:
     images = [LabelledImage(name, (20, 30), Labels()) for name in names]
-    with pytest.raises(WriteError, match=f"{names[0].split('.')[0]}.txt: is wanted by"):
+    with pytest.raises(WriteError, match=f"{names[0].split('.')[0]}.txt: would hold both"):
         write_yolo(tmp_path, images)
     assert not list(tmp_path.iterdir())

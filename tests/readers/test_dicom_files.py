@@ -285,18 +285,18 @@ class TestNotRead:
     def test_colour_is_refused(self, tmp_path: Path, photometric: str) -> None:
         dataset = dicom_slice(PhotometricInterpretation=photometric)
         assert reason_of(dataset, tmp_path, "refused") == (
-            f"it is in colour ({photometric}): only grayscale images are read"
+            f"it is a colour image ({photometric}); only grayscale images are read"
         )
 
     def test_no_pixel_data(self, tmp_path: Path) -> None:
         dataset = dicom_slice()
         del dataset.PixelData
-        assert reason_of(dataset, tmp_path, "refused") == "there is no pixel data in it"
+        assert reason_of(dataset, tmp_path, "refused") == "it contains no pixel data"
 
     def test_short_pixel_data(self, tmp_path: Path) -> None:
         dataset = dicom_slice(Rows=ROWS + 1)
         assert reason_of(dataset, tmp_path, "refused") == (
-            "it is truncated: 240 of 264 bytes of pixel data are there"
+            "it is truncated: only 240 of 264 bytes of pixel data are present"
         )
 
     @pytest.mark.parametrize("syntax", [None, uids.RLELossless])
@@ -328,14 +328,14 @@ class TestNotRead:
 
     def test_a_slope_of_zero(self, tmp_path: Path) -> None:
         reason = reason_of(dicom_slice(RescaleSlope=0), tmp_path, "refused")
-        assert reason == "its RescaleSlope is 0, which makes all of its pixels alike"
+        assert reason == "its RescaleSlope is 0, which would make all pixels equal"
 
     def test_a_transfer_syntax_without_decoder(self, tmp_path: Path) -> None:
         dataset = dicom_slice()
         dataset.compress(uids.RLELossless)
         dataset.file_meta.TransferSyntaxUID = uids.MPEG2MPML
         reason = reason_of(dataset, tmp_path, "refused")
-        assert reason.startswith("no decoder here reads its transfer syntax, MPEG2")
+        assert reason.startswith("no installed decoder reads its transfer syntax, MPEG2")
 
 
 class TestSniffing:
@@ -362,10 +362,10 @@ class TestSniffing:
     def test_what_is_no_image_is_skipped(self, tmp_path: Path) -> None:
         files = {
             "empty": (b"", "it is empty"),
-            "zeros": (b"\0" * 4096, "it begins with nothing but zero bytes"),
-            "notes.txt": (b"the patient was moved", "it is in none of the formats that are read"),
-            "fake.dcm": (b"\x89\x01 not DICOM", "it is in none of the formats that are read"),
-            "a.zip": (b"PK\x03\x04" + b"x" * 300, "it is a zip archive: unpack it first"),
+            "zeros": (b"\0" * 4096, "it begins with zero bytes only"),
+            "notes.txt": (b"the patient was moved", "its format is not one that medvae reads"),
+            "fake.dcm": (b"\x89\x01 not DICOM", "its format is not one that medvae reads"),
+            "a.zip": (b"PK\x03\x04" + b"x" * 300, "it is a zip archive; unpack it first"),
         }
         for name, (data, _) in files.items():
             (tmp_path / name).write_bytes(data)

@@ -82,7 +82,7 @@ class TestOrder:
     def test_is_told_where_no_position_decides(self, tmp_path: Path) -> None:
         save_series(tmp_path, (dicom_slice(n, ImagePositionPatient=None) for n in range(3)))
         flags = only_series(open_studies([tmp_path])).flags
-        assert flags == ("no position: in order of InstanceNumber and names",)
+        assert flags == ("no positions: sorted by InstanceNumber and name",)
 
     @pytest.mark.parametrize("turn", [0.004, 0.009])
     def test_slices_that_are_turned_to_and_fro(self, tmp_path: Path, turn: float) -> None:
@@ -156,15 +156,15 @@ class TestDuplicates:
         refused = [report for report in scan.files if report.outcome == "refused"]
         assert len(refused) == 7
         assert {report.reason for report in refused} == {
-            "up to 2 different slices lie at the same place, and neither time nor acquisition "
-            "tells them apart"
+            "up to 2 different slices are at the same position, and neither time nor acquisition "
+            "distinguishes them"
         }
 
     def test_one_name_at_different_places_refuses_the_series(self, tmp_path: Path) -> None:
         slices = [dicom_slice(i, pixels=indexed(0), SOPInstanceUID="1.2.7") for i in range(4)]
         scan = open_studies([save_series(tmp_path, slices)])
         assert scan.studies == ()
-        assert all("different places" in reason for reason in reasons(scan).values())
+        assert all("different positions" in reason for reason in reasons(scan).values())
 
     def test_two_images_of_one_name_refuse_the_series(self, tmp_path: Path) -> None:
         twin = dicom_slice(1, pixels=indexed(50))
@@ -447,7 +447,9 @@ class TestEnhanced:
 
     def test_fewer_groups_than_frames_are_refused(self, tmp_path: Path) -> None:
         save(enhanced([indexed(i) for i in range(3)], [{}]), tmp_path / "enhanced")
-        assert reasons(open_studies([tmp_path])) == {"enhanced": "it describes 1 of its 3 frames"}
+        assert reasons(open_studies([tmp_path])) == {
+            "enhanced": "its header describes only 1 of its 3 frames"
+        }
 
 
 class TestKeys:
@@ -480,7 +482,7 @@ class TestKeys:
         both = open_studies([tmp_path / "both"])
         assert len({item.key for item in both.slices}) == 4
         assert [series.flags for series in series_of(both)] == [
-            ("its SOPInstanceUID is that of an image in another series, too",)
+            ("an image in another series has the same SOPInstanceUID",)
         ] * 2
         # What shares its name with nobody has the key that it has alone.
         alone = open_studies([tmp_path / "both" / "1.2.5 1"])

@@ -44,14 +44,14 @@ def check(folder: Path, outcome: str, reason: str) -> None:
 
 def test_a_header_that_announces_a_huge_picture(good: Path) -> None:
     save(dicom_slice(series="1.9", Rows=60000, Columns=60000), good / "huge")
-    check(
-        good, "refused", "its header announces 60000x60000 pixels, more than the 67108864 allowed"
-    )
+    check(good, "refused", "its header states 60000x60000 pixels; at most 67108864 are allowed")
 
 
 def test_a_header_that_announces_many_frames(good: Path) -> None:
     save(dicom_slice(series="1.9", NumberOfFrames=2**31 - 1), good / "long")
-    check(good, "refused", "it is truncated: 240 of 515396075280 bytes of pixel data are there")
+    check(
+        good, "refused", "it is truncated: only 240 of 515396075280 bytes of pixel data are present"
+    )
 
 
 def test_a_deflated_bomb(good: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_loop_of_links(good: Path) -> None:
     scan = open_studies([good])
     (report,) = (report for report in scan.files if report.path.name == "again")
     assert report.outcome == "skipped"
-    assert report.reason == f"it is the same folder as {good}, found already"
+    assert report.reason == f"it is the same folder as {good}, which was found before"
     assert len(scan.files) == 4
 
 
@@ -112,8 +112,8 @@ def test_links_to_nowhere_and_to_themselves(good: Path) -> None:
     (good / "itself").symlink_to(good / "itself")
     scan = open_studies([good])
     assert {name: reasons(scan)[name] for name in ("nowhere", "itself")} == {
-        "nowhere": "it is a link that leads nowhere",
-        "itself": "it is a link that leads nowhere",
+        "nowhere": "it is a broken link",
+        "itself": "it is a broken link",
     }
 
 
@@ -173,13 +173,16 @@ def test_names_that_are_too_long(good: Path) -> None:
 @pytest.mark.parametrize(
     ("attributes", "reason"),
     [
-        ({"ImagePositionPatient": [0, 0, -1.7e308]}, "its position lies more than a kilometre"),
-        ({"PixelSpacing": [1e-300, 1e-300]}, "its pixels are no possible size"),
-        ({"PixelSpacing": [1e300, 1e300]}, "its pixels are no possible size"),
-        ({"RescaleSlope": "nan"}, "its RescaleSlope is nan, which is no usable number"),
+        (
+            {"ImagePositionPatient": [0, 0, -1.7e308]},
+            "its position is over a kilometre from the origin",
+        ),
+        ({"PixelSpacing": [1e-300, 1e-300]}, "its pixel size in millimetres is impossible"),
+        ({"PixelSpacing": [1e300, 1e300]}, "its pixel size in millimetres is impossible"),
+        ({"RescaleSlope": "nan"}, "its RescaleSlope is nan, which is not a usable number"),
         ({"RescaleIntercept": "1e300"}, "its RescaleIntercept is "),
         ({"PixelRepresentation": None}, "its header has no usable PixelRepresentation"),
-        ({"BitsAllocated": 12}, "its pixels take 12 bits each"),
+        ({"BitsAllocated": 12}, "its pixels have 12 bits each"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
@@ -263,7 +266,7 @@ class TestWorkers:
             reply = workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
             assert reply.data == {
                 "outcome": "refused",
-                "reason": "reading it takes more processor time than its size allows",
+                "reason": "reading it takes more processor time than is allowed for its size",
             }
 
     def test_a_crash_costs_one_file(self, good: Path) -> None:
@@ -331,7 +334,8 @@ def test_a_codestream_that_claims_another_size_is_not_decoded(good: Path) -> Non
     ((_, pixels),) = read_pixels(scan.slices)
     assert isinstance(pixels, DecodeError)
     assert str(pixels) == (
-        f"{good / 'large'}: its compressed pixels claim a size of 46000x46000, its header 64x48"
+        f"{good / 'large'}: its compressed pixels claim a size of 46000x46000, but its header "
+        "states 64x48"
     )
 
 
@@ -354,11 +358,11 @@ def test_a_hard_link_is_read_once(good: Path) -> None:
     scan = open_studies([good])
     assert len(list(scan.slices)) == 3
     assert outcomes(scan)["z"] == "skipped"
-    assert reasons(scan)["z"] == f"it is the same file as {first}, found already"
+    assert reasons(scan)["z"] == f"it is the same file as {first}, which was found before"
 
 
 def test_a_linked_folder_that_was_visited_is_told_once(good: Path) -> None:
     (good / "z").symlink_to(good / "good")
     scan = open_studies([good])
     assert len(list(scan.slices)) == 3
-    assert reasons(scan)["z"] == f"it is the same folder as {good / 'good'}, found already"
+    assert reasons(scan)["z"] == f"it is the same folder as {good / 'good'}, which was found before"

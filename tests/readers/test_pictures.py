@@ -94,7 +94,7 @@ def test_colour_is_refused(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (9, 13, 3), "u1")
     Image.fromarray(colours).save(tmp_path / "a.png")
     scan = open_studies([tmp_path])
-    assert reasons(scan) == {"a.png": "it is in colour (RGB): only grayscale images are read"}
+    assert reasons(scan) == {"a.png": "it is a colour image (RGB); only grayscale images are read"}
 
 
 def test_pages_are_slices_in_order(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_turned_picture_is_flagged(tmp_path: Path) -> None:
     exif[0x0112] = 6
     picture.save(tmp_path / "a.jpg", exif=exif)
     ((series,),) = (study.series for study in open_studies([tmp_path]).studies)
-    assert series.flags == ("turned by an EXIF tag, which is not applied",)
+    assert series.flags == ("an EXIF tag that rotates the image is ignored",)
 
 
 @pytest.mark.parametrize(("bits", "colour"), [(16, 2), (16, 4)])
@@ -164,7 +164,9 @@ def test_colours_of_16_bits_are_not_cut_to_8(tmp_path: Path, bits: int, colour: 
     rows = [struct.pack(f">{len(opaque)}H", *opaque) * 3] * 2
     (tmp_path / "a.png").write_bytes(png(bits, colour, rows))
     assert reasons(open_studies([tmp_path])) == {
-        "a.png": "it has 16 bits for each colour, which would be cut to 8: save it as 16-bit gray"
+        "a.png": (
+            "it has 16 bits per colour, which would be reduced to 8; save it as 16-bit grayscale"
+        )
     }
 
 

@@ -181,7 +181,7 @@ class TestNifti:
         data = (tmp_path / "a.nii").read_bytes()
         (tmp_path / "a.nii").write_bytes(data[:-lost])
         assert reasons(open_studies([tmp_path])) == {
-            "a.nii": f"it is truncated: {len(data) - lost} of {len(data)} bytes are there"
+            "a.nii": f"it is truncated: only {len(data) - lost} of {len(data)} bytes are present"
         }
 
     def test_an_extension_is_not_taken_for_voxels(self, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ class TestNifti:
         data[at : at + 2] = (999).to_bytes(2, "little")
         (tmp_path / "a.nii").write_bytes(data)
         assert reasons(open_studies([tmp_path])) == {
-            "a.nii": "its NIfTI header is broken: data code 999 not recognized"
+            "a.nii": "its NIfTI header is invalid: data code 999 not recognized"
         }
 
     def test_a_file_of_several_gzip_members_is_whole(self, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ class TestNifti:
             data[at : at + 4] = np.float32(number).tobytes()
         (tmp_path / "a.nii").write_bytes(data)
         reason = reasons(open_studies([tmp_path]))["a.nii"]
-        assert reason == f"its {name} is {np.float32(value):g}, which is no usable number"
+        assert reason == f"its {name} is {np.float32(value):g}, which is not a usable number"
 
     def test_masks_are_told_by_name(self, tmp_path: Path) -> None:
         for name in ("p1.nii.gz", "p1_seg.nii.gz", "p2-mask.nii"):
@@ -287,7 +287,7 @@ def test_a_detached_header_reaches_no_other_folder(tmp_path: Path) -> None:
         )
     scan = open_studies([inside])
     assert outcomes(scan) == {"a.mhd": "refused", "b.mhd": "refused"}
-    assert all("not in one file beside it" in reason for reason in reasons(scan).values())
+    assert all("not in one file in the same folder" in reason for reason in reasons(scan).values())
 
 
 NRRD = (
@@ -337,7 +337,8 @@ class TestHeadersOfText:
         data = voxels.read_bytes()
         voxels.write_bytes(data[:-lost])
         reason = reasons(open_studies([tmp_path]))[name]
-        assert reason == f"it is truncated: {len(data) - lost} of {len(data)} bytes are there"
+        have, need = len(data) - lost, len(data)
+        assert reason == f"it is truncated: only {have} of {need} bytes are present"
 
     def test_lost_bytes_of_compressed_voxels_are_noticed(self, tmp_path: Path) -> None:
         sitk.WriteImage(sitk.GetImageFromArray(volume()), str(tmp_path / "a.mha"), True)
@@ -372,7 +373,7 @@ class TestHeadersOfText:
         scan = open_studies([tmp_path])
         (tmp_path / "a.mha").write_bytes((tmp_path / "a.mha").read_bytes()[:-1])
         assert reasons(verify_pixels(scan)) == {
-            "a.mha": "its voxels cannot be read: they are damaged, or not as its header says"
+            "a.mha": "its voxels cannot be read: they are damaged or do not match the header"
         }
 
     @pytest.mark.parametrize(
@@ -404,7 +405,7 @@ class TestHeadersOfText:
             "within.mhd": "its header names ElementDataFile within another field",
             "endless.nrrd": "its header is longer than 1 MiB",
         }
-        beside = "its voxels are not in one file beside it: write them into one file"
+        beside = "its voxels are not in one file in the same folder; save the volume as one file"
         assert reasons(scan)[name] == says.get(name, beside)
 
     @pytest.mark.parametrize(
@@ -445,14 +446,16 @@ def test_absurd_voxel_sizes_are_refused(tmp_path: Path, size: str) -> None:
     header, _ = NRRD.split("space:")
     header += f"spacings: 1 {size} 1\n\n"
     (tmp_path / "a.nrrd").write_bytes(header.encode() + volume().tobytes())
-    assert "no possible size in millimetres" in reasons(open_studies([tmp_path]))["a.nrrd"]
+    assert (
+        "its pixel size in millimetres is impossible" in reasons(open_studies([tmp_path]))["a.nrrd"]
+    )
 
 
 @pytest.mark.parametrize(
     ("first", "size", "reason"),
     [
-        (-2e6, 4, "its position lies more than a kilometre away"),
-        (0.99e6, 9000, "its position lies more than a kilometre away"),
+        (-2e6, 4, "its position is over a kilometre from the origin"),
+        (0.99e6, 9000, "its position is over a kilometre from the origin"),
         (np.nan, 4, "its header gives no usable voxel size or orientation"),
     ],
 )

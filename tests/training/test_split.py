@@ -37,7 +37,7 @@ def test_at_least_one_patient_is_on_either_side(slices: list[Slice]) -> None:
 
 def test_one_patient_cannot_be_split(slices: list[Slice]) -> None:
     alone = [item for item in slices if item.group == slices[0].group]
-    with pytest.raises(UsageProblem, match="the slices are of one patient"):
+    with pytest.raises(UsageProblem, match="all slices belong to one patient"):
         make_split(alone, 0.2, seed=0)
 
 

@@ -240,7 +240,7 @@ class TestWrongUsage:
     def test_one_patient_only(self, pictures: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"
         said = self.told(UsageProblem, [pictures / "p0"], "slice_vae", out, variant="plain")
-        assert "of one patient" in said
+        assert "all slices belong to one patient" in said
         assert not out.exists()  # The command, set right, can be given again.
 
     def test_a_key_that_is_not_in_the_config(self, pictures: Path, tmp_path: Path) -> None:
