@@ -39,8 +39,8 @@ def make_split(slices: Iterable[Slice], share: float, seed: int) -> Split:
     groups = sorted({item.group for item in slices}, key=lambda group: _order(group, seed))
     if len(groups) < 2:
         raise UsageProblem(
-            "all slices belong to one patient, so none can be held out; pass slices of at least two "
-            "patients, or labels that name the patients"
+            "all slices belong to one patient, so none can be held out; pass slices of at least "
+            "two patients, or labels that name the patients"
         )
     held_out = min(max(round(share * len(groups)), 1), len(groups) - 1)
     return Split(frozenset(groups[held_out:]), frozenset(groups[:held_out]))
