@@ -400,3 +400,8 @@ class Study:
     def slices(self) -> Iterator[Slice]:
         """All slices, series by series."""
         return (s for series in self.series for s in series.slices)
+
+    def map(self, change: Callable[[Slice], Slice]) -> Study:
+        """Return the study with every slice replaced by the result of a function."""
+        series = (replace(one, slices=tuple(map(change, one.slices))) for one in self.series)
+        return replace(self, series=tuple(series))

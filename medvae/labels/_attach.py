@@ -89,18 +89,11 @@ def attach_labels(studies: Sequence[Study], path: Path, outlines: Path | None = 
 
 
 def _with_outlines(labelled: Labelled, path: Path) -> Labelled:
-    ledger, name = _read([_unlabelled(study) for study in labelled.studies], path)
+    unlabelled = [study.map(lambda s: replace(s, labels=None)) for study in labelled.studies]
+    ledger, name = _read(unlabelled, path)
     studies, problems, outlines = join_outlines(labelled.studies, ledger, name, path.name)
     problems = (*labelled.problems, *problems)
     return replace(labelled, studies=studies, problems=problems, outlines=outlines)
-
-
-def _unlabelled(study: Study) -> Study:
-    series = (
-        replace(one, slices=tuple(replace(slice_, labels=None) for slice_ in one.slices))
-        for one in study.series
-    )
-    return replace(study, series=tuple(series))
 
 
 def _read(studies: Sequence[Study], path: Path) -> tuple[Ledger, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,15 +95,10 @@ def join_outlines(
     if without:
         problems.append(Problem(name, f"{without} of its findings have no mask; ignored"))
     return (
-        tuple(_rebuilt(study, made) for study in kept),
+        tuple(study.map(made.__getitem__) for study in kept),
         tuple(problems),
         Outlines(masks_format, tuple(ledger.files), boxes, joined),
     )
-
-
-def _rebuilt(study: Study, made: Mapping[Slice, Slice]) -> Study:
-    series = (replace(one, slices=tuple(made[s] for s in one.slices)) for one in study.series)
-    return replace(study, series=tuple(series))
 
 
 def _joined(slice_: Slice, masks: Sequence[Finding]) -> tuple[Slice, int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from medvae.labels._ledger import Ledger, Patient
-from medvae.records import Series, Slice, Study, pseudonym
+from medvae.records import Slice, Study, pseudonym
 
 __all__ = ["labelled_studies", "without_files"]
 
@@ -71,12 +71,8 @@ def _rebuilt(study: Study, ledger: Ledger, patient: Patient | None) -> Study:
     """Return a study with the ledger's labels, assigned to a patient if there is one."""
     group, group_from = patient or (study.group, study.group_from)
 
-    def labelled(series: Series) -> Series:
-        slices = (
-            replace(s, labels=ledger.labels(s), group=group if patient else s.group)
-            for s in series.slices
-        )
-        return replace(series, slices=tuple(slices))
+    def labelled(slice_: Slice) -> Slice:
+        own = group if patient else slice_.group
+        return replace(slice_, labels=ledger.labels(slice_), group=own)
 
-    series = tuple(labelled(series) for series in study.series)
-    return replace(study, group=group, group_from=group_from, series=series)
+    return replace(study, group=group, group_from=group_from).map(labelled)

@@ -7,10 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from medvae.files import FileReport, Found
-from medvae.readers._contract import FileHeader, FrameHeader
+from medvae.readers._contract import FileHeader, FrameHeader, with_tuples
 from medvae.readers._pixels import PixelLoader, request_for
 from medvae.readers._stacks import ScannedSlice, Stack, StackRefused, geometry_flags, sort_stack
 from medvae.readers._workers import Workers
@@ -301,11 +300,5 @@ def _source(member: ScannedSlice) -> Source:
         time=frame.time,
         uid=file.uid,
         series_uid=file.series_uid,
-        layout=None if file.layout is None else _layout(file.layout),
+        layout=None if file.layout is None else Layout(**with_tuples(file.layout)),
     )
-
-
-def _layout(fields: dict[str, Any]) -> Layout:
-    """Create a layout from its fields as decoded from JSON."""
-    tuples: dict[str, Any] = {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
-    return Layout(**{**fields, **tuples})

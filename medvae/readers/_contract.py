@@ -24,6 +24,7 @@ __all__ = [
     "FormatReader",
     "FrameHeader",
     "fingerprint",
+    "with_tuples",
 ]
 
 BURNED_IN = "text is burned into its pixels (BurnedInAnnotation YES)"
@@ -119,11 +120,11 @@ class FileHeader:
         """Create a header from the values returned by ``to_json``."""
         frames = data.pop("frames")
         for frame in frames:
-            frame["geometry"] = Geometry(**_with_tuples(frame["geometry"]))
-        return cls(frames=[FrameHeader(**_with_tuples(frame)) for frame in frames], **data)
+            frame["geometry"] = Geometry(**with_tuples(frame["geometry"]))
+        return cls(frames=[FrameHeader(**with_tuples(frame)) for frame in frames], **data)
 
 
-def _with_tuples(data: dict[str, Any]) -> dict[str, Any]:
+def with_tuples(data: dict[str, Any]) -> dict[str, Any]:
     """Return fields with tuples instead of lists, since JSON has no tuples."""
     return {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
 

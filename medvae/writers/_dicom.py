@@ -54,11 +54,7 @@ def write(
     series do; slices that are written one by one also form one series. Only attributes on an
     allow-list are copied from the source's header; all others are new or absent.
 
-    Args:
-        folder: Folder to write to.
-        series: Series that provides the keys, the patient and the files whose headers are read.
-        pixels: New pixels of each slice of the series.
-        place: Position of the first slice, from 1, if the slices are part of a longer series.
+    The arguments are those of ``FormatWriter``.
 
     Raises:
         WriteError: The source is not DICOM or has no position in the patient, its stored integers

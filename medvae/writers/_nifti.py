@@ -51,11 +51,7 @@ def write(
     otherwise float32 in real units; they are never inverted. The slices of a series whose position
     in the patient is unknown are stacked in order, without form codes.
 
-    Args:
-        folder: Folder to write to.
-        series: Series that provides the keys and the geometry.
-        pixels: New pixels of each slice of the series.
-        place: Position of the first slice, from 1, if the slices are part of a longer series.
+    The arguments are those of ``FormatWriter``.
 
     Raises:
         WriteError: The series cannot be represented as volumes, or the file system refuses.

@@ -30,11 +30,7 @@ def write(
     whose low values are shown bright is inverted, because PNG cannot record that. The comment in
     the file states how to convert its integers to real units.
 
-    Args:
-        folder: Folder to write to.
-        series: Series that provides the keys.
-        pixels: New pixels of each slice of the series.
-        place: Position of the first slice, from 1, if the slices are part of a longer series.
+    The arguments are those of ``FormatWriter``.
 
     Raises:
         WriteError: The file system refuses.
