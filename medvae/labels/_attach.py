@@ -171,6 +171,6 @@ def written_formats(options: Sequence[str]) -> list[LabelFormat]:
     known = {one.option: one for one in LABEL_FORMATS if one.option is not None}
     unknown = [name for name in options if name not in known]
     if unknown or not options:
-        found = ", ".join(unknown) or "nothing"
-        raise UsageProblem(f"label format {found}: unknown; choose from {', '.join(known)}")
+        found = f"unknown format {unknown[0]!r}" if unknown else "no format is given"
+        raise UsageProblem(f"{found}; choose from {', '.join(known)}", parameter="label_formats")
     return [known[name] for name in options]

@@ -57,7 +57,7 @@ def check_outlines(labels: object, outlines: object) -> None:
     """Raise a `UsageProblem` if outlines are given without the labels that have their boxes."""
     if outlines is not None and labels is None:
         raise UsageProblem(
-            "outlines: masks need the boxes that they belong to; pass labels as well"
+            "masks need the boxes that they belong to; pass labels as well", parameter="outlines"
         )
 
 

@@ -151,7 +151,7 @@ def test_without_findings_there_is_nothing_to_draw(studies: Path) -> None:
         ({"per": "patient"}, "per: must be slice or study"),
         ({"balance": "hospitals"}, "balance: unknown value 'hospitals'; choose from patients, sl"),
         ({"formats": ("jpeg",)}, "formats: unknown format 'jpeg'; choose from dicom, nifti, png"),
-        ({"label_formats": ()}, "label format nothing"),
+        ({"label_formats": ()}, "label_formats: no format is given"),
     ],
 )
 def test_choices_are_checked(choices: dict[str, object], message: str) -> None:

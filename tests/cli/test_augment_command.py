@@ -62,7 +62,7 @@ def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> Non
     ("arguments", "code", "said"),
     [
         (("--format", "jpeg"), 2, "--format: unknown format 'jpeg'; choose from dicom"),
-        (("--labels-format", "xml"), 2, "label format xml: unknown; choose from"),
+        (("--labels-format", "xml"), 2, "--labels-format: unknown format 'xml'; choose from yolo"),
         (("--copies", "0"), 2, "--copies: must be 1 or more"),
         (("--strength", "-1"), 2, "--strength: must be 0 or more"),
         (("--sampler", "noise"), 2, "unknown 'noise'; choose from"),
