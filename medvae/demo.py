@@ -13,7 +13,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from medvae.atomic import write_text
-from medvae.audit import Audit, audit
+from medvae.auditing import Audit, audit
 from medvae.augmentation import Augmented, augment
 from medvae.errors import DecodeError
 from medvae.folders import output

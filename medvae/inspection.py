@@ -67,8 +67,8 @@ class Inspection:
 def inspect_studies(
     paths: Iterable[str | Path],
     *,
-    labels: Path | None = None,
-    outlines: Path | None = None,
+    labels: str | Path | None = None,
+    outlines: str | Path | None = None,
     decode: bool = False,
     modality: str | None = None,
     nan_as_padding: bool = False,

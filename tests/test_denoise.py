@@ -16,7 +16,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom import uid as uids
 
-from medvae.denoise import denoise
+from medvae.denoising import denoise
 from medvae.errors import ReadError, UsageProblem
 from medvae.intensity import model_image
 from medvae.networks import (

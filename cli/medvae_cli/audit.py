@@ -13,7 +13,7 @@ from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from medvae.audit import Audit
+    from medvae.auditing import Audit
 
 __all__ = ["audit"]
 
@@ -23,10 +23,10 @@ class _AuditCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the names and descriptions of the numbers."""
-        import medvae.audit  # takes seconds; only this help needs it
+        import medvae.auditing  # takes seconds; only this help needs it
 
         with formatter.section("Numbers for --fail-if, where * is any name in the report"):
-            formatter.write_dl(list(medvae.audit.number_names().items()))
+            formatter.write_dl(list(medvae.auditing.number_names().items()))
 
 
 @click.command(cls=_AuditCommand)
@@ -105,10 +105,10 @@ def audit(ctx: click.Context, /, **options: Any) -> None:
       medvae audit --real mr/ --synthetic gan/ --out report --fail-if "auc>0.8"
       medvae audit --real mr/ --labels mr/coco.json --synthetic out --holdout later/ --out report
     """
-    import medvae.audit
+    import medvae.auditing
 
     with progress_bars() as progress:
-        found = medvae.audit.audit(progress=progress, **options)
+        found = medvae.auditing.audit(progress=progress, **options)
     for line in _lines(found):
         click.echo(printable(line))
     if found.broken:

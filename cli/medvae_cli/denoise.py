@@ -13,7 +13,7 @@ from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:
-    from medvae.denoise import Denoised
+    from medvae.denoising import Denoised
 
 __all__ = ["denoise"]
 
@@ -65,10 +65,10 @@ def denoise(
       medvae denoise studies/ --model runs/first --out smooth
       medvae denoise studies/ --model runs/first --out smooth --format nifti,png --modality MR
     """
-    import medvae.denoise
+    import medvae.denoising
 
     with progress_bars() as progress:
-        denoised = medvae.denoise.denoise(
+        denoised = medvae.denoising.denoise(
             studies,
             model,
             out,

@@ -36,10 +36,10 @@ def latent(studies: tuple[Path, ...], **options: Any) -> None:
       medvae latent mr/ --model run --out latent
       medvae latent mr/ --labels mr/coco.json --model run --out latent
     """
-    import medvae.audit
+    import medvae.auditing
 
     with progress_bars() as progress:
-        view = medvae.audit.show_latent(studies, progress=progress, **options)
+        view = medvae.auditing.latent_view(studies, progress=progress, **options)
     click.echo(printable(f"{view.slices} slices, {view.units} latent units"))
     click.echo(printable(f"look at {view.page}"))
     for line in not_used(view.problems):

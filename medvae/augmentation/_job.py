@@ -162,7 +162,7 @@ def augment(
     studies, hosts, align_to, out = list(studies), list(hosts), list(align_to), Path(out)
     report = progress or ignore_progress
 
-    def prepared() -> _Job:
+    def prepared() -> _Augmentation:
         opened = open_model(model)
         sources = find_sources(
             studies,
@@ -177,7 +177,7 @@ def augment(
             workers=workers,
             progress=report,
         )
-        return _Job(opened, settings, sources, out, device, report)
+        return _Augmentation(opened, settings, sources, out, device, report)
 
     inputs = [*studies, labels, outlines, *hosts, *align_to]
     if dry_run:
@@ -196,7 +196,7 @@ def augment(
             disclaim(out)
 
 
-class _Job:
+class _Augmentation:
     """One augmentation.
 
     Args:

@@ -60,7 +60,9 @@ class Labelled:
     outlines: Outlines | None = None
 
 
-def attach_labels(studies: Sequence[Study], path: Path, outlines: Path | None = None) -> Labelled:
+def attach_labels(
+    studies: Sequence[Study], path: str | Path, outlines: str | Path | None = None
+) -> Labelled:
     """Attach the labels of a file or folder to the slices that they refer to.
 
     A slice that the file lists without findings becomes known to be empty. A slice that it does

@@ -207,7 +207,7 @@ def _mask(where: str, segmentation: object, slice_: Slice, ledger: Ledger) -> Ma
     return mask
 
 
-def write_coco(path: Path, images: Sequence[LabelledImage]) -> None:
+def write_coco(path: str | Path, images: Sequence[LabelledImage]) -> None:
     """Write a COCO file, with the group of each image as `patient` and its key as `medvae_key`.
 
     Raises:
@@ -229,7 +229,7 @@ def write_coco(path: Path, images: Sequence[LabelledImage]) -> None:
         for finding in image.labels:
             record = _annotation_record(finding, image.shape, ids[finding.category])
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
-    write_json(path, document)
+    write_json(Path(path), document)
 
 
 def _image_record(identity: int, image: LabelledImage) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _category(label: object, document: Mapping[str, Any]) -> Category:
     return Category(str(name or f"label_{label}"), str(supercategory or ""))
 
 
-def write_datalist(path: Path, images: Sequence[LabelledImage]) -> None:
+def write_datalist(path: str | Path, images: Sequence[LabelledImage]) -> None:
     """Write a datalist of ``xyxy`` boxes, with names for the numbers in `label` as ``labels``.
 
     MONAI loads a picture with x as its first axis, so the boxes apply to it unchanged.
@@ -162,4 +162,4 @@ def write_datalist(path: Path, images: Sequence[LabelledImage]) -> None:
         "supercategories": {str(number): c.supercategory for c, number in numbered.items()},
         "training": items,
     }
-    write_json(path, document)
+    write_json(Path(path), document)

@@ -199,7 +199,7 @@ def _class_number(key: yaml.Node) -> int:
     return int(key.value)
 
 
-def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:
+def write_yolo(folder: str | Path, images: Sequence[LabelledImage]) -> None:
     """Write ``classes.txt``, and a file of boxes for each image under the image's own path.
 
     The file of an image with nothing on it is empty. YOLO has no supercategories.
@@ -208,6 +208,7 @@ def write_yolo(folder: Path, images: Sequence[LabelledImage]) -> None:
         WriteError: Two images would share a file, a file would lie outside the folder, or the
             file system refuses to write a file.
     """
+    folder = Path(folder)
     names = sorted({_one_line(f.category) for image in images for f in image.labels})
     numbers = {name: number for number, name in enumerate(names)}
     classes = folder / "classes.txt"

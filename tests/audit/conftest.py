@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medvae.audit import Audit, audit
+from medvae.auditing import Audit, audit
 from medvae.augmentation import augment
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medvae.audit import Pool
+from medvae.auditing import Pool
 
 
 def pool(

@@ -13,8 +13,8 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage
 
 from heads import SECRETS, head
-from medvae.audit import STATISTICS, Audit, audit, number_names, show_latent
-from medvae.audit._page import expanded
+from medvae.auditing import STATISTICS, Audit, audit, latent_view, number_names
+from medvae.auditing._page import expanded
 from medvae.augmentation import augment
 from medvae.errors import ReadError, UsageProblem
 from outcomes import tree
@@ -126,8 +126,8 @@ class TestPlainStudies:
 class TestLatentView:
     def test_figures_are_files_and_a_page(self, studies: Path, run: Path, tmp_path: Path) -> None:
         labels = studies / "coco.json"
-        found = show_latent([studies], run, tmp_path / "a", labels=labels, device="cpu")
-        again = show_latent([studies], run, tmp_path / "b", labels=labels, device="cpu", workers=1)
+        found = latent_view([studies], run, tmp_path / "a", labels=labels, device="cpu")
+        again = latent_view([studies], run, tmp_path / "b", labels=labels, device="cpu", workers=1)
         assert tree(tmp_path / "a") == tree(tmp_path / "b")
         assert (found.slices, found.units) == (again.slices, again.units) == (16, 8)
         names = [path.stem for path in found.pictures]
@@ -147,7 +147,7 @@ class TestLatentView:
             record["category_id"] = number % len(names)
         (tmp_path / "coco.json").write_text(json.dumps(coco))
         labels = tmp_path / "coco.json"
-        found = show_latent([studies], run, tmp_path / "out", labels=labels, device="cpu")
+        found = latent_view([studies], run, tmp_path / "out", labels=labels, device="cpu")
         assert not found.problems
         assert "scatter_label" in [path.stem for path in found.pictures]
 

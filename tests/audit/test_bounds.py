@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from medvae.audit._registry import broken_bounds, parse_bounds
+from medvae.auditing._registry import broken_bounds, parse_bounds
 from medvae.errors import UsageProblem
 
 REPORT: dict[str, Any] = {

@@ -14,11 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from medvae.audit import Pool, feature_classifier
-from medvae.audit._extractors import PIXELS, extract
-from medvae.audit._separation import Score, Separation, planned_halves
-from medvae.audit.feature_classifier import tell_features_apart
-from medvae.audit.small_network import (
+from medvae.auditing import Pool, feature_classifier
+from medvae.auditing._extractors import PIXELS, extract
+from medvae.auditing._separation import Score, Separation, planned_halves
+from medvae.auditing.feature_classifier import tell_features_apart
+from medvae.auditing.small_network import (
     PublishedNetwork,
     as_input,
     resized,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pools import pool
 from scipy.spatial.distance import cdist
 
-from medvae.audit import Pool
-from medvae.audit.copies import Copies, find_copies
+from medvae.auditing import Pool
+from medvae.auditing.copies import Copies, find_copies
 
 REAL = pool(range(10))
 OTHERS = pool(range(20, 30))

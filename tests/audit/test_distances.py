@@ -10,9 +10,9 @@ from pools import pool
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
-from medvae.audit import Estimate, Pool
-from medvae.audit.distances import compare_distances, frechet, manifold
-from medvae.audit.diversity import diversity
+from medvae.auditing import Estimate, Pool
+from medvae.auditing.distances import compare_distances, frechet, manifold
+from medvae.auditing.diversity import diversity
 
 RANDOM = np.random.default_rng(0)
 REAL = RANDOM.normal(0, 1, (90, 12))

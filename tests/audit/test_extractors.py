@@ -10,8 +10,8 @@ import torch
 from pools import pool
 from scipy import ndimage
 
-from medvae.audit import Pool
-from medvae.audit._extractors import PIXELS, encoder, extract, from_files
+from medvae.auditing import Pool
+from medvae.auditing._extractors import PIXELS, encoder, extract, from_files
 from medvae.errors import ReadError, UsageProblem
 from medvae.networks import EfficientNet
 from tiny_networks import BUILDERS, pictures, plain_unit_variance, settle, slices_for

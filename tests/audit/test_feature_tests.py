@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from medvae.audit import Estimate
-from medvae.audit.feature_tests import compare_features, differing
+from medvae.auditing import Estimate
+from medvae.auditing.feature_tests import compare_features, differing
 
 FEATURES, SLICES = 60, 8
 

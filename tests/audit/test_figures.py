@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from medvae.audit._figures import Drawing, clouds, curves, densities
+from medvae.auditing._figures import Drawing, clouds, curves, densities
 
 POINTS = np.array([[0.0, 0.0], [1.0, 1.0]])
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medvae.audit.latent_space import latent_view
+from medvae.auditing.latent_space import describe_latents
 
 RANDOM = np.random.default_rng(0)
 MIXTURE = RANDOM.normal(0, 1, (6, 6)) * [3, 2, 1, 0.5, 0.2, 0.1]
 REAL = (RANDOM.normal(0, 1, (300, 6)) @ MIXTURE.T + 2).astype(np.float32)
-VIEW = latent_view(REAL, -REAL, components=4, traversed=2, steps=(-2, 0, 1))
+VIEW = describe_latents(REAL, -REAL, components=4, traversed=2, steps=(-2, 0, 1))
 
 
 def test_directions_are_those_of_the_covariance() -> None:
@@ -38,12 +38,12 @@ def test_the_other_set_lies_in_the_same_coordinates() -> None:
     step = VIEW.synthetic.points.mean(0)
     direction = (VIEW.traversals[0, 2] - VIEW.traversals[0, 1]) / VIEW.scales[0]
     assert step[0] == pytest.approx(float(-2 * REAL.mean(0) @ direction), rel=1e-3)
-    assert latent_view(REAL).synthetic is None
+    assert describe_latents(REAL).synthetic is None
 
 
 def test_densities_are_beside_a_normal_one() -> None:
     normal = RANDOM.normal(0, 1, (2000, 50)).astype(np.float32)
-    view = latent_view(normal)
+    view = describe_latents(normal)
     assert view.real.density == pytest.approx(view.normal, abs=0.02)
     assert (view.normal * np.diff(view.edges)).sum() == pytest.approx(1, abs=1e-5)
     assert view.real.inside == pytest.approx(stats.norm.cdf(1.5) - stats.norm.cdf(-1.5), abs=0.005)
@@ -51,15 +51,15 @@ def test_densities_are_beside_a_normal_one() -> None:
 
 def test_the_same_latents_look_the_same() -> None:
     """The sign of a direction is fixed, whatever the order of slices and however many they are."""
-    back = latent_view(REAL[::-1], components=4, traversed=2, steps=(-2, 0, 1))
+    back = describe_latents(REAL[::-1], components=4, traversed=2, steps=(-2, 0, 1))
     assert back.traversals == pytest.approx(VIEW.traversals, abs=1e-3)
-    few = latent_view(REAL[:4])
+    few = describe_latents(REAL[:4])
     assert few.real.points.shape == (4, 3)
     assert few.traversals.shape == (3, 7, 6)
 
 
 @pytest.mark.parametrize("count", [3, 20])
 def test_latents_that_do_not_vary(count: int) -> None:
-    view = latent_view(np.ones((count, 6), np.float32))
+    view = describe_latents(np.ones((count, 6), np.float32))
     assert view.explained.tolist() == [0.0] * min(6, count - 1)
     assert view.traversals == pytest.approx(np.ones_like(view.traversals))

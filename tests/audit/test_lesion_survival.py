@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from gates.drawn_heads import GLIOMA, SIDE, head, transplanted, warped, without_lesion
-from medvae.audit import Pool
-from medvae.audit._findings import SetFindings
-from medvae.audit._lesion_evidence import VisibilityRule, visibility_rules
-from medvae.audit.boxes import compare_boxes
-from medvae.audit.copies import NearestReal, nearest_real
-from medvae.audit.lesion_survival import Survival, lesion_survival
+from medvae.auditing import Pool
+from medvae.auditing._findings import SetFindings
+from medvae.auditing._lesion_evidence import VisibilityRule, visibility_rules
+from medvae.auditing.boxes import compare_boxes
+from medvae.auditing.copies import NearestReal, nearest_real
+from medvae.auditing.lesion_survival import Survival, lesion_survival
 from medvae.geometry import Box
 from medvae.records import Category, Finding, Labels
 from medvae.render import Scene

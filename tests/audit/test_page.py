@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from browser import Page, browser, needs_chromium
 
-from medvae.audit import STATISTICS, Audit
-from medvae.audit._page import at, formatted
+from medvae.auditing import STATISTICS, Audit
+from medvae.auditing._page import at, formatted
 
 pytestmark = needs_chromium
 

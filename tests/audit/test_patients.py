@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medvae.audit import Estimate, Pool
-from medvae.audit._patients import halve, interval, patients_in, percentile, resampled, share
+from medvae.auditing import Estimate, Pool
+from medvae.auditing._patients import halve, interval, patients_in, percentile, resampled, share
 
 ALONE = [(f"p{number % 7}",) for number in range(40)]
 PAIRS = [(f"p{number % 7}", f"p{number * 3 % 5}") for number in range(40)]

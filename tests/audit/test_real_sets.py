@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medvae.audit import Pool
-from medvae.audit._extractors import PIXELS, extract
-from medvae.audit._findings import SetFindings
-from medvae.audit.copies import find_copies, nearest_real
-from medvae.audit.feature_classifier import tell_features_apart
-from medvae.audit.feature_tests import compare_features
-from medvae.audit.lesion_survival import Survival, lesion_survival
-from medvae.audit.small_network import tell_apart
+from medvae.auditing import Pool
+from medvae.auditing._extractors import PIXELS, extract
+from medvae.auditing._findings import SetFindings
+from medvae.auditing.copies import find_copies, nearest_real
+from medvae.auditing.feature_classifier import tell_features_apart
+from medvae.auditing.feature_tests import compare_features
+from medvae.auditing.lesion_survival import Survival, lesion_survival
+from medvae.auditing.small_network import tell_apart
 from medvae.render import Scene
 from phantoms import needs_shared
 from real_scenes import real_scenes

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from medvae.audit._separation import auc
+from medvae.auditing._separation import auc
 
 RANDOM = np.random.default_rng(0)
 REAL = RANDOM.normal(0, 1, 120).round(1)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medvae.audit._augmented import read_augmented
-from medvae.audit._decoded import decode
-from medvae.audit._sets import read_studies
+from medvae.auditing._augmented import read_augmented
+from medvae.auditing._decoded import decode
+from medvae.auditing._sets import read_studies
 from medvae.augmentation import augment
 from medvae.errors import ReadError
 from medvae.manifest import Manifest

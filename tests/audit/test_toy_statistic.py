@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from medvae.audit import STATISTICS, AuditSettings, ComparedSets, Estimate, Rule, Statistic
+from medvae.auditing import STATISTICS, AuditSettings, ComparedSets, Estimate, Rule, Statistic
 from medvae_cli.main import cli
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from medvae.audit._page import at, formatted
-from medvae.audit._verdict import judge
+from medvae.auditing._page import at, formatted
+from medvae.auditing._verdict import judge
 
 Estimate = dict[str, float | None]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from medvae.audit import show_latent
+from medvae.auditing import latent_view
 from medvae.errors import UsageProblem
 from medvae_cli.main import cli
 
@@ -59,4 +59,4 @@ def test_a_training_is_not_resumed_on_a_device_that_is_not_there(
 
 def test_library_functions_say_it_too(studies: Path, run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageProblem, match="device 'cuda:63': there is no such device"):
-        show_latent([studies], run, tmp_path / "latent", device="cuda:63")
+        latent_view([studies], run, tmp_path / "latent", device="cuda:63")

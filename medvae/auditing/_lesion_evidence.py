@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.audit._findings import MeasuredFinding, SetFindings, SliceFindings
-from medvae.audit.copies import NearestReal
+from medvae.auditing._findings import MeasuredFinding, SetFindings, SliceFindings
+from medvae.auditing.copies import NearestReal
 from medvae.gates import contrast_kept, similarity
 
 __all__ = ["Judgement", "LesionJudge", "VisibilityRule", "by_visibility", "visibility_rules"]

@@ -8,11 +8,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from medvae.audit._page import PageSection, Report, cell
-from medvae.audit._registry import STATISTICS
-from medvae.audit._sets import SliceSet, notes_on
-from medvae.audit._statistic import AuditSettings, ComparedSets, plain
-from medvae.audit._verdict import AuditVerdict, judge
+from medvae.auditing._page import PageSection, Report, cell
+from medvae.auditing._registry import STATISTICS
+from medvae.auditing._sets import SliceSet, notes_on
+from medvae.auditing._statistic import AuditSettings, ComparedSets, plain
+from medvae.auditing._verdict import AuditVerdict, judge
 from medvae.pages import part, render
 
 __all__ = ["as_page", "as_report"]

@@ -8,17 +8,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from medvae.audit._page import Report
-from medvae.audit._statistic import Statistic
-from medvae.audit.boxes import BoxDistributions
-from medvae.audit.copies import CopiedSlices
-from medvae.audit.distances import FeatureDistances
-from medvae.audit.diversity import Diversity
-from medvae.audit.feature_classifier import FeatureClassifier
-from medvae.audit.feature_tests import FeatureTests
-from medvae.audit.latent_space import LatentSpace
-from medvae.audit.lesion_survival import LesionSurvival
-from medvae.audit.small_network import SmallNetwork
+from medvae.auditing._page import Report
+from medvae.auditing._statistic import Statistic
+from medvae.auditing.boxes import BoxDistributions
+from medvae.auditing.copies import CopiedSlices
+from medvae.auditing.distances import FeatureDistances
+from medvae.auditing.diversity import Diversity
+from medvae.auditing.feature_classifier import FeatureClassifier
+from medvae.auditing.feature_tests import FeatureTests
+from medvae.auditing.latent_space import LatentSpace
+from medvae.auditing.lesion_survival import LesionSurvival
+from medvae.auditing.small_network import SmallNetwork
 from medvae.errors import UsageProblem
 
 __all__ = ["STATISTICS", "Bound", "broken_bounds", "number_names", "parse_bounds"]

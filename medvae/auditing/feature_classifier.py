@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medvae.audit._decoded import Pool
-from medvae.audit._patients import Estimate
-from medvae.audit._separation import Key, Score, Separation, cross_validated, planned_halves
-from medvae.audit._statistic import (
+from medvae.auditing._decoded import Pool
+from medvae.auditing._patients import Estimate
+from medvae.auditing._separation import Key, Score, Separation, cross_validated, planned_halves
+from medvae.auditing._statistic import (
     LOOKS_DIFFERENT,
     AuditSettings,
     ComparedSets,

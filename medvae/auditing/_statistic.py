@@ -13,10 +13,10 @@ import torch
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from medvae.audit._decoded import DecodedSet
-from medvae.audit._extractors import Extractor
-from medvae.audit._page import Report, estimates_table, expanded
-from medvae.audit._patients import Estimate
+from medvae.auditing._decoded import DecodedSet
+from medvae.auditing._extractors import Extractor
+from medvae.auditing._page import Report, estimates_table, expanded
+from medvae.auditing._patients import Estimate
 from medvae.models import TrainedModel
 from medvae.pages import part
 from medvae.progress import Progress, ignore_progress

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.audit._findings import SetFindings
-from medvae.audit._sets import AuditedSlice, SliceSet
+from medvae.auditing._findings import SetFindings
+from medvae.auditing._sets import AuditedSlice, SliceSet
 from medvae.errors import DecodeError, ReadError, WriteError
 from medvae.gates import outline
 from medvae.intensity import Canvas

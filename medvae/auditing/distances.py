@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import qr, svdvals
 from sklearn.metrics.pairwise import euclidean_distances
 
-from medvae.audit._patients import Estimate, Groups, halve, interval
-from medvae.audit._statistic import (
+from medvae.auditing._patients import Estimate, Groups, halve, interval
+from medvae.auditing._statistic import (
     LOOKS_DIFFERENT,
     AuditSettings,
     ComparedSets,

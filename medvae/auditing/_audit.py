@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from medvae.atomic import write_text
-from medvae.audit._augmented import read_augmented, was_augmented
-from medvae.audit._decoded import DecodedSet, decode
-from medvae.audit._extractors import PIXELS, encoder, extract, from_files
-from medvae.audit._registry import STATISTICS, broken_bounds, parse_bounds
-from medvae.audit._report import as_page, as_report
-from medvae.audit._sets import (
+from medvae.auditing._augmented import read_augmented, was_augmented
+from medvae.auditing._decoded import DecodedSet, decode
+from medvae.auditing._extractors import PIXELS, encoder, extract, from_files
+from medvae.auditing._registry import STATISTICS, broken_bounds, parse_bounds
+from medvae.auditing._report import as_page, as_report
+from medvae.auditing._sets import (
     SliceSet,
     check_comparable,
     read_studies,
     with_one_modality,
 )
-from medvae.audit._statistic import AuditSettings, ComparedSets
-from medvae.audit._verdict import AuditVerdict
+from medvae.auditing._statistic import AuditSettings, ComparedSets
+from medvae.auditing._verdict import AuditVerdict
 from medvae.errors import UsageProblem
 from medvae.folders import output
 from medvae.labels import Outlines

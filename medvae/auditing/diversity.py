@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medvae.audit._decoded import Pool
-from medvae.audit._patients import Estimate, Groups, interval, patients_in, resampled
-from medvae.audit._statistic import AuditSettings, ComparedSets, Statistic
+from medvae.auditing._decoded import Pool
+from medvae.auditing._patients import Estimate, Groups, interval, patients_in, resampled
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Statistic
 from medvae.metrics import ms_ssim
 from medvae.randomness import generator
 

@@ -5,13 +5,13 @@ A statistic is a subclass of `Statistic` in a module of its own, listed in `STAT
 
 from __future__ import annotations
 
-from medvae.audit._audit import SIZES, Audit, audit
-from medvae.audit._decoded import DecodedSet, Pool
-from medvae.audit._patients import Estimate
-from medvae.audit._registry import STATISTICS, number_names
-from medvae.audit._show_latent import LatentReport, show_latent
-from medvae.audit._statistic import AuditSettings, ComparedSets, Rule, Statistic
-from medvae.audit._verdict import AuditVerdict, VerdictRow
+from medvae.auditing._audit import SIZES, Audit, audit
+from medvae.auditing._decoded import DecodedSet, Pool
+from medvae.auditing._latent_view import LatentReport, latent_view
+from medvae.auditing._patients import Estimate
+from medvae.auditing._registry import STATISTICS, number_names
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Rule, Statistic
+from medvae.auditing._verdict import AuditVerdict, VerdictRow
 
 __all__ = [
     "SIZES",
@@ -28,6 +28,6 @@ __all__ = [
     "Statistic",
     "VerdictRow",
     "audit",
+    "latent_view",
     "number_names",
-    "show_latent",
 ]

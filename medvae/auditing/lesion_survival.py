@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from medvae.audit._decoded import DecodedSet
-from medvae.audit._findings import SetFindings, SliceFindings
-from medvae.audit._lesion_evidence import Judgement, LesionJudge, by_visibility, visibility_rules
-from medvae.audit._page import Report, figures, is_measured, percentage, short_key, slice_picture
-from medvae.audit._patients import Estimate, halve, percentile, share
-from medvae.audit._statistic import AuditSettings, ComparedSets, Rule, Statistic
-from medvae.audit.copies import NearestReal, nearest_real
+from medvae.auditing._decoded import DecodedSet
+from medvae.auditing._findings import SetFindings, SliceFindings
+from medvae.auditing._lesion_evidence import Judgement, LesionJudge, by_visibility, visibility_rules
+from medvae.auditing._page import Report, figures, is_measured, percentage, short_key, slice_picture
+from medvae.auditing._patients import Estimate, halve, percentile, share
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Rule, Statistic
+from medvae.auditing.copies import NearestReal, nearest_real
 from medvae.pages import part
 
 __all__ = ["LesionSurvival", "Survival", "lesion_survival"]

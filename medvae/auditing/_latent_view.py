@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.atomic import write_bytes, write_text
-from medvae.audit._decoded import DecodedSet, decode
-from medvae.audit._page import PageSection, formatted
-from medvae.audit._sets import AuditedSlice, read_studies
-from medvae.audit.latent_space import (
+from medvae.auditing._decoded import DecodedSet, decode
+from medvae.auditing._page import PageSection, formatted
+from medvae.auditing._sets import AuditedSlice, read_studies
+from medvae.auditing.latent_space import (
     LatentViewPictures,
     decoded_view,
     latent_figures,
@@ -27,7 +27,7 @@ from medvae.networks import device_named
 from medvae.pages import found, part, render
 from medvae.progress import Progress, ignore_progress
 
-__all__ = ["LatentReport", "show_latent"]
+__all__ = ["LatentReport", "latent_view"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class LatentReport:
     problems: tuple[str, ...]
 
 
-def show_latent(
+def latent_view(
     studies: Iterable[str | Path],
     model: str | Path,
     out: str | Path,

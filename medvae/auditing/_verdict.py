@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medvae.audit._page import Report, at, expanded, is_measured
-from medvae.audit._registry import STATISTICS
-from medvae.audit._statistic import Rule
+from medvae.auditing._page import Report, at, expanded, is_measured
+from medvae.auditing._registry import STATISTICS
+from medvae.auditing._statistic import Rule
 
 __all__ = ["AuditVerdict", "VerdictRow", "judge"]
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from medvae.audit._decoded import DecodedSet
+from medvae.auditing._decoded import DecodedSet
 from medvae.pages import SlicePicture, colours_of, found, part
 
 __all__ = [

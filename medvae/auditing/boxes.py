@@ -11,11 +11,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy import stats
 
-from medvae.audit._figures import clouds, histograms
-from medvae.audit._findings import SetFindings
-from medvae.audit._page import Report, figures
-from medvae.audit._patients import Estimate, halve, interval
-from medvae.audit._statistic import AuditSettings, ComparedSets, Statistic
+from medvae.auditing._figures import clouds, histograms
+from medvae.auditing._findings import SetFindings
+from medvae.auditing._page import Report, figures
+from medvae.auditing._patients import Estimate, halve, interval
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Statistic
 from medvae.pages import part
 from medvae.randomness import generator
 

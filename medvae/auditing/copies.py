@@ -10,9 +10,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from medvae.audit._decoded import DecodedSet, Pool
-from medvae.audit._figures import histograms
-from medvae.audit._page import (
+from medvae.auditing._decoded import DecodedSet, Pool
+from medvae.auditing._figures import histograms
+from medvae.auditing._page import (
     Report,
     cell,
     figures,
@@ -22,8 +22,8 @@ from medvae.audit._page import (
     short_key,
     slice_picture,
 )
-from medvae.audit._patients import Estimate, Groups, difference, share
-from medvae.audit._statistic import AuditSettings, ComparedSets, Rule, Statistic
+from medvae.auditing._patients import Estimate, Groups, difference, share
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Rule, Statistic
 from medvae.neighbours import Neighbours
 from medvae.pages import part
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from medvae.audit._sets import AuditedSlice, SliceSet, sorted_slices
+from medvae.auditing._sets import AuditedSlice, SliceSet, sorted_slices
 from medvae.errors import ReadError
 from medvae.manifest import Manifest, ManifestLine, read_order
 from medvae.progress import Progress, ignore_progress

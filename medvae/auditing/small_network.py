@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medvae.audit._decoded import Pool
-from medvae.audit._figures import curves
-from medvae.audit._page import Report, figures, formatted, is_measured
-from medvae.audit._separation import (
+from medvae.auditing._decoded import Pool
+from medvae.auditing._figures import curves
+from medvae.auditing._page import Report, figures, formatted, is_measured
+from medvae.auditing._separation import (
     Key,
     Score,
     ScoredHalf,
@@ -25,7 +25,7 @@ from medvae.audit._separation import (
     cross_validated,
     planned_halves,
 )
-from medvae.audit._statistic import (
+from medvae.auditing._statistic import (
     LOOKS_DIFFERENT,
     AuditSettings,
     ComparedSets,

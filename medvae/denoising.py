@@ -63,7 +63,7 @@ class Denoised:
 def denoise(
     paths: Iterable[str | Path],
     model: str | Path,
-    out: Path,
+    out: str | Path,
     *,
     modality: str | None = None,
     allow_burned_in: bool = False,
@@ -96,7 +96,7 @@ def denoise(
         WriteError: If the file system refuses; the message says what was written before.
     """
     check_writers(formats)
-    paths = list(paths)
+    paths, out = list(paths), Path(out)
     with output(out, paths) as folder:
         run = open_model(model)
         scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
@@ -109,7 +109,9 @@ def denoise(
             render="reconstruction",
             allow_burned_in=allow_burned_in,
         )
-        job = _Job(out, formats, run.codec(device, torch.float32), run.intensity, synthesis)
+        job = _SeriesDenoiser(
+            out, formats, run.codec(device, torch.float32), run.intensity, synthesis
+        )
         every = [series for study in scan.studies for series in study.series]
         slices = [native for series in every for native in series.slices]
         decoded = _counted(read_pixels(slices, workers), len(slices), progress)
@@ -126,7 +128,7 @@ def _counted(decoded: Iterable[Decoded], total: int, progress: Progress) -> Iter
         yield item
 
 
-class _Job:
+class _SeriesDenoiser:
     """A denoiser of one series at a time, with counts of what was written.
 
     Args:

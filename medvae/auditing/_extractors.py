@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from medvae.audit._decoded import Pool
+from medvae.auditing._decoded import Pool
 from medvae.errors import UsageProblem
 from medvae.networks import (
     VGG11BN,

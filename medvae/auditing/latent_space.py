@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from sklearn.decomposition import PCA
 
-from medvae.audit._decoded import DecodedSet
-from medvae.audit._extractors import encoder, extract
-from medvae.audit._figures import Drawing, clouds, densities, tiles
-from medvae.audit._page import Report, cell, figures
-from medvae.audit._statistic import AuditSettings, ComparedSets, Statistic
+from medvae.auditing._decoded import DecodedSet
+from medvae.auditing._extractors import encoder, extract
+from medvae.auditing._figures import Drawing, clouds, densities, tiles
+from medvae.auditing._page import Report, cell, figures
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Statistic
 from medvae.networks import Codec, SliceVAE
 from medvae.pages import part
 from medvae.progress import Progress, ignore_progress
@@ -31,9 +31,9 @@ __all__ = [
     "LatentViewPictures",
     "Occupancy",
     "decoded_view",
+    "describe_latents",
     "latent_figures",
     "latent_gallery",
-    "latent_view",
     "latents_of",
 ]
 
@@ -92,7 +92,7 @@ class LatentView:
         return {name: side for name, side in sides.items() if side is not None}
 
 
-def latent_view(
+def describe_latents(
     real: NDArray[np.float32],
     synthetic: NDArray[np.float32] | None = None,
     *,
@@ -193,7 +193,7 @@ def decoded_view(
         synthetic: Latents to show with them, ``[M, D]``, or None.
         device: Device to compute on.
     """
-    view = latent_view(real, synthetic)
+    view = describe_latents(real, synthetic)
     z = torch.from_numpy(view.traversals)
     decoded = Codec(model, device, torch.float32).decode(z.flatten(0, 1))[:, 0]
     pictures = decoded.clamp(0, 1).cpu().numpy().reshape(*z.shape[:2], *decoded.shape[1:])

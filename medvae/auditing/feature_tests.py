@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from medvae.audit._patients import Estimate, Groups, Rows, halve, interval
-from medvae.audit._statistic import (
+from medvae.auditing._patients import Estimate, Groups, Rows, halve, interval
+from medvae.auditing._statistic import (
     LOOKS_DIFFERENT,
     AuditSettings,
     ComparedSets,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from medvae.audit._decoded import Pool
-from medvae.audit._patients import (
+from medvae.auditing._decoded import Pool
+from medvae.auditing._patients import (
     Estimate,
     Groups,
     Halves,
