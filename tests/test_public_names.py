@@ -14,10 +14,10 @@ import medvae
 VERBS = ("audit", "augment", "denoise", "inspect_studies", "latent_view", "train")
 NAMES = """
 Audit Augmented Box Category DecodeError Denoised Finding Geometry Inspection LabelError
-LabelledImage Labels LatentReport Manifest ManifestLine Mask MedvaeError Pixels ReadError Scan Series Slice Study
-TrainedModel TrainingError UsageProblem WriteError attach_labels audit augment denoise
-inspect_studies latent_view open_model open_studies read_pixels train verify_pixels write_coco
-write_datalist write_yolo
+LabelledImage Labels LatentReport Manifest ManifestLine Mask MedvaeError Pixels ReadError Scan
+Series Slice Study TrainedModel TrainingError UsageProblem WriteError attach_labels audit
+augment denoise inspect_studies latent_view open_model open_studies read_pixels train
+verify_pixels write_coco write_datalist write_yolo
 """.split()
 
 
