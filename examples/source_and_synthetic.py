@@ -1,4 +1,4 @@
-"""Draws the picture of the README: slices of the sample, and what a demonstration made of them.
+"""Draw the picture of the README: slices of the sample, and the synthetic slices of the demo.
 
 medvae demo --out medvae-demo
 python examples/source_and_synthetic.py medvae-demo
@@ -24,13 +24,13 @@ PATIENTS = 5
 
 
 def labelled(folder: Path, labels: Path) -> list[Slice]:
-    """Read slices with what is on them."""
+    """Read slices with their labels."""
     studies = attach_labels(open_studies([folder]).studies, labels).studies
     return [native for study in studies for native in study.slices]
 
 
 def draw(axes: Axes, native: Slice) -> None:
-    """Show the middle of a slice with its boxes and masks."""
+    """Show the centre of a slice with its boxes and masks."""
     values = native.pixels().values
     rows, columns = values.shape
     axes.imshow(values, cmap="gray", vmax=values.max() * 0.6)
@@ -47,7 +47,7 @@ def draw(axes: Axes, native: Slice) -> None:
 
 
 def main(demo: Path) -> None:
-    """Draw a slice from the middle of the heart of each patient."""
+    """Draw a slice from the middle of the heart of each patient, and save the picture."""
     synthetic = demo / "synthetic"
     sources = {native.key: native for native in labelled(SAMPLE, SAMPLE_LABELS)}
     made = {
