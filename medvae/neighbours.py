@@ -111,12 +111,16 @@ class Neighbours:
             # A comparison with a value that is not a number must not drop the vector.
             rows = rows[~(rough[rows] > last + 2 * error)]
         step, wide = max(1, _AT_A_TIME // len(query)), query.astype(np.float64)
-        squares: list[float] = []
-        for start in range(0, len(rows), step):
-            some = self._vectors[rows[start : start + step]]
-            squares += np.square(some - wide).sum(1).tolist()
+        parts = [
+            np.square(self._vectors[rows[start : start + step]] - wide).sum(1)
+            for start in range(0, len(rows), step)
+        ]
+        squares = np.concatenate([np.zeros(0), *parts])
+        if len(rows) > count:
+            near = ~(squares > np.partition(squares, count - 1)[count - 1])
+            rows, squares = rows[near], squares[near]
         keys = (self._keys[row] for row in rows)
-        ranked = sorted(zip(squares, keys, rows.tolist(), strict=True))[:count]
+        ranked = sorted(zip(squares.tolist(), keys, rows.tolist(), strict=True))[:count]
         return (
             np.array([row for _, _, row in ranked], dtype=np.intp),
             np.sqrt([square for square, _, _ in ranked]),

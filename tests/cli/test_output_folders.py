@@ -245,8 +245,8 @@ class TestProcesses:
         stop(process, number, (out / "manifest.jsonl").exists, tmp_path / "errors")
         lines = lines_of(out)
         said = re.fullmatch(
-            rf"{out}: the run was stopped; (\d+) of (\d+) draws are finished: use --resume to "
-            "continue",
+            rf"{out}: the run was stopped; (\d+) of (\d+) draws are finished: resume the run to "
+            "continue it",
             told((tmp_path / "errors").read_text()),
         )
         assert said is not None
@@ -275,8 +275,8 @@ class TestProcesses:
         stop(process, number, last.exists, tmp_path / "errors")
         *_, line = (tmp_path / "errors").read_text().splitlines()
         assert re.fullmatch(
-            rf"Error: {out}: the run was stopped; \d+ epochs are finished: use --resume to "
-            "continue",
+            rf"Error: {out}: the run was stopped; \d+ epochs are finished: resume the run to "
+            "continue it",
             line,
         )
 
@@ -336,7 +336,7 @@ class TestFullDisk:
         ("size", "said"),
         [
             (100, "nothing was written: repeat the command to start again"),
-            (100_000, "no epoch is finished: use --resume to continue"),
+            (100_000, "no epoch is finished: resume the run to continue it"),
         ],
     )
     def test_stops_training(

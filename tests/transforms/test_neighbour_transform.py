@@ -261,7 +261,7 @@ class TestWrongUse:
             ({"strength": -1.0}, "strength of gaussian must be from 0 on, but is -1"),
             ({"strength": np.nan}, "strength of gaussian must be"),
             ({"sampler": "prior", "strength": 2.0}, "strength of prior must be from 0 to 1"),
-            ({"render": "transplant"}, "render 'transplant': there is no 'transplant'"),
+            ({"render": "transplant"}, "unknown render 'transplant'"),
         ],
     )
     def test_choices(self, run: Path, choices: dict[str, Any], message: str) -> None:
