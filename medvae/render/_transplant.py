@@ -30,8 +30,7 @@ __all__ = [
 H = TypeVar("H")
 
 NEAREST_HOSTS = 8
-"""Number of hosts, nearest to the lesion's slice in latent space, from which one is drawn: when
-drawn from all hosts instead, transplants taught a detector less."""
+"""Number of hosts, nearest to the lesion's slice in latent space, from which one is drawn."""
 
 _BALANCES = ("patients", "slices")
 

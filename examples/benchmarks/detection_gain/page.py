@@ -21,7 +21,7 @@ __all__ = ["main", "page"]
 
 _HERE = Path(__file__).parent
 _PAGE, _TABLES = _HERE / "README.md", ("lgg_flair",)
-_BASELINES = ("classic", "negatives", "transplant")
+_BASELINES = ("classic", "negatives", "transplant", "transplant-random")
 _ORDER = ("real", *_BASELINES)
 
 _PART = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -48,7 +48,10 @@ def page(text: str) -> str:
 
 
 def table(records: Sequence[Record]) -> str:
-    """Return a table of cells: each fold alone, and all folds together if there are several."""
+    """Return a table of cells: each fold alone, and all folds together if there are several.
+
+    Differences to a baseline that no row has are left out.
+    """
     heads = (
         "fold",
         "patients",
@@ -61,8 +64,14 @@ def table(records: Sequence[Record]) -> str:
         *(f"AP50 over `{name}`" for name in _BASELINES),
         "sensitivity at 1 a slice",
     )
-    rows = [heads, ["---"] * len(heads), *_rows(records)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = list(_rows(records))
+    shown = [
+        place
+        for place, head in enumerate(heads)
+        if " over " not in head or any(row[place] for row in rows)
+    ]
+    lines = ([row[place] for place in shown] for row in (heads, ["---"] * len(heads), *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _rows(records: Sequence[Record]) -> Iterator[Sequence[str]]:
