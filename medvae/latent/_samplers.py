@@ -35,7 +35,7 @@ __all__ = [
 Vector = NDArray[np.float64]
 
 _NEIGHBOURS = 8
-"""Number of neighbours from which one is drawn, as for a host, where 30 or all did worse."""
+"""Number of neighbours from which one is drawn."""
 
 
 class Partner(NamedTuple):
