@@ -75,6 +75,7 @@ def test_inference_restores_the_sample(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.png"))) == len(list(folder.glob("*.dcm")))
 
 
+@pytest.mark.slow
 def test_its_figures_are_those_of_patients_that_it_never_saw() -> None:
     run = open_model("cardiac_mr_vae")
     sample = CanvasSlices.open([SAMPLE], run.network.image_size)

@@ -162,12 +162,14 @@ class TestClassic:
 
 @pytest.mark.parametrize("network", [Centres, RetinaNet])
 class TestDetector:
+    @pytest.mark.slow
     def test_learns_to_find_discs(self, network: type[Detector]) -> None:
         examples, others = discs(96, 0), discs(32, 1)
         model = fit(network, [Part(examples, BATCH)], 60, 0, 0.5, CPU)
         wanted = [others.boxes_of(row) for row in range(len(others))]
         assert score(predict(model, others.images, CPU), wanted)["ap50"] > 0.7
 
+    @pytest.mark.slow
     def test_same_seed_gives_the_same_detector(self, network: type[Detector]) -> None:
         parts = [Part(discs(20, 0), 6), Part(discs(5, 1), 2)]
         one, again, other = (
@@ -598,6 +600,7 @@ def table(command: Callable[[Path], list[str]], tmp_path_factory: pytest.TempPat
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*lr_scheduler.step.*:UserWarning")

@@ -17,6 +17,8 @@ from medvae.demo import SAMPLE, SAMPLE_LABELS
 from medvae_cli.main import cli
 from phantoms import AXIAL
 
+pytestmark = pytest.mark.slow
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 HEALTHY = "SC-N-07"

@@ -98,6 +98,7 @@ def test_a_bank(bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         TransplantBank.open(bank)
 
 
+@pytest.mark.slow
 def test_older_files_say_nothing_and_are_read(
     studies: Path, run: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

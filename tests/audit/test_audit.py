@@ -23,6 +23,7 @@ from phantoms import dicom_slice, save
 TINY: dict[str, Any] = {"sizes": (32,), "epochs": 1, "device": "cpu"}
 
 
+@pytest.mark.slow
 class TestAugmented:
     def test_says_what_it_was_asked_for(self, audited: Audit) -> None:
         report = json.loads((audited.page.parent / "report.json").read_text())
@@ -63,6 +64,7 @@ class TestAugmented:
 
 
 class TestPlainStudies:
+    @pytest.mark.slow
     def test_pictures_of_another_size_the_same_bytes_whatever_the_order(
         self, studies: Path, tmp_path: Path
     ) -> None:
@@ -108,6 +110,7 @@ class TestPlainStudies:
         assert page.count("<strong>a patient whom it does not declare: a copy</strong>") == 8
         assert page.count("<strong>another slice of a patient whom it declares</strong>") == 8
 
+    @pytest.mark.slow
     def test_held_out_slices_give_the_baseline(self, studies: Path, tmp_path: Path) -> None:
         labels = studies / "coco.json"
         choices = {"labels": labels, "synthetic_labels": labels, **TINY}
@@ -124,6 +127,7 @@ class TestPlainStudies:
 
 
 class TestLatentView:
+    @pytest.mark.slow
     def test_figures_are_files_and_a_page(self, studies: Path, run: Path, tmp_path: Path) -> None:
         labels = studies / "coco.json"
         found = latent_view([studies], run, tmp_path / "a", labels=labels, device="cpu")

@@ -11,7 +11,7 @@ from browser import Page, browser, needs_chromium
 from medvae.auditing import STATISTICS, Audit
 from medvae.auditing._page import at, formatted
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from phantoms import needs_shared
 from real_scenes import real_scenes
 from scenes import changed
 
-pytestmark = needs_shared
+pytestmark = [pytest.mark.slow, needs_shared]
 
 PATIENTS = 24
 SIZE = 64

@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 from medvae.auditing import STATISTICS, AuditSettings, ComparedSets, Estimate, Rule, Statistic
 from medvae_cli.main import cli
 
+pytestmark = pytest.mark.slow
+
 
 class Brightness(Statistic[Estimate]):
     """Mean level of the synthetic slices; that of the real ones is the baseline."""

@@ -111,6 +111,7 @@ class TestTransplant:
 
 
 class TestSameBytes:
+    @pytest.mark.slow
     def test_whatever_the_workers_and_the_order(
         self, studies: Path, run: Path, tmp_path: Path
     ) -> None:
@@ -132,6 +133,7 @@ class TestSameBytes:
             trees.append(tree(out))
         assert trees[0] == trees[1]
 
+    @pytest.mark.slow
     def test_after_kills_at_random_moments(self, studies: Path, run: Path, tmp_path: Path) -> None:
         # Each is a process of its own, forked off one that has imported all there is to import.
         fork = multiprocessing.get_context("forkserver")
@@ -181,6 +183,7 @@ class TestWrongUse:
         with pytest.raises(UsageProblem, match="none of the slices has a finding"):
             augment([studies / "p3"], run, tmp_path / "out", only_positive=True, workers=2)
 
+    @pytest.mark.slow
     def test_a_held_out_patient(self, studies: Path, run: Path, tmp_path: Path) -> None:
         groups = sorted(study.group for study in open_studies([studies]).studies)
         split = tmp_path / "split.json"
@@ -213,6 +216,7 @@ class TestWrongUse:
         with pytest.raises(UsageProblem, match="; choose from auto, transplant, decode"):
             made(studies, run, tmp_path / "out", render=render)
 
+    @pytest.mark.slow
     def test_a_folder_that_holds_another_run(
         self, studies: Path, run: Path, tmp_path: Path
     ) -> None:

@@ -26,6 +26,7 @@ def trained(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_it_writes_the_same_bytes(studies: Path, trained: Path, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     sources, hosts = [str(studies / f"p{number}") for number in (0, 1)], str(studies / "p3")

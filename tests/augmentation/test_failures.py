@@ -186,6 +186,7 @@ REJECTED = ("--render", "warp", "--strength", 0.1, "--copies", 2)
 
 
 class TestFullDisk:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("choices", "size", "stopped_at"),
         [

@@ -14,6 +14,8 @@ from scipy.ndimage import gaussian_filter
 from medvae.readers import open_studies
 from medvae.records import Slice
 
+pytestmark = pytest.mark.slow
+
 Runs = dict[str, tuple[Path, list[Line]]]
 
 

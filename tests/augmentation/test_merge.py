@@ -81,6 +81,7 @@ def test_nothing_written_names_a_patient(out: Path, studies: Path) -> None:
             assert secret not in name.encode() + content
 
 
+@pytest.mark.slow
 def test_same_bytes_after_it_was_stopped(
     out: Path, studies: Path, run: Path, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def real_run(excerpts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_run(tmp_path_factory.mktemp("real_run"), excerpts, ("CT", "MR"))
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize(("render", "per"), [("warp", "study"), ("residual", "slice")])
 def test_strength_zero_gives_every_series_back(

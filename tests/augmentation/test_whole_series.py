@@ -65,6 +65,7 @@ def out(volumes: Path, volume_run: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
+@pytest.mark.slow
 class TestWholeLesions:
     def test_a_lesion_becomes_a_series_of_its_host(self, out: Path, volumes: Path) -> None:
         real = by_key(volumes)
@@ -215,6 +216,7 @@ class TestWholeLesions:
 
 
 class TestSeriesThatMoveAsOne:
+    @pytest.mark.slow
     def test_empty_slices_make_no_copy_of_a_series(
         self, volumes: Path, volume_run: Path, tmp_path: Path
     ) -> None:
@@ -224,6 +226,7 @@ class TestSeriesThatMoveAsOne:
         assert all(min(own) < limit for own in distances)
         assert min(np.median(own) for own in distances) < limit
 
+    @pytest.mark.slow
     def test_one_whose_slices_are_copies_is_rejected_as_a_whole(
         self, volumes: Path, volume_run: Path, tmp_path: Path
     ) -> None:
@@ -233,6 +236,7 @@ class TestSeriesThatMoveAsOne:
         assert {line["reason"] for line in lines} == {"copy: distance too low"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choices",
     [
@@ -262,6 +266,7 @@ def test_same_bytes_whatever_the_workers_and_the_order(
     assert kept(lines_of(tmp_path / "1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("render", ["transplant", "warp"])
 def test_labels_of_volumes_name_the_slice(
     volumes: Path, volume_run: Path, tmp_path: Path, render: str

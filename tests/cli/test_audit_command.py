@@ -17,6 +17,7 @@ def medvae(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [*map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_says_the_verdict_and_fails_where_a_bound_is_broken(
     studies: Path, run: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ class TestOpening:
         )
         assert not any("collapsed" in line for line in others)
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore")
     def test_the_demo_says_it_once_too(self, collapsed: Path, tmp_path: Path) -> None:
         result = medvae("demo", "--model", collapsed, "--out", tmp_path / "out")
@@ -117,6 +118,7 @@ class TestTraining:
         assert result.exit_code == 0, result.output
         return result
 
+    @pytest.mark.slow
     def test_says_so_after_two_epochs_and_at_the_end(self, discs: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"
         result = self.train(discs, out, "--epochs", "40", "--set", "kl_weight=1000")
@@ -133,6 +135,7 @@ class TestTraining:
         metadata = json.loads((out / "configs" / "metadata.json").read_text())
         assert metadata["eval_metrics"]["active_units"] == 0
 
+    @pytest.mark.slow
     def test_a_sound_one_says_nothing(self, discs: Path, tmp_path: Path) -> None:
         result = self.train(discs, tmp_path / "run", "--epochs", "30")
         assert "collaps" not in result.stderr

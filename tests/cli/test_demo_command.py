@@ -20,6 +20,8 @@ from medvae.demo import SAMPLE, SAMPLE_HEAD, SAMPLE_LABELS
 from medvae.manifest import Manifest
 from medvae_cli.main import cli
 
+pytestmark = pytest.mark.slow
+
 
 def medvae_demo(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, ["demo", *map(str, arguments)])

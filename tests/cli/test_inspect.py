@@ -293,6 +293,7 @@ class TestPicturesOverwriteNothing:
         assert page.read_bytes() != before
 
 
+@pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_alone(studies: Path) -> None:
     assert medvae("inspect", studies).stderr == ""
     script = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
@@ -304,6 +305,7 @@ def test_progress_is_shown_on_a_terminal_alone(studies: Path) -> None:
     assert "Decoding slices  [####" in done.stdout
 
 
+@pytest.mark.slow
 @needs_shared
 @pytest.mark.parametrize("name", ["lgg_flair", "cmr_sunnybrook"])
 def test_real_labels(name: str) -> None:

@@ -91,6 +91,7 @@ def test_augment_writes_what_it_writes_of_boxes_with_masks(
     assert "sources" in refused.stderr
 
 
+@pytest.mark.slow
 def test_audit_counts_them(
     studies: Path, apart: tuple[Path, Path], tmp_path: Path, run: Path
 ) -> None:

@@ -201,6 +201,7 @@ def start(fork: ForkServerContext, tmp_path: Path) -> Start:
     return started
 
 
+@pytest.mark.slow
 class TestProcesses:
     @pytest.mark.parametrize("count", [2, 3])
     def test_one_of_several_works_and_is_continued_when_it_is_killed(

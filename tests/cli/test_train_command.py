@@ -92,6 +92,7 @@ def test_wrong_usage(
     assert said in " ".join(result.stderr.split())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_variants_are_merged_and_parameters_are_set(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"

@@ -19,7 +19,7 @@ from medvae.render import Rendered, Scene
 from phantoms import needs_shared
 from real_scenes import real_scenes
 
-pytestmark = needs_shared
+pytestmark = [pytest.mark.slow, needs_shared]
 
 PATIENTS = 24
 SIZE = 128

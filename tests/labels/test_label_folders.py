@@ -92,6 +92,7 @@ def inspected(images: Path, labels: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_told(folder: Path) -> None:
     for name in ("p1/a.png", "p1/b.png", "p2/c.png"):
         mask(folder.parent / "images" / name)

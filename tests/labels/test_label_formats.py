@@ -196,6 +196,7 @@ def spoilt(draw: st.DrawFn) -> object:
         place = place[key]
 
 
+@pytest.mark.slow
 @given(document=spoilt())
 @settings(max_examples=400, deadline=None)
 def test_nothing_odd_in_json_gives_a_traceback(document: object) -> None:

@@ -46,6 +46,7 @@ def test_coco_has_all_boxes_and_patients(coco: Labelled) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["masks", "boxes.csv"])
 def test_other_forms_give_the_boxes_of_coco(study: Study, coco: Labelled, source: str) -> None:
     labelled = attach_labels([study], LGG / source)

@@ -23,6 +23,7 @@ without_resnet152 = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use_trace", [False, True], ids=["script", "trace"])
 @without_resnet152
 def test_torchscript_computes_the_same(trained_variant: SliceVAE, use_trace: bool) -> None:
@@ -33,6 +34,7 @@ def test_torchscript_computes_the_same(trained_variant: SliceVAE, use_trace: boo
     torch.testing.assert_close(torch.jit.load(file)(x), trained_variant(x), atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 @without_resnet152
 def test_onnx_computes_the_same(trained_variant: SliceVAE) -> None:
     pytest.importorskip("onnxscript")

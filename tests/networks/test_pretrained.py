@@ -66,6 +66,7 @@ def test_imagenet_file_in_the_hub_folder_is_taken(
     torch.testing.assert_close(encoder(picture), monai_b0(picture)[-1])
 
 
+@pytest.mark.slow
 def test_resnet_takes_torchvision_names(picture: torch.Tensor, tmp_path: Path) -> None:
     torch.manual_seed(0)
     monai = ResNetFeatures("resnet152", False, spatial_dims=2, in_channels=3).eval()

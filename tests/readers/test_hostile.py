@@ -54,6 +54,7 @@ def test_a_header_that_announces_many_frames(good: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_deflated_bomb(good: Path) -> None:
     dataset = dicom_slice(series="1.9")
     dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
@@ -146,6 +147,7 @@ def test_what_may_not_be_read(good: Path) -> None:
     assert done.stdout.count(" read ") == 3
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_from_the_current_folder(good: Path) -> None:
     for name in ("numpy", "json", "pydicom"):
         (good / f"{name}.py").write_text(f"open({str(good / 'touched')!r}, 'w')")
@@ -223,6 +225,7 @@ class TestWorkers:
         asked.join()
         assert time.monotonic() - start < 10
 
+    @pytest.mark.slow
     def test_a_file_that_is_replaced_is_read_again(self, good: Path) -> None:
         os.mkfifo(good / "file")
         with Workers(1, seconds=1.5) as workers:
@@ -231,6 +234,7 @@ class TestWorkers:
             save(dicom_slice(series="1.9"), good / "file")
             assert "header" in self.ask(workers, good / "file")
 
+    @pytest.mark.slow
     def test_a_hang_costs_one_file(self, good: Path) -> None:
         os.mkfifo(good / "pipe")  # opening it waits for a writer who never comes
         with Workers(1, seconds=0.5) as workers:
@@ -244,6 +248,7 @@ class TestWorkers:
         with Workers(1) as workers:
             assert "header" in self.ask(workers, next((good / "good").iterdir()))
 
+    @pytest.mark.slow
     def test_a_process_that_gets_no_processor_is_waited_for(self, good: Path) -> None:
         with Workers(1, seconds=3) as workers:
             first, second = sorted((good / "good").iterdir())[:2]
@@ -256,6 +261,7 @@ class TestWorkers:
             assert "header" in self.ask(workers, second)
             go_on.join()
 
+    @pytest.mark.slow
     def test_a_file_that_takes_too_much_processor_time_costs_itself(self, good: Path) -> None:
         voxels = np.zeros((8, 8, 8), "int16")
         nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), good / "a.nii.gz")
@@ -269,6 +275,7 @@ class TestWorkers:
                 "reason": "reading it takes more processor time than is allowed for its size",
             }
 
+    @pytest.mark.slow
     def test_a_crash_costs_one_file(self, good: Path) -> None:
         os.mkfifo(good / "pipe")
         with Workers(1) as workers:

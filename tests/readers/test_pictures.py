@@ -143,6 +143,7 @@ def test_damaged_pictures_are_refused(tmp_path: Path) -> None:
     assert all(str(tmp_path) not in reason for reason in reasons(scan).values())
 
 
+@pytest.mark.slow
 def test_enormous_pictures_are_refused(tmp_path: Path) -> None:
     Image.new("1", (30000, 30000)).save(tmp_path / "a.png")
     assert "900000000" not in reasons(open_studies([tmp_path]))["a.png"]

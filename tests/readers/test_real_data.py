@@ -61,6 +61,7 @@ def account(scan: Scan, folder: Path) -> None:
         assert "\n" not in report.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(p.name for p in SHARED.glob("*") if p.is_dir()))
 def test_every_file_is_accounted_for(name: str) -> None:
     scan = open_studies([SHARED / name])
@@ -150,6 +151,7 @@ def test_odd_files_decode_as_pydicom_decodes_them() -> None:
         np.testing.assert_array_equal(pixels.stored, frames[item.source.frame])
 
 
+@pytest.mark.slow
 def test_pictures_of_a_data_set() -> None:
     scan = open_studies([SHARED / "lgg_flair"])
     assert len(list(scan.slices)) == 2907

@@ -462,6 +462,7 @@ def scene_of(item: Slice) -> Scene:
     return Scene.of(item, item.pixels(), 224, None)
 
 
+@pytest.mark.slow
 @needs_shared
 def test_real_lesions_find_a_place_and_keep_their_contrast(
     patients: tuple[list[Slice], list[Slice]],

@@ -104,6 +104,7 @@ def test_computes_in_bfloat16_where_the_device_does(
     assert parser.get_parsed_content("amp") is (dtype == torch.bfloat16)
 
 
+@pytest.mark.slow
 def test_what_configs_import_is_there_for_monais_own_commands() -> None:
     # MONAI takes names from packages by getattr: what nobody imported before is not found in them.
     script = (
@@ -201,6 +202,7 @@ def test_it_loads_into_another_program(run: Path) -> None:
         torch.testing.assert_close(network(picture), open_model(run).network(picture))
 
 
+@pytest.mark.slow
 def test_monais_command_trains(pictures: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(find_bundle("slice_vae"), bundle)

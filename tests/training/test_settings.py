@@ -132,6 +132,7 @@ def test_settings_are_trained_with(pictures: Path, tmp_path: Path) -> None:
 
 
 class TestVariants:
+    @pytest.mark.slow
     def test_several_are_merged_trained_and_recorded(self, pictures: Path, tmp_path: Path) -> None:
         out, both = tmp_path / "run", ["residual", "unit_variance"]
         settings = {"image_size": 32, "network_def#encoder#blocks": 1}
@@ -182,6 +183,7 @@ class TestVariants:
             prepare_run("slice_vae", tmp_path / "run", variant=["residual", "spacial"])
 
 
+@pytest.mark.slow
 def test_the_config_of_a_run_trains_the_same_by_monais_command(
     pictures: Path, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ print(json.dumps([fixed + BATCH * per_slice, peak() - before]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [4, 12])
 def test_it_is_what_the_process_takes(batch: int) -> None:
     script = SCRIPT.replace("BATCH", str(batch))

@@ -102,6 +102,7 @@ CONNECTED = {"_target_": "medvae.networks.FullyConnectedLatent", "hidden": [32, 
 DECODER = {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8, 8, 8, 8]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "smaller"),
     [
@@ -125,6 +126,7 @@ def test_every_variant_trains_two_steps(
     shutil.rmtree(tmp_path / "run")  # some of these are large
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(run: Path, pictures: Path, tmp_path: Path) -> None:
     trained(pictures, tmp_path / "again")
     assert same(weights(tmp_path / "again"), weights(run))
@@ -132,6 +134,7 @@ def test_the_same_seed_gives_the_same_weights(run: Path, pictures: Path, tmp_pat
     assert not same(weights(tmp_path / "other"), weights(run))
 
 
+@pytest.mark.slow
 def test_a_killed_training_is_taken_up(run: Path, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     script = (
@@ -156,6 +159,7 @@ def test_a_killed_training_is_taken_up(run: Path, pictures: Path, tmp_path: Path
     assert [epoch["epoch"] for epoch in history["epochs"]] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_training_that_is_taken_up_stops_as_early(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     # With this learning rate, the reconstructions get worse after the first epoch.
@@ -170,6 +174,7 @@ def test_a_training_that_is_taken_up_stops_as_early(pictures: Path, tmp_path: Pa
     assert (again["epoch"], again["early_stop"]) == (4, whole["early_stop"])
 
 
+@pytest.mark.slow
 def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path) -> None:
     parts = "{'network': @network, 'optimizer': @optimizer, 'loss': @loss}"
     each = f"training.Checkpoints(@output_dir + '/process' + str(@rank), {parts}, @history)"
@@ -207,6 +212,7 @@ def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path)
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
 
 
+@pytest.mark.slow
 def test_mlflow_is_told_losses_and_what_is_reached(pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train([pictures], "slice_vae", out, variant="plain", settings=SETTINGS, tracking="mlflow")

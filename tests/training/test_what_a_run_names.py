@@ -45,6 +45,7 @@ def labels(own: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_no_file_of_a_run_names_a_file_of_the_team(own: Path, labels: Path, tmp_path: Path) -> None:
     out, split = tmp_path / "run", own.parent / "Smith-split.json"
     weights = own.parent / "Smith-b0.pth"

@@ -705,6 +705,7 @@ def real_studies() -> Iterator[Path]:
             yield from (path for path in sorted(folder.iterdir()) if path.is_dir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [*real_studies()], ids=lambda path: path.name)
 def test_real_slices_come_back_exactly(folder: Path, tmp_path: Path) -> None:
     every = [series for study in open_studies([folder]).studies for series in study.series]
