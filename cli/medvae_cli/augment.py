@@ -43,7 +43,7 @@ __all__ = ["augment"]
     multiple=True,
     metavar="STUDIES",
     type=EXISTING,
-    help="Scans known to be free of findings, into which lesions are inserted; repeatable.",
+    help="Scans known to be free of findings, into which lesions are inserted; can be repeated.",
 )
 @click.option(
     "--copies",
@@ -100,7 +100,7 @@ __all__ = ["augment"]
     multiple=True,
     metavar="STUDIES",
     type=EXISTING,
-    help="Slices to whose mean the latents are shifted; repeatable.",
+    help="Slices to whose mean the latents are shifted; can be repeated.",
 )
 @image_formats("png")
 @click.option(

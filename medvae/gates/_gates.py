@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,9 +101,13 @@ class Calibration:
     """
 
     def __init__(self) -> None:
-        self._numbers: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._numbers: dict[str, array[float]] = {}
         self._outlines = bytearray()
         self._last: tuple[str, RealSlice] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The last slice is of no use to what is merged.
+        return {**self.__dict__, "_last": None}
 
     def add(self, series: str, scene: Scene, picture: NDArray[np.float32]) -> None:
         """Add a slice.
@@ -127,12 +131,12 @@ class Calibration:
 
     def _note(self, found: Iterator[tuple[str, float]]) -> None:
         for name, number in found:
-            self._numbers[name].append(number)
+            self._numbers.setdefault(name, array("d")).append(number)
 
     def merge(self, other: Calibration) -> None:
         """Add what another part has collected."""
         for name, numbers in other._numbers.items():
-            self._numbers[name].extend(numbers)
+            self._numbers.setdefault(name, array("d")).extend(numbers)
         self._outlines += other._outlines
 
     def gates(self, latents: LatentStatistics | None = None, but: Collection[str] = ()) -> Gates:
