@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import medvae
 from medvae_cli.main import cli
 
 COMMANDS = sorted(cli.commands)
@@ -90,3 +92,17 @@ def test_the_line_of_the_readme_sets_completion_up(shell: str) -> None:
         check=True,
     )
     assert "_medvae_completion" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["augment", "denoise"])
+def test_options_have_the_defaults_of_the_library(name: str) -> None:
+    known = inspect.signature(getattr(medvae, name)).parameters
+    given = [".", "--model", "run", "--out", "out"]
+    with cli.commands[name].make_context(name, given) as context:
+        for option, value in context.params.items():
+            if option in known.keys() - {"studies", "model", "out"}:
+                default = known[option].default
+                plain = (
+                    ",".join(default) if isinstance(value, str) and default != value else default
+                )
+                assert value == plain, option
