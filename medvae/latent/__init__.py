@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from medvae.latent._latents import Latents, nearest
+from medvae.latent._sampler import Drawn, Partner, Sampler, SamplerContext
 from medvae.latent._samplers import (
     SAMPLERS,
     AlignSampler,
     DirectionSampler,
-    Drawn,
     GaussianSampler,
     InterpolateSampler,
-    Partner,
     PosteriorSampler,
     PriorSampler,
-    Sampler,
-    SamplerContext,
     make_sampler,
 )
 from medvae.latent._statistics import LatentStatistics

@@ -1,188 +1,30 @@
-"""Samplers, which draw new latents near those of slices; each method is a class."""
+"""Samplers; each method is a class, listed in ``SAMPLERS``."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from medvae.errors import UsageProblem
 from medvae.latent._latents import Latents, nearest
+from medvae.latent._sampler import Partner, Sampler, SamplerContext, Vector
 from medvae.latent._statistics import LatentStatistics
 
 __all__ = [
     "SAMPLERS",
     "AlignSampler",
     "DirectionSampler",
-    "Drawn",
     "GaussianSampler",
     "InterpolateSampler",
-    "Partner",
     "PosteriorSampler",
     "PriorSampler",
-    "Sampler",
-    "SamplerContext",
     "make_sampler",
 ]
 
-Vector = NDArray[np.float64]
-
 _NEIGHBOURS = 8
 """Number of neighbours from which one is drawn."""
-
-
-class Partner(NamedTuple):
-    """The slice of another patient that a latent was moved towards."""
-
-    key: str
-    group: str
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """Latents that a sampler drew.
-
-    Attributes:
-        z: New latents `[N, D]`, float32 on the CPU.
-        partners: Slice towards which each latent was moved. None if the sampler needs no partner;
-            otherwise None means that no partner exists, and the latent is the slice's own.
-    """
-
-    z: Tensor
-    partners: tuple[Partner | None, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class SamplerContext:
-    """Data from which samplers can be built.
-
-    Attributes:
-        statistics: Statistics of the latents of the model's training set.
-        pool: Latents of all slices to augment; None if they are unknown.
-        target: Latents of the set to align to; None if there is none.
-    """
-
-    statistics: LatentStatistics
-    pool: Latents | None = None
-    target: Latents | None = None
-
-    def pool_for(self, name: str) -> Latents:
-        """Return the pool.
-
-        Raises:
-            ValueError: There is no pool.
-        """
-        if self.pool is None:
-            raise ValueError(f"sampler {name} needs the latents of all slices")
-        return self.pool
-
-
-class Sampler(ABC):
-    """Base class of samplers, which draw new latents near those of slices.
-
-    A latent depends only on its slice, its strength and its generator: drawn alone or together
-    with others, it is bitwise the same. Generators in the same state draw the same numbers for
-    different slices, so that all slices of a study can be moved alike.
-
-    Attributes:
-        name: Name of the sampler in specifications.
-        strongest: Maximum strength.
-        needs_others: Whether the sampler also needs the latents of other slices.
-        example: Example of a specification; the name is used if it is empty.
-    """
-
-    name: ClassVar[str]
-    strongest: ClassVar[float] = math.inf
-    needs_others: ClassVar[bool] = False
-    example: ClassVar[str] = ""
-
-    @classmethod
-    def from_spec(cls, argument: str | None, context: SamplerContext) -> Sampler:
-        """Build the sampler from the argument of its specification.
-
-        Args:
-            argument: Text after the name and a colon, such as ``1,3`` in ``direction:1,3``;
-                None if there is no colon.
-            context: Data from which the sampler can be built.
-
-        Raises:
-            UsageProblem: The argument is invalid, or required data are missing.
-        """
-        if argument is not None:
-            raise UsageProblem(
-                f"sampler {f'{cls.name}:{argument}'!r}: {cls.name} takes no argument"
-            )
-        return cls._from_context(context)
-
-    @classmethod
-    def _from_context(cls, context: SamplerContext) -> Sampler:
-        """Build a sampler that takes no argument; override this method to use the context."""
-        return cls()
-
-    def sample(
-        self,
-        sources: Latents,
-        strength: Sequence[float],
-        randoms: Sequence[np.random.Generator],
-    ) -> Drawn:
-        """Draw a new latent for each slice.
-
-        Args:
-            sources: Latents of the slices.
-            strength: Strength for each slice, from 0, which returns exactly its own `mu`, to
-                ``strongest``.
-            randoms: Random generator for each slice.
-
-        Raises:
-            UsageProblem: A strength is out of range.
-            ValueError: The arguments differ in length, or the latents in their number of units.
-        """
-        self._check(sources, strength, randoms)
-        z = sources.mu.clone()
-        partners = []
-        for index, (offset, partner) in enumerate(self._offsets(sources, randoms)):
-            own, t = sources.mu[index].double().numpy(), strength[index]
-            if offset.shape != own.shape:
-                raise ValueError(
-                    f"{self.name} is for latents of {len(offset)} units, not {len(own)}"
-                )
-            if t:
-                z[index] = torch.from_numpy(self._own_share(t) * own + t * offset)
-            partners.append(partner)
-        return Drawn(z, tuple(partners))
-
-    @abstractmethod
-    def _offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, Partner | None]]:
-        """Yield, for each slice, the offset `[D]` added at strength 1, and the partner if any."""
-
-    def _own_share(self, strength: float) -> float:
-        """Return the factor by which the slice's own latent is multiplied."""
-        return 1.0
-
-    def _check(
-        self,
-        sources: Latents,
-        strength: Sequence[float],
-        randoms: Sequence[np.random.Generator],
-    ) -> None:
-        if not len(sources) == len(strength) == len(randoms):
-            raise ValueError(
-                f"there must be a strength and a generator for each of {len(sources)} latents, "
-                f"but there are {len(strength)} and {len(randoms)}"
-            )
-        for t in strength:
-            if not (0 <= t <= self.strongest and math.isfinite(t)):
-                limit = f"to {self.strongest:g}" if math.isfinite(self.strongest) else "on"
-                raise UsageProblem(f"strength of {self.name} must be from 0 {limit}, but is {t}")
 
 
 class PriorSampler(Sampler):
@@ -197,13 +39,13 @@ class PriorSampler(Sampler):
     name = "prior"
     strongest = 1.0
 
-    def _offsets(
+    def offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
         for random in randoms:
             yield random.standard_normal(sources.mu.shape[1]), None
 
-    def _own_share(self, strength: float) -> float:
+    def own_share(self, strength: float) -> float:
         return math.sqrt(1 - strength**2)
 
 
@@ -212,7 +54,7 @@ class PosteriorSampler(Sampler):
 
     name = "posterior"
 
-    def _offsets(
+    def offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
         for logvar, random in zip(sources.logvar, randoms, strict=True):
@@ -229,10 +71,10 @@ class GaussianSampler(Sampler):
         self._factor = statistics.factor.double().contiguous().numpy()
 
     @classmethod
-    def _from_context(cls, context: SamplerContext) -> GaussianSampler:
+    def from_context(cls, context: SamplerContext) -> GaussianSampler:
         return cls(context.statistics)
 
-    def _offsets(
+    def offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
         for random in randoms:
@@ -257,10 +99,10 @@ class InterpolateSampler(Sampler):
         self._pool = pool
 
     @classmethod
-    def _from_context(cls, context: SamplerContext) -> InterpolateSampler:
+    def from_context(cls, context: SamplerContext) -> InterpolateSampler:
         return cls(context.pool_for(cls.name))
 
-    def _offsets(
+    def offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, Partner | None]]:
         found = nearest(sources, self._pool, _NEIGHBOURS, same_kinds=True)
@@ -272,7 +114,7 @@ class InterpolateSampler(Sampler):
             partner = Partner(self._pool.keys[row], self._pool.groups[row])
             yield self._pool.mu[row].double().numpy(), partner
 
-    def _own_share(self, strength: float) -> float:
+    def own_share(self, strength: float) -> float:
         return 1 - strength
 
 
@@ -308,7 +150,7 @@ class DirectionSampler(Sampler):
         """Build the sampler from directions, with or without amounts: ``1,3`` or ``1=-2,3``."""
         return cls(context.statistics, _amounts(argument or ""))
 
-    def _offsets(
+    def offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
         for random in randoms:
@@ -337,7 +179,7 @@ class AlignSampler(Sampler):
         self._shift = _mean(target) - _mean(own)
 
     @classmethod
-    def _from_context(cls, context: SamplerContext) -> AlignSampler:
+    def from_context(cls, context: SamplerContext) -> AlignSampler:
         pool = context.pool_for(cls.name)
         if context.target is None:
             raise UsageProblem(
@@ -345,7 +187,7 @@ class AlignSampler(Sampler):
             )
         return cls(pool, context.target)
 
-    def _offsets(
+    def offsets(
         self, sources: Latents, randoms: Sequence[np.random.Generator]
     ) -> Iterator[tuple[Vector, None]]:
         for _ in randoms:
@@ -387,7 +229,9 @@ def make_sampler(
     """
     name, colon, argument = spec.partition(":")
     if name not in SAMPLERS:
-        raise UsageProblem(f"sampler {spec!r}: unknown {name!r}; choose from {', '.join(SAMPLERS)}")
+        raise UsageProblem(
+            f"unknown sampler {name!r}; choose from {', '.join(SAMPLERS)}", parameter="sampler"
+        )
     context = SamplerContext(statistics, pool, target)
     return SAMPLERS[name].from_spec(argument if colon else None, context)
 
@@ -403,12 +247,13 @@ def _amounts(text: str) -> dict[int, float | None]:
             direction, value = 0, math.nan
         if value is not None and not math.isfinite(value):
             raise UsageProblem(
-                f"sampler {f'direction:{text}'!r}: say along which directions, such as "
-                "direction:1,3, or also by how many standard deviations, such as direction:1=-2,3"
+                f"{f'direction:{text}'!r} is not understood; give directions, as in direction:1,3, "
+                "or also numbers of standard deviations, as in direction:1=-2,3",
+                parameter="sampler",
             )
         if direction in amounts:
             raise UsageProblem(
-                f"sampler {f'direction:{text}'!r}: direction {direction} is given twice"
+                f"{f'direction:{text}'!r} repeats direction {direction}", parameter="sampler"
             )
         amounts[direction] = value
     return amounts

@@ -65,7 +65,7 @@ def test_dry_run_writes_nothing(studies: Path, run: Path, tmp_path: Path) -> Non
         (("--labels-format", "xml"), 2, "--labels-format: unknown format 'xml'; choose from yolo"),
         (("--copies", "0"), 2, "--copies: must be 1 or more"),
         (("--strength", "-1"), 2, "--strength: must be 0 or more"),
-        (("--sampler", "noise"), 2, "unknown 'noise'; choose from"),
+        (("--sampler", "noise"), 2, "--sampler: unknown sampler 'noise'; choose from"),
         (("--sampler", "align"), 2, "--align-to: the sampler align requires slices"),
         (
             ("--render", "paint"),

@@ -293,11 +293,13 @@ class TestDirection:
          "direction:1=nan", "direction:1.5", "direction:1=2=3"],
     )  # fmt: skip
     def test_no_numbers(self, spec: str) -> None:
-        with pytest.raises(UsageProblem, match="say along which directions, such as direction:1,3"):
+        with pytest.raises(
+            UsageProblem, match="is not understood; give directions, as in direction:1,3"
+        ):
             sampler_for(spec)
 
     def test_one_direction_twice(self) -> None:
-        with pytest.raises(UsageProblem, match="'direction:1,2,1=3': direction 1 is given twice"):
+        with pytest.raises(UsageProblem, match="'direction:1,2,1=3' repeats direction 1"):
             sampler_for("direction:1,2,1=3")
 
 
@@ -338,9 +340,8 @@ class TestMaking:
     @pytest.mark.parametrize("spec", ["warp", "", ":", "Prior", "warp:1"])
     def test_unknown_name(self, spec: str) -> None:
         names = "prior, posterior, gaussian, interpolate, direction, align"
-        with pytest.raises(
-            UsageProblem, match=f"sampler '{spec}': unknown .*; choose from {names}$"
-        ):
+        name = spec.partition(":")[0]
+        with pytest.raises(UsageProblem, match=f"unknown sampler '{name}'; choose from {names}$"):
             sampler_for(spec)
 
     @pytest.mark.parametrize("spec", ["prior:1", "align:x", "interpolate:"])
@@ -367,7 +368,7 @@ class TestMaking:
         class Onwards(Sampler):
             name = "onwards"
 
-            def _offsets(
+            def offsets(
                 self, sources: Latents, randoms: Sequence[np.random.Generator]
             ) -> Iterator[tuple[NDArray[np.float64], None]]:
                 for own in sources.mu:
