@@ -177,10 +177,10 @@ def _measures(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _said(estimate: Mapping[str, float | None] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "not measured"
-    said = _number(estimate["value"])
+    value = _number(estimate["value"])
     if estimate["low"] is None:
-        return said
-    return f"{said} ({_number(estimate['low'])} to {_number(estimate['high'])})"
+        return value
+    return f"{value} ({_number(estimate['low'])} to {_number(estimate['high'])})"
 
 
 def _number(value: float | None) -> str:

@@ -112,21 +112,21 @@ def open_model(name: str | Path) -> TrainedModel:
     folder = find_bundle(name)
     model = load_model(folder / "models")
     metadata = read_object(folder / "configs" / "metadata.json")
-    said = metadata.object("medvae") if "medvae" in metadata else Fields(metadata.where, {})
-    modalities = said.texts("modalities") if "modalities" in said else ()
+    fields = metadata.object("medvae") if "medvae" in metadata else Fields(metadata.where, {})
+    modalities = fields.texts("modalities") if "modalities" in fields else ()
     if _has_collapsed(folder, metadata.content.get("eval_metrics")):
         notice(f"{folder}: the latent space of this model has collapsed: {COLLAPSED}")
-    return TrainedModel(folder, model, _intensity(said), modalities, _digest(folder / "models"))
+    return TrainedModel(folder, model, _intensity(fields), modalities, _digest(folder / "models"))
 
 
-def _intensity(said: Fields) -> str | None:
-    if said.is_null("intensity"):
+def _intensity(fields: Fields) -> str | None:
+    if fields.is_null("intensity"):
         return None
-    spec = said.text("intensity")
+    spec = fields.text("intensity")
     try:
         intensity_rule(spec)
     except UsageProblem as error:
-        raise ReadError(f"{said.where}: {error}") from error
+        raise ReadError(f"{fields.where}: {error}") from error
     return spec
 
 

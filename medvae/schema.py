@@ -189,8 +189,8 @@ class Fields:
 
     def wrong(self, name: str, what: str) -> ReadError:
         """Return an error that says what a value must be and what it is instead."""
-        said = f"is {_shown(self.content[name])}" if name in self.content else "is missing"
-        return ReadError(f"{self.where}: {name!r} must be {what}, but {said}")
+        found = f"is {_shown(self.content[name])}" if name in self.content else "is missing"
+        return ReadError(f"{self.where}: {name!r} must be {what}, but {found}")
 
     def _typed(self, name: str, what: str, fits: Callable[[Any], bool]) -> Any:
         if name not in self.content or not fits(self.content[name]):

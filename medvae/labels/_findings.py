@@ -143,22 +143,22 @@ def finding_from_record(
     Raises:
         ReadError: The record is not valid, or does not fit the slice.
     """
-    said = Fields(where, record)
-    box = x0, y0, x1, y1 = Box(*said.numbers("box", 4))
+    fields = Fields(where, record)
+    box = x0, y0, x1, y1 = Box(*fields.numbers("box", 4))
     rows, columns = shape
     if not (max(x0, 0) < min(x1, columns) and max(y0, 0) < min(y1, rows)):
-        raise said.wrong("box", f"a box with an area on its slice of {rows}x{columns}")
-    category = Category(said.text("category"), said.text("supercategory"))
+        raise fields.wrong("box", f"a box with an area on its slice of {rows}x{columns}")
+    category = Category(fields.text("category"), fields.text("supercategory"))
     if not category.name.strip():
-        raise said.wrong("category", "a name")
-    return Finding(category, box, _mask(said, shape) if "mask" in said else None)
+        raise fields.wrong("category", "a name")
+    return Finding(category, box, _mask(fields, shape) if "mask" in fields else None)
 
 
-def _mask(said: Fields, shape: tuple[int, int]) -> Mask:
+def _mask(fields: Fields, shape: tuple[int, int]) -> Mask:
     try:
-        mask = Mask.of(decode(said.object("mask").content, shape))
+        mask = Mask.of(decode(fields.object("mask").content, shape))
     except UnusableError as error:
-        raise ReadError(f"{said.where}: {error}") from error
+        raise ReadError(f"{fields.where}: {error}") from error
     if mask is None:
-        raise ReadError(f"{said.where}: its mask is empty")
+        raise ReadError(f"{fields.where}: its mask is empty")
     return mask

@@ -104,14 +104,14 @@ class LatentStatistics:
         """
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
         data = safetensors.torch.save(tensors)
-        said = {
+        fields = {
             "format": _FORMAT,
             "sha256": hashlib.sha256(data).hexdigest(),
             "keys": self.keys,
             "groups": self.groups,
         }
         write_bytes(folder / _TENSOR_FILE, data)
-        write_text(folder / _NAME_FILE, json.dumps(said, indent=2) + "\n")
+        write_text(folder / _NAME_FILE, json.dumps(fields, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> LatentStatistics:
@@ -120,7 +120,7 @@ class LatentStatistics:
         Raises:
             ReadError: A file is missing or damaged, or the two do not belong together.
         """
-        said = _read_names(folder)
+        fields = _read_names(folder)
         path = folder / _TENSOR_FILE
         try:
             data = path.read_bytes()
@@ -132,12 +132,12 @@ class LatentStatistics:
             raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
         # The hash does not protect against forgery: if a run was killed between the two files, or
         # only one of them was copied, every latent would get the name of another slice.
-        if hashlib.sha256(data).hexdigest() != said.text("sha256"):
+        if hashlib.sha256(data).hexdigest() != fields.text("sha256"):
             raise ReadError(f"{path}: is damaged, or was not written together with {_NAME_FILE}")
         try:
             tensors = safetensors.torch.load(data)
             _require(tensors.keys() == set(_TENSORS), f"it must hold {', '.join(_TENSORS)}")
-            return cls(said.texts("keys"), said.texts("groups"), **tensors)
+            return cls(fields.texts("keys"), fields.texts("groups"), **tensors)
         except (SafetensorError, ValueError) as error:
             raise ReadError(f"{path}: does not hold latent statistics: {error}") from error
 
@@ -145,12 +145,12 @@ class LatentStatistics:
 def _read_names(folder: Path) -> Fields:
     """Return the fields of `latents.json`."""
     absent = f"{folder}: no latent statistics here, {_NAME_FILE} is missing"
-    said = read_object(folder / _NAME_FILE, absent)
-    if said.content.get("format") != _FORMAT:
-        raise ReadError(f"{said.where}: must describe latent statistics of format {_FORMAT}")
-    said.texts("keys")
-    said.texts("groups")
-    return said
+    fields = read_object(folder / _NAME_FILE, absent)
+    if fields.content.get("format") != _FORMAT:
+        raise ReadError(f"{fields.where}: must describe latent statistics of format {_FORMAT}")
+    fields.texts("keys")
+    fields.texts("groups")
+    return fields
 
 
 def _as_vectors(latents: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ def check_unchanged(
         return
     file = next((str(files[key]) for key in changed if key in files), None)
     more = f" ({len(changed)} slices in all)" if len(changed) > 1 else ""
-    said = f"has changed since the run in {where} began{more}"
+    reason = f"has changed since the run in {where} began{more}"
     if file is None:
-        file, said = str(where), f"{len(changed)} of the slices that its run began with are missing"
-    raise UsageProblem(f"{file}: {said}: restore the data, or start again in another folder")
+        file, reason = str(where), f"{len(changed)} of the slices that its run began with are missing"
+    raise UsageProblem(f"{file}: {reason}: restore the data, or start again in another folder")

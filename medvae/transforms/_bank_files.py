@@ -259,14 +259,14 @@ def read_bank(folder: Path) -> Contents:
     return contents
 
 
-def _geometry(said: Fields) -> Geometry:
+def _geometry(fields: Fields) -> Geometry:
     def numbers(name: str, count: int) -> Any:
-        return None if said.is_null(name) else said.numbers(name, count)
+        return None if fields.is_null(name) else fields.numbers(name, count)
 
     return Geometry(
         spacing=numbers("spacing", 2),
         position=numbers("position", 3),
         along_row=numbers("along_row", 3),
         along_column=numbers("along_column", 3),
-        thickness=None if said.is_null("thickness") else said.number("thickness"),
+        thickness=None if fields.is_null("thickness") else fields.number("thickness"),
     )

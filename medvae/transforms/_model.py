@@ -46,23 +46,23 @@ class SliceModel:
         """The network, which encodes and decodes one slice at a time."""
         return self.run.codec("cpu", torch.float32, at_once=1)
 
-    def modality(self, said: str | None) -> str | None:
+    def modality(self, given: str | None) -> str | None:
         """Return the modality of slices whose file is unknown.
 
         Args:
-            said: Modality that the user gave, if any.
+            given: Modality that the user gave, if any.
 
         Raises:
             UsageProblem: The user must give the modality, which determines how values are mapped to
                 those of the model.
         """
         known = self.run.modalities
-        if said is None and self.run.intensity is None and len(known) > 1:
+        if given is None and self.run.intensity is None and len(known) > 1:
             raise UsageProblem(
                 f"{self.folder}: the model was trained on {', '.join(known)}: say by modality "
                 "which of them the pictures are"
             )
-        return known[0] if said is None and len(known) == 1 else said
+        return known[0] if given is None and len(known) == 1 else given
 
     def scene(self, native: Slice, pixels: Pixels) -> Scene:
         """Return a slice in the form that renders take.

@@ -223,15 +223,15 @@ def _copy_rescale(source: SourceFrame, target: Dataset) -> None:
 
 def _copy_compression(source: SourceFrame, target: Dataset) -> None:
     """Copy the record of lossy compression, which an image must keep forever."""
-    said = source.text("LossyImageCompression")
+    stated = source.text("LossyImageCompression")
     by_jpeg = source.transfer_syntax in _ALWAYS_LOSSY
-    if said == "01" or by_jpeg:
+    if stated == "01" or by_jpeg:
         target.LossyImageCompression = "01"
         ratio = about(1, 1000)(source.texts("LossyImageCompressionRatio"))
         method = word(terms.COMPRESSIONS)(source.texts("LossyImageCompressionMethod"))
         _put(target, "LossyImageCompressionRatio", ratio)
         _put(target, "LossyImageCompressionMethod", method or ["ISO_10918_1"] * by_jpeg)
-    elif said == "00":
+    elif stated == "00":
         target.LossyImageCompression = "00"
 
 
