@@ -98,20 +98,19 @@ def denoise(
     check_writers(formats)
     paths, out = list(paths), Path(out)
     with output(out, paths) as folder:
-        run = open_model(model)
+        trained = open_model(model)
         scan = open_studies(paths, modality=modality, workers=workers, progress=progress)
         if not allow_burned_in:
             scan = refuse_burned_in(scan)
-        run.check_modalities(scan.slices)
+        trained.check_modalities(scan.slices)
         synthesis = Synthesis(
-            run=f"denoise {run.digest} {run.intensity}",
-            model=run.digest,
+            run=f"denoise {trained.digest} {trained.intensity}",
+            model=trained.digest,
             render="reconstruction",
             allow_burned_in=allow_burned_in,
         )
-        job = _SeriesDenoiser(
-            out, formats, run.codec(device, torch.float32), run.intensity, synthesis
-        )
+        codec = trained.codec(device, torch.float32)
+        job = _SeriesDenoiser(out, formats, codec, trained.intensity, synthesis)
         every = [series for study in scan.studies for series in study.series]
         slices = [native for series in every for native in series.slices]
         decoded = _counted(read_pixels(slices, workers), len(slices), progress)

@@ -54,7 +54,7 @@ class _AuditCommand(click.Command):
 )
 @click.option(
     "--model",
-    metavar="RUN",
+    metavar="MODEL",
     help="Output folder of 'medvae train': both sets are shown in its latent space, too.",
 )
 @click.option(

@@ -30,7 +30,7 @@ __all__ = ["demo"]
     "--model",
     default="cardiac_mr_vae",
     show_default=True,
-    metavar="RUN",
+    metavar="MODEL",
     help="Trained model: the folder that 'medvae train' wrote, or a bundle that is shipped.",
 )
 @click.option("--open", "show", is_flag=True, help="Show the page in a browser.")

@@ -32,7 +32,7 @@ _FEW = 3
 @click.option(
     "--model",
     required=True,
-    metavar="RUN",
+    metavar="MODEL",
     help="Trained model: the folder that 'medvae train' wrote, or another trained bundle.",
 )
 @OUT

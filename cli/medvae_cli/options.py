@@ -28,7 +28,7 @@ EXISTING = click.Path(exists=True, path_type=Path)
 MODEL = click.option(
     "--model",
     required=True,
-    metavar="RUN",
+    metavar="MODEL",
     help="Trained model: the folder that 'medvae train' wrote, or another trained bundle.",
 )
 OUT = click.option(

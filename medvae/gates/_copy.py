@@ -69,7 +69,7 @@ class CopyGate(Gate):
         return bool(np.ptp(draft.scene.values) > 0)
 
     def retry(self, draft: Draft) -> Retry:
-        """Ask for another host of a transplant; otherwise, the strength was too low."""
+        """Ask for another host for a transplant, and for a stronger change otherwise."""
         transplanted = draft.in_series or draft.donor is not None
         return Retry.OTHER_HOST if transplanted else Retry.STRONGER
 

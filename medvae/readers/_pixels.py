@@ -179,5 +179,6 @@ def check_unchanged(
     more = f" ({len(changed)} slices in all)" if len(changed) > 1 else ""
     reason = f"has changed since the run in {where} began{more}"
     if file is None:
-        file, reason = str(where), f"{len(changed)} of the slices that its run began with are missing"
+        file = str(where)
+        reason = f"{len(changed)} of the slices that its run began with are missing"
     raise UsageProblem(f"{file}: {reason}: restore the data, or start again in another folder")

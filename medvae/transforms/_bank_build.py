@@ -41,7 +41,7 @@ def build_bank(
     with output(folder, [*studies, labels, outlines, *hosts]):
         sources = find_sources(
             studies,
-            model.run,
+            model.trained,
             labels=labels,
             outlines=outlines,
             hosts=hosts,
@@ -68,7 +68,7 @@ def build_bank(
             Donor(new[donor.place], donor.findings, tuple(new[host] for host in donor.hosts))
             for donor in donors
         ]
-        write_index(folder, model.run.network.image_size, stored, renumbered)
+        write_index(folder, model.trained.network.image_size, stored, renumbered)
         return tuple(problems)
 
 

@@ -37,14 +37,14 @@ class SliceModel:
         return type(self), (self.folder,)
 
     @cached_property
-    def run(self) -> TrainedModel:
+    def trained(self) -> TrainedModel:
         """The trained model."""
         return open_model(self.folder)
 
     @cached_property
     def codec(self) -> Codec:
         """The network, which encodes and decodes one slice at a time."""
-        return self.run.codec("cpu", torch.float32, at_once=1)
+        return self.trained.codec("cpu", torch.float32, at_once=1)
 
     def modality(self, given: str | None) -> str | None:
         """Return the modality of slices whose file is unknown.
@@ -56,8 +56,8 @@ class SliceModel:
             UsageProblem: The user must give the modality, which determines how values are mapped to
                 those of the model.
         """
-        known = self.run.modalities
-        if given is None and self.run.intensity is None and len(known) > 1:
+        known = self.trained.modalities
+        if given is None and self.trained.intensity is None and len(known) > 1:
             raise UsageProblem(
                 f"{self.folder}: the model was trained on {', '.join(known)}: say by modality "
                 "which of them the pictures are"
@@ -70,8 +70,8 @@ class SliceModel:
         Raises:
             UsageProblem: The model was trained on other modalities.
         """
-        self.run.check_modalities([native])
-        return self.run.scene(native, pixels)
+        self.trained.check_modalities([native])
+        return self.trained.scene(native, pixels)
 
     def latents(self, native: Slice, scene: Scene) -> Latents:
         """Encode a slice."""
