@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -44,6 +45,11 @@ class Sources:
         """The slices that are known to be free of findings."""
         own = (one for one in self.slices if one.labels is not None and not one.labels)
         return (*own, *self.hosts)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Slice]:
+        """The slices to augment, by name."""
+        return {native.name: native for native in self.slices}
 
     def whole_series(self, slices: Iterable[Slice]) -> list[list[Slice]]:
         """Return the series all of whose slices are among some slices, which are in order."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,10 +17,10 @@ from medvae.errors import DecodeError
 from medvae.gates import Calibration
 from medvae.latent import Latents
 from medvae.models import TrainedModel
+from medvae.networks import Codec
 from medvae.progress import Progress
 from medvae.readers import check_unchanged, pixel_fingerprint
 from medvae.records import Slice
-from medvae.render import Scene
 from medvae.schema import read_object
 
 __all__ = ["Encoded", "encode"]
@@ -97,32 +97,33 @@ class EncodeStage:
     """Stage that decodes and encodes batches of slices.
 
     Args:
-        model: Model that encodes.
-        device: Device to compute on.
+        model: Model on whose canvas slices are placed.
+        codec: Fast copy of the model, which encodes.
     """
 
-    def __init__(self, model: TrainedModel, device: str | None) -> None:
-        self._model, self._device = model, device
-        self._codec = model.codec(device)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._model, self._device)
+    def __init__(self, model: TrainedModel, codec: Codec) -> None:
+        self._model, self._codec = model, codec
 
     def __call__(self, batch: Batch) -> Encoded:
         """Return what is learned from a batch."""
         before, slices = batch
-        units = math.prod(self._codec.latent_shape)
-        part = Encoded(units)
-        scene = None if before is None else self._scene(before, Encoded(units))
-        if scene is not None:
-            part.calibration.follow(scene.slice.series, scene, scene.picture())
+        part = Encoded(math.prod(self._codec.latent_shape))
+        if before is not None:
+            with suppress(DecodeError):  # reported by the batch that encodes it
+                scene = self._model.scene(before, before.pixels())
+                part.calibration.follow(before.series, scene, scene.picture())
         known, pictures = [], []
         for native in slices:
-            scene = self._scene(native, part)
-            if scene is not None:
-                known.append(native)
-                pictures.append(scene.picture())
-                part.calibration.add(native.series, scene, pictures[-1])
+            try:
+                pixels = native.pixels()
+            except DecodeError as error:
+                part.problems.append(str(error))
+                continue
+            part.fingerprints[native.name] = pixel_fingerprint(native, pixels)
+            scene = self._model.scene(native, pixels)
+            known.append(native)
+            pictures.append(scene.picture())
+            part.calibration.add(native.series, scene, pictures[-1])
         if known:
             mu, logvar = self._codec.encode(pictures)
             part.add(
@@ -137,21 +138,11 @@ class EncodeStage:
             )
         return part
 
-    def _scene(self, native: Slice, part: Encoded) -> Scene | None:
-        """Decode a slice, and note its fingerprint, or why it cannot be decoded."""
-        try:
-            pixels = native.pixels()
-        except DecodeError as error:
-            part.problems.append(str(error))
-            return None
-        part.fingerprints[native.name] = pixel_fingerprint(native, pixels)
-        return self._model.scene(native, pixels)
-
 
 def encode(
     slices: Sequence[Slice],
     model: TrainedModel,
-    device: str | None,
+    codec: Codec,
     engine: Engine,
     progress: Progress,
 ) -> Encoded:
@@ -159,12 +150,12 @@ def encode(
 
     Args:
         slices: Slices to encode.
-        model: Model that encodes.
-        device: Device to compute on.
+        model: Model on whose canvas slices are placed.
+        codec: Fast copy of the model, which encodes.
         engine: Engine that runs the stage.
         progress: Called with (stage, done, total, note) as work proceeds.
     """
-    stage = EncodeStage(model, device)
+    stage = EncodeStage(model, codec)
     batches: list[Batch] = []
     for start in range(0, len(slices), BATCH):
         before = slices[start - 1] if start else None

@@ -25,7 +25,7 @@ from medvae.errors import ReadError, UsageProblem
 from medvae.folders import check_outside, output
 from medvae.gates import Gates
 from medvae.labels import LabelledImage, Outlines, finding_record
-from medvae.latent import AlignSampler, make_sampler
+from medvae.latent import AlignSampler, LatentStatistics, make_sampler
 from medvae.manifest import Manifest, ManifestLine, claim, disclaim
 from medvae.models import TrainedModel, open_model
 from medvae.progress import Progress, ignore_progress
@@ -221,7 +221,7 @@ class _Augmentation:
         progress: Progress,
     ) -> None:
         self._model, self._sources, self._out = model, sources, out
-        self._device, self._progress = device, progress
+        self._codec, self._progress = model.codec(device), progress
         self._recipe = Recipe.of(settings, sources)
         self._settings = replace(settings, strength=self._recipe.strength)
         self._manifest: Manifest | None = None
@@ -251,9 +251,10 @@ class _Augmentation:
             raise ReadError("none of the slices can be decoded: see what 'medvae inspect' says")
         planned = plan(readable, self._settings, recipe.transplants)
         self._planned = len(planned.draws)
-        method = self._method(planned, encoded, targets)
+        statistics = self._model.statistics()
+        method = self._method(planned, encoded, targets, statistics)
         same = recipe.strength == 0 and not recipe.transplants
-        gates = encoded.calibration.gates(self._model.statistics(), but=("copy",) if same else ())
+        gates = encoded.calibration.gates(statistics, but=("copy",) if same else ())
         problems = [*sources.problems, *encoded.problems]
         if dry_run:
             return self._result(problems)
@@ -287,19 +288,25 @@ class _Augmentation:
         )
 
     def _encoded(self, slices: Sequence[Slice], engine: Engine) -> Encoded:
-        return encode(slices, self._model, self._device, engine, self._progress)
+        return encode(slices, self._model, self._codec, engine, self._progress)
 
-    def _method(self, planned: Plan, encoded: Encoded, targets: Encoded | None) -> Method:
+    def _method(
+        self,
+        planned: Plan,
+        encoded: Encoded,
+        targets: Encoded | None,
+        statistics: LatentStatistics,
+    ) -> Method:
         """Return how drafts are made."""
         recipe, settings, inserter = self._recipe, self._settings, None
-        named = {native.name: native for native in self._sources.slices}
+        named = self._sources.by_name
         varied = [named[name] for name in dict.fromkeys(draw.source for draw in planned.draws)]
         if recipe.transplants:
             hosts = [native for native in recipe.hosts if native in encoded]
             inserter = self._inserter(planned, varied, hosts, encoded)
             varied = hosts
         own, target = encoded.of(varied), None if targets is None else targets.all
-        sampler = make_sampler(settings.sampler, self._model.statistics(), own, target)
+        sampler = make_sampler(settings.sampler, statistics, own, target)
         shifted = target is not None and settings.sampler != "align"
         shift = AlignSampler(own, target) if shifted and target is not None else None
         return Method(sampler, shift, recipe.render, inserter, recipe.strength)
@@ -313,9 +320,9 @@ class _Augmentation:
         return SliceInserter(donors, hosts, encoded, cache)
 
     def _stage(self, encoded: Encoded, method: Method, gates: Gates, preview: Preview) -> MakeStage:
-        slices = {native.name: native for native in self._sources.slices}
+        slices = self._sources.by_name
         writer = DraftWriter(self._out, self._settings, self._about(), slices)
-        return MakeStage(self._model, self._device, slices, encoded, method, gates, writer, preview)
+        return MakeStage(self._model, self._codec, slices, encoded, method, gates, writer, preview)
 
     def _made(self, planned: Plan, stage: MakeStage, engine: Engine) -> Manifest:
         """Make and write the batches that are not finished yet."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +19,7 @@ from medvae.gates import Draft, Gates, Retry
 from medvae.latent import Latents, Partner, Sampler
 from medvae.manifest import ManifestLine
 from medvae.models import TrainedModel
+from medvae.networks import Codec
 from medvae.randomness import generator
 from medvae.records import Slice
 from medvae.render import Refused, Render, Rendered, Scene
@@ -54,8 +54,8 @@ class MakeStage:
     """Stage that makes the slices of batches; several threads may use it at once.
 
     Args:
-        model: Model that encodes and decodes.
-        device: Device to compute on.
+        model: Model on whose canvas slices are placed.
+        codec: Fast copy of the model, which encodes and decodes.
         slices: Slices that draws need, by name.
         encoded: Latents of sources and hosts.
         method: How drafts are made.
@@ -67,7 +67,7 @@ class MakeStage:
     def __init__(
         self,
         model: TrainedModel,
-        device: str | None,
+        codec: Codec,
         slices: Mapping[str, Slice],
         encoded: Encoded,
         method: Method,
@@ -75,14 +75,10 @@ class MakeStage:
         writer: DraftWriter,
         preview: Preview,
     ) -> None:
-        self._arguments = (model, device, slices, encoded, method, gates, writer, preview)
-        self._model, self._slices, self._encoded = model, slices, encoded
+        self._model, self._codec = model, codec
+        self._slices, self._encoded = slices, encoded
         self._method, self._gates = method, gates
         self._writer, self._preview = writer, preview
-        self._codec = model.codec(device)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._arguments
 
     def __call__(self, batch: Batch) -> list[ManifestLine]:
         """Make and write a batch, and return its manifest lines."""
@@ -179,11 +175,8 @@ class MakeStage:
         if not changed:
             return list(drafts)
         mu, _ = self._codec.encode([draft.picture for draft in changed])
-        latents = dict(zip(map(id, changed), mu, strict=True))
-        return [
-            replace(draft, mu=latents[id(draft)]) if id(draft) in latents else draft
-            for draft in drafts
-        ]
+        latents = iter(mu)
+        return [draft if draft.unchanged else draft.encoded(next(latents)) for draft in drafts]
 
     def _rendered(
         self, batch: Batch, draws: Sequence[Draw], drafts: list[Draft], attempt: int

@@ -18,7 +18,7 @@ from medvae.render import trace_lesions
 from medvae.schema import Fields, read_object
 from medvae.sources import by_series
 
-__all__ = ["BATCH", "Batch", "Draw", "Plan", "Section", "largest", "plan"]
+__all__ = ["BATCH", "Batch", "Draw", "Plan", "Section", "area_of", "largest", "plan"]
 
 BATCH = 16
 """Number of slices processed together."""
@@ -158,13 +158,14 @@ def plan(slices: Sequence[Slice], settings: Settings, transplants: bool) -> Plan
 
 def largest(sections: Iterable[Section]) -> Slice:
     """Return the slice that shows most of a lesion."""
-
-    def shown(section: Section) -> float:
-        native, findings = section
-        return sum(native.labels.findings[i].area for i in findings) if native.labels else 0.0
-
-    native, _ = max(sections, key=shown)
+    native, _ = max(sections, key=area_of)
     return native
+
+
+def area_of(section: Section) -> float:
+    """Return the number of pixels of a lesion on one slice."""
+    native, findings = section
+    return sum(native.labels.findings[i].area for i in findings) if native.labels else 0.0
 
 
 def _of_slice(

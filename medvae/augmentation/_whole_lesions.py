@@ -9,7 +9,7 @@ import numpy as np
 
 from medvae.augmentation._encode import Encoded
 from medvae.augmentation._inserters import HostCache
-from medvae.augmentation._plan import Draw, Section, largest
+from medvae.augmentation._plan import Draw, Section, area_of, largest
 from medvae.errors import DecodeError, UsageProblem
 from medvae.gates import Draft
 from medvae.latent import nearest
@@ -88,10 +88,7 @@ class Axis:
     def ends(self, sections: Sequence[Section]) -> tuple[float, float]:
         """Return the extent of a lesion below and above its centre, if this is its own axis."""
         places = [self.places[native.place] for native, _ in sections]
-        weights = [
-            sum(native.labels.findings[i].area for i in findings) if native.labels else 0.0
-            for native, findings in sections
-        ]
+        weights = [area_of(section) for section in sections]
         centre = float(np.average(places, weights=weights))
         return centre - min(places) + self.gap / 2, max(places) + self.gap / 2 - centre
 
@@ -188,7 +185,7 @@ class LesionInserter:
     ) -> None:
         # The slices of a host must have the same spacing.
         series = [own for own in sources.whole_series(hosts) if _spacings(own) == 1]
-        by_name = {native.name: native for native in sources.slices}
+        by_name = sources.by_name
         groups = {own[0].group for own in series}
         if not any(groups - {by_name[draw.source].group} for draw in draws):
             raise UsageProblem(

@@ -96,6 +96,12 @@ class Draft:
         """The result as the model sees it, ``[size, size]``, mapped like the real slice."""
         return self.scene.picture(self.rendered.values)
 
+    def encoded(self, mu: Tensor) -> Draft:
+        """Return the draft with the posterior mean of its picture, which is not made again."""
+        draft = replace(self, mu=mu)
+        vars(draft)["picture"] = self.picture
+        return draft
+
     @cached_property
     def result(self) -> Scene:
         """The result with the findings that the gates judge."""
@@ -106,7 +112,7 @@ class Draft:
         """Whether this is a slice of a host beyond the ends of a whole lesion."""
         return self.in_series and self.donor is None and self.rendered.values is self.scene.values
 
-    @property
+    @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """The findings to judge; of a whole lesion in pieces, only the largest on the slice."""
         own, found = len(self.scene.labels), self.rendered.labels.findings

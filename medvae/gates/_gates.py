@@ -151,11 +151,11 @@ class Calibration:
         """
         if not self._outlines:
             raise ValueError("gates need one real slice or more")
-        numbers: dict[str, Sequence[float]] = dict(self._numbers)
+        numbers = {name: list(found) for name, found in self._numbers.items()}
         rules = {name: rule for gate in GATES.values() for name, rule in gate.limits.items()}
         if latents is not None:
             for gate in GATES.values():
                 for name, number in gate.learn(latents):
-                    numbers[name] = [*numbers.get(name, ()), number]
+                    numbers.setdefault(name, []).append(number)
         outlines = np.array(np.frombuffer(self._outlines, np.float32)).reshape(-1, OUTLINE)
         return Gates(Reference(Limits.of(rules, numbers), outlines, latents), but)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,12 +52,17 @@ class Codec:
         dtype: torch.dtype | None = None,
         at_once: int | None = None,
     ) -> None:
+        self._arguments = (network, device, dtype, at_once)
         self.device = device_named(device)
         self.size = network.image_size
         self.latent_shape = network.latent_shape
         self._at_once = at_once or _AT_ONCE.get(self.device.type, _AT_ONCE_ELSEWHERE)
         self._network = inference_copy(network, dtype or fastest_dtype(self.device))
         self._network.to(self.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process chooses its own device and precision, and copies the network itself.
+        return type(self), self._arguments
 
     @torch.inference_mode()
     def encode(self, images: Images) -> tuple[Tensor, Tensor]:

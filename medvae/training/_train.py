@@ -169,7 +169,7 @@ def _reported(out: Path, folder: OutputFolder, *, new: bool) -> Iterator[None]:
 
     Args:
         out: Folder of the run.
-        folder: The same folder, which is told what is finished.
+        folder: The same folder, which keeps account of what is finished.
         new: Whether the folder was made by this process, so that it can be cleared.
     """
     try:
