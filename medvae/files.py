@@ -12,9 +12,21 @@ from typing import Literal
 
 from medvae.errors import ReadError
 
-__all__ = ["FileReport", "Found", "Outcome", "file_identity", "find_files", "natural_key"]
+__all__ = [
+    "FileReport",
+    "Found",
+    "Outcome",
+    "Paths",
+    "as_paths",
+    "file_identity",
+    "find_files",
+    "natural_key",
+]
 
 Outcome = Literal["read", "skipped", "refused"]
+
+Paths = str | Path | Iterable[str | Path]
+"""One file or folder, or several."""
 
 Identity = tuple[int, int] | str
 
@@ -44,6 +56,11 @@ class Found:
     path: Path
     inside: Path
     named: bool
+
+
+def as_paths(paths: Paths) -> list[Path]:
+    """Return one path, or several, as a list."""
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
 def find_files(

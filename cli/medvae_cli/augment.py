@@ -16,6 +16,7 @@ from medvae_cli.options import (
     MODEL,
     OUT,
     OUTLINES,
+    ListedOption,
     image_formats,
     names,
 )
@@ -26,6 +27,24 @@ if TYPE_CHECKING:
     from medvae.augmentation import Augmented
 
 __all__ = ["augment"]
+
+
+def _samplers() -> list[str]:
+    from medvae.latent import SAMPLERS
+
+    return [one.example or one.name for one in SAMPLERS.values()]
+
+
+def _renders() -> list[str]:
+    from medvae.render import RENDERS
+
+    return ["auto", "transplant", *RENDERS]
+
+
+def _label_formats() -> list[str]:
+    from medvae.labels import LABEL_FORMATS
+
+    return [one.option for one in LABEL_FORMATS if one.option is not None]
 
 
 @click.command()
@@ -60,7 +79,9 @@ __all__ = ["augment"]
     default="gaussian",
     show_default=True,
     metavar="S",
-    help="Sampler of latents: prior, posterior, gaussian, interpolate, direction:1,3 or align.",
+    cls=ListedOption,
+    listed=_samplers,
+    help="Sampler of latents:",
 )
 @click.option(
     "--strength",
@@ -73,7 +94,9 @@ __all__ = ["augment"]
     default="auto",
     show_default=True,
     metavar="R",
-    help="Render: transplant, warp, residual, decode, or a chain such as warp+residual.",
+    cls=ListedOption,
+    listed=_renders,
+    help="Render, or a chain such as warp+residual:",
 )
 @click.option(
     "--per",
@@ -110,7 +133,9 @@ __all__ = ["augment"]
     show_default=True,
     metavar="F[,F]",
     callback=names,
-    help="Label formats, comma-separated: coco, monai, yolo.",
+    cls=ListedOption,
+    listed=_label_formats,
+    help="Label formats, comma-separated:",
 )
 @click.option(
     "--merge",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ __all__ = [
     "OUT",
     "OUTLINES",
     "READERS",
+    "ListedOption",
     "image_formats",
     "names",
 ]
@@ -67,12 +68,21 @@ def names(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[s
     return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
-class _WriterOption(click.Option):
-    """Option whose help lists the image formats that are registered when it is shown."""
+class ListedOption(click.Option):
+    """Option whose help ends with the names that are registered when it is shown.
+
+    Args:
+        listed: Function that returns the names; only the help of the command calls it, so it may
+            import what takes seconds.
+    """
+
+    def __init__(self, *args: Any, listed: Callable[[], Iterable[str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lead, self._listed = self.help, listed
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the option and its help."""
-        self.help = f"Image formats, comma-separated: {', '.join(WRITERS)}."
+        self.help = f"{self._lead} {', '.join(self._listed())}."
         return super().get_help_record(ctx)
 
 
@@ -81,10 +91,11 @@ def image_formats(default: str) -> Callable[[Any], Any]:
     return click.option(
         "--format",
         "formats",
-        cls=_WriterOption,
+        cls=ListedOption,
+        listed=lambda: WRITERS,
         default=default,
         show_default=True,
         metavar="F[,F]",
         callback=names,
-        help="Image formats.",
+        help="Image formats, comma-separated:",
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+
+from monai.utils.misc import ensure_tuple
 
 from medvae.atomic import write_text
 from medvae.augmentation._encode import Encoded, encode
@@ -22,6 +24,7 @@ from medvae.augmentation._settings import Recipe, Settings
 from medvae.augmentation._whole_lesions import LesionInserter
 from medvae.augmentation._write import DraftWriter, RealWriter, write_labels
 from medvae.errors import ReadError, UsageProblem
+from medvae.files import Paths, as_paths
 from medvae.folders import check_outside, output
 from medvae.gates import Gates
 from medvae.labels import LabelledImage, Outlines, finding_record
@@ -66,15 +69,15 @@ class Augmented:
 
 
 def augment(
-    studies: Iterable[str | Path],
+    studies: Paths,
     model: str | Path,
     out: str | Path,
     *,
     labels: str | Path | None = None,
     outlines: str | Path | None = None,
-    hosts: Iterable[str | Path] = (),
+    hosts: Paths = (),
     split: str | Path | None = None,
-    align_to: Iterable[str | Path] = (),
+    align_to: Paths = (),
     modality: str | None = None,
     allow_burned_in: bool = False,
     copies: int = 1,
@@ -85,8 +88,8 @@ def augment(
     per: str = "slice",
     balance: str = "patients",
     only_positive: bool = False,
-    formats: Sequence[str] = ("png",),
-    label_formats: Sequence[str] = ("coco",),
+    formats: str | Sequence[str] = ("png",),
+    label_formats: str | Sequence[str] = ("coco",),
     merge: bool = False,
     seed: int = 0,
     device: str | None = None,
@@ -150,8 +153,8 @@ def augment(
         per,
         balance,
         only_positive,
-        tuple(formats),
-        tuple(label_formats),
+        ensure_tuple(formats),
+        ensure_tuple(label_formats),
         merge,
         seed,
     )
@@ -159,7 +162,7 @@ def augment(
         raise UsageProblem(
             "real slices to train with must be labelled; give their labels", parameter="merge"
         )
-    studies, hosts, align_to, out = list(studies), list(hosts), list(align_to), Path(out)
+    out, studies, hosts, align_to = Path(out), *map(as_paths, (studies, hosts, align_to))
     report = progress or ignore_progress
 
     def prepared() -> _Augmentation:

@@ -32,18 +32,18 @@ class Settings:
         UsageProblem: If a setting is invalid.
     """
 
-    copies: int = 1
-    ratio: float | None = None
-    sampler: str = "gaussian"
-    strength: float | None = None
-    render: str = "auto"
-    per: str = "slice"
-    balance: str = "patients"
-    only_positive: bool = False
-    formats: tuple[str, ...] = ("png",)
-    label_formats: tuple[str, ...] = ("coco",)
-    merge: bool = False
-    seed: int = 0
+    copies: int
+    ratio: float | None
+    sampler: str
+    strength: float | None
+    render: str
+    per: str
+    balance: str
+    only_positive: bool
+    formats: tuple[str, ...]
+    label_formats: tuple[str, ...]
+    merge: bool
+    seed: int
 
     def __post_init__(self) -> None:
         if self.copies < 1:

@@ -30,24 +30,24 @@ def trained(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_writes_the_same_bytes(studies: Path, trained: Path, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     sources, hosts = [str(studies / f"p{number}") for number in (0, 1)], str(studies / "p3")
-    labels = str(studies / "coco.json")
-    options = {"--labels": labels, "--hosts": hosts, "--copies": "2", "--seed": "7"}
-    shared = [word for pair in options.items() for word in pair]
-    formats = ["--format", "png,dicom", "--labels-format", "coco,yolo"]
-    command = ["augment", *sources, "--model", str(trained), "--out", str(ours), *shared, *formats]
-    result = CliRunner().invoke(cli, command)
+    options = {"labels": str(studies / "coco.json"), "hosts": hosts, "copies": "2", "seed": "7"}
+    command = ["augment", *sources, "--model", str(trained), "--out", str(ours)]
+    command += [word for name, value in options.items() for word in (f"--{name}", value)]
+    result = CliRunner().invoke(
+        cli, [*command, "--format", "png,dicom", "--labels-format", "coco,yolo"]
+    )
     assert result.exit_code == 0, result.output
+    options |= {"formats": "['png', 'dicom']", "label_formats": "['coco', 'yolo']"}
     bundle = {
         "config_file": str(trained / "configs" / "inference.json"),
         "bundle_root": str(trained),
         "dataset_dir": repr(sources),
         "output_dir": str(theirs),
-        "formats": "png,dicom",
-        "label_formats": "coco,yolo",
+        **{f"augmentation#{name}": value for name, value in options.items()},
     }
-    arguments = [word for name, value in bundle.items() for word in (f"--{name}", value)]
     monai = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "augment"]
-    subprocess.run([*monai, *arguments, *shared], check=True, capture_output=True)
+    arguments = [word for name, value in bundle.items() for word in (f"--{name}", value)]
+    subprocess.run([*monai, *arguments], check=True, capture_output=True)
     trees = [
         {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         for out in (ours, theirs)
@@ -56,12 +56,11 @@ def test_it_writes_the_same_bytes(studies: Path, trained: Path, tmp_path: Path) 
     assert any(path.suffix == ".dcm" for path in trees[0])
 
 
-def test_every_option_is_a_key_of_the_config() -> None:
-    config = json.loads((find_bundle("slice_vae") / "configs" / "inference.json").read_text())
-    (call,) = config["augment"]
-    asked = inspect.signature(medvae.augment).parameters
-    assert call.keys() - {"_target_"} == asked.keys() - {"progress"}
-    for name in config.keys() & asked.keys() - {"modality", "device"}:
-        default = asked[name].default
-        plain = {(): [], ("png",): "png", ("coco",): "coco"}.get(default, default)
-        assert config[name] == plain
+@pytest.mark.parametrize("bundle", ["slice_vae", "cardiac_mr_vae"])
+def test_the_config_sets_parameters_of_the_library_and_repeats_no_default(bundle: str) -> None:
+    config = json.loads((find_bundle(bundle) / "configs" / "inference.json").read_text())
+    call, known = config["augmentation"], inspect.signature(medvae.augment).parameters
+    assert call.pop("_target_") == "medvae.augment"
+    assert call.keys() <= known.keys()
+    required = {name for name, one in known.items() if one.default is inspect.Parameter.empty}
+    assert required <= call.keys() <= required | {"modality", "device"}

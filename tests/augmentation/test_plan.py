@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import medvae
 from medvae.augmentation._plan import Draw, Plan, plan
 from medvae.augmentation._settings import Settings
 from medvae.errors import UsageProblem
@@ -21,20 +25,26 @@ def in_order(studies: Iterable[Study]) -> tuple[Slice, ...]:
     return tuple(sorted(found, key=lambda native: native.order))
 
 
+def make_settings(**changes: Any) -> Settings:
+    """Return the settings of ``augment`` with its defaults, except for some changes."""
+    known = inspect.signature(medvae.augment).parameters
+    return Settings(**{one.name: known[one.name].default for one in fields(Settings)} | changes)
+
+
 @pytest.fixture
 def sources(studies: Path) -> tuple[Slice, ...]:
     return in_order(attach_labels(open_studies([studies]).studies, studies / "coco.json").studies)
 
 
 def test_every_slice_has_its_copies(sources: tuple[Slice, ...]) -> None:
-    planned = plan(sources, Settings(copies=3), transplants=False)
+    planned = plan(sources, make_settings(copies=3), transplants=False)
     assert len(planned.draws) == 3 * 16
     assert len({draw.key for draw in planned.draws}) == 48
     assert max(len(batch.draws) for batch in planned.batches) == 16
 
 
 def test_only_slices_with_findings(sources: tuple[Slice, ...]) -> None:
-    draws = plan(sources, Settings(), transplants=True).draws
+    draws = plan(sources, make_settings(), transplants=True).draws
     assert len(draws) == 4
     positive = {native.name for native in sources if native.labels}
     assert {draw.source for draw in draws} == positive
@@ -43,7 +53,7 @@ def test_only_slices_with_findings(sources: tuple[Slice, ...]) -> None:
 @pytest.mark.parametrize(("ratio", "count"), [(0.5, 8), (1.0, 16), (2.25, 36), (0.001, 1)])
 def test_ratio_is_of_all_real_slices(sources: tuple[Slice, ...], ratio: float, count: int) -> None:
     for transplants in (False, True):
-        assert len(plan(sources, Settings(ratio=ratio), transplants).draws) == count
+        assert len(plan(sources, make_settings(ratio=ratio), transplants).draws) == count
 
 
 def counted(draws: Iterable[Draw], sources: Iterable[Slice]) -> Counter[str]:
@@ -65,7 +75,7 @@ class TestBalance:
     def test_donor_patients_get_the_same_number(
         self, uneven: tuple[Slice, ...], copies: int, per: str
     ) -> None:
-        settings = Settings(copies=copies, per=per)
+        settings = make_settings(copies=copies, per=per)
         draws = plan(uneven, settings, True).draws
         lesions = 3 if per == "slice" else 2
         assert len(draws) == len({draw.key for draw in draws}) == lesions * copies
@@ -75,12 +85,12 @@ class TestBalance:
         ]
 
     def test_slices_of_a_patient_get_the_same_number(self, uneven: tuple[Slice, ...]) -> None:
-        draws = plan(uneven, Settings(copies=4), True).draws
+        draws = plan(uneven, make_settings(copies=4), True).draws
         assert sorted(Counter(draw.source for draw in draws).values()) == [3, 3, 6]
 
     @pytest.mark.parametrize(
         ("settings", "transplants"),
-        [(Settings(copies=4, balance="slices"), True), (Settings(copies=4), False)],
+        [(make_settings(copies=4, balance="slices"), True), (make_settings(copies=4), False)],
     )
     def test_or_slices_do(
         self, uneven: tuple[Slice, ...], settings: Settings, transplants: bool
@@ -89,27 +99,27 @@ class TestBalance:
         assert set(Counter(draw.source for draw in draws).values()) == {4}
 
     def test_fewer_draws_than_patients(self, uneven: tuple[Slice, ...]) -> None:
-        planned = plan(uneven, Settings(ratio=0.01), transplants=True)
+        planned = plan(uneven, make_settings(ratio=0.01), transplants=True)
         assert [len(batch.draws) for batch in planned.batches] == [1]
 
 
 def test_another_order_of_arguments_gives_the_same_plan(studies: Path) -> None:
     folders = [studies / f"p{patient}" for patient in range(4)]
     plans = [
-        plan(in_order(open_studies(order).studies), Settings(ratio=1.5), False)
+        plan(in_order(open_studies(order).studies), make_settings(ratio=1.5), False)
         for order in (folders, folders[::-1])
     ]
     assert plans[0] == plans[1]
 
 
 def test_whole_series_are_batches(sources: tuple[Slice, ...]) -> None:
-    planned = plan(sources, Settings(per="study", copies=2), transplants=False)
+    planned = plan(sources, make_settings(per="study", copies=2), transplants=False)
     assert [len(batch.draws) for batch in planned.batches] == [4] * 8
     assert len({draw.series for draw in planned.draws}) == 8
 
 
 def test_whole_lesions_are_batches(sources: tuple[Slice, ...]) -> None:
-    planned = plan(sources, Settings(per="study", copies=2), transplants=True)
+    planned = plan(sources, make_settings(per="study", copies=2), transplants=True)
     places = {native.name: native.place for native in sources}
     draws = planned.draws
     assert len(planned.batches) == 2 * 2
@@ -126,20 +136,20 @@ def test_whole_lesions_are_batches(sources: tuple[Slice, ...]) -> None:
 def test_a_plan_can_be_written_and_read_back(
     sources: tuple[Slice, ...], tmp_path: Path, per: str, transplants: bool
 ) -> None:
-    planned = plan(sources, Settings(per=per, copies=2), transplants)
+    planned = plan(sources, make_settings(per=per, copies=2), transplants)
     planned.write(tmp_path / "plan.json")
     assert Plan.read(tmp_path / "plan.json") == planned
 
 
 def test_another_seed_gives_other_names(sources: tuple[Slice, ...]) -> None:
-    first, second = (plan(sources, Settings(seed=seed), False).draws[0] for seed in (0, 1))
+    first, second = (plan(sources, make_settings(seed=seed), False).draws[0] for seed in (0, 1))
     assert first.key != second.key
     assert first.series != second.series
 
 
 def test_without_findings_there_is_nothing_to_draw(studies: Path) -> None:
     with pytest.raises(UsageProblem, match="none of the slices has a finding"):
-        plan(in_order(open_studies([studies]).studies), Settings(), transplants=True)
+        plan(in_order(open_studies([studies]).studies), make_settings(), transplants=True)
 
 
 @pytest.mark.parametrize(
@@ -156,4 +166,4 @@ def test_without_findings_there_is_nothing_to_draw(studies: Path) -> None:
 )
 def test_choices_are_checked(choices: dict[str, object], message: str) -> None:
     with pytest.raises(UsageProblem, match=message):
-        Settings(**choices)  # type: ignore[arg-type]
+        make_settings(**choices)
