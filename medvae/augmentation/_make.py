@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from medvae.augmentation._encode import Encoded
@@ -90,10 +91,11 @@ class MakeStage:
     def made(self, batch: Batch) -> list[tuple[Draw, Draft | Refused]]:
         """Return the last attempt at each draw, including rejected drafts and their reasons."""
         scenes, lost = self._decoded(batch)
+        pictures: dict[str, Tensor] = {}
         made: dict[Draw, list[Draft | Refused]] = {draw: [why] for draw, why in lost.items()}
         strengths = {draw: self._method.strength for draw in batch.draws if draw not in lost}
         for attempt in range(_ATTEMPTS):
-            results = self._attempt(batch, scenes, attempt, strengths)
+            results = self._attempt(batch, scenes, pictures, attempt, strengths)
             made |= {draw: [one for own, one in results if own is draw] for draw in strengths}
             failed = [(draw, one) for draw, one in results if one.reason is not None]
             if not failed or self._method.strength == 0:
@@ -135,6 +137,7 @@ class MakeStage:
         self,
         batch: Batch,
         scenes: Mapping[str, Scene],
+        pictures: dict[str, Tensor],
         attempt: int,
         strengths: Mapping[Draw, float],
     ) -> list[tuple[Draw, Draft | Refused]]:
@@ -150,7 +153,7 @@ class MakeStage:
                 draws += [draw] * len(begun)
                 drafts += begun
         if drafts:
-            rendered = self._rendered(batch, draws, drafts, attempt)
+            rendered = self._rendered(batch, draws, drafts, pictures, attempt)
             decided = self._gates.decide(self._encoded_again(rendered), batch.in_series)
             results += zip(draws, decided, strict=True)
         return _all_or_nothing(results) if batch.in_series else results
@@ -179,13 +182,19 @@ class MakeStage:
         return [draft if draft.unchanged else draft.encoded(next(latents)) for draft in drafts]
 
     def _rendered(
-        self, batch: Batch, draws: Sequence[Draw], drafts: list[Draft], attempt: int
+        self,
+        batch: Batch,
+        draws: Sequence[Draw],
+        drafts: list[Draft],
+        pictures: dict[str, Tensor],
+        attempt: int,
     ) -> list[Draft]:
         """Render drafts, guided by newly drawn latents and what these decode to."""
         render, shift = self._method.render, self._method.shift
         if render is None:
             return drafts
-        own = self._encoded.of([draft.scene.slice for draft in drafts])
+        sources = [draft.scene.slice for draft in drafts]
+        own = self._encoded.of(sources)
         keys = [
             draw.series_of(draft.scene.slice) if batch.in_series else draw.key
             for draw, draft in zip(draws, drafts, strict=True)
@@ -199,7 +208,8 @@ class MakeStage:
         if shift is not None:
             z = z + (shift.sample(own, [1.0] * len(drafts), randoms).z - own.mu)
         scenes = [draft.scene.changed(draft.rendered) for draft in drafts]
-        results = render.render(scenes, self._codec.decode(own.mu), self._codec.decode(z))
+        before = self._decoded_once(sources, pictures)
+        results = render.render(scenes, before, self._codec.decode(z))
         return [
             replace(
                 draft,
@@ -208,6 +218,18 @@ class MakeStage:
             )
             for draft, new, partner in zip(drafts, results, partners, strict=True)
         ]
+
+    def _decoded_once(self, slices: Sequence[Slice], pictures: dict[str, Tensor]) -> Tensor:
+        """Return what the latents of slices decode to, ``[N, 1, size, size]``.
+
+        The same slices serve for several copies and attempts, and ``pictures`` keeps what is
+        decoded.
+        """
+        missing = {native.name: native for native in slices if native.name not in pictures}
+        if missing:
+            decoded = self._codec.decode(self._encoded.of(list(missing.values())).mu)
+            pictures |= zip(missing, decoded, strict=True)
+        return torch.stack([pictures[native.name] for native in slices])
 
     def _drawn(
         self,
