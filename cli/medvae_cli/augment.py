@@ -149,7 +149,26 @@ def _label_formats() -> list[str]:
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
-    help="Number of threads, and of reading processes.  [default: one per processor]",
+    help="Number of threads or actors, and of reading processes.  [default: one per processor]",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Threads of this machine, or actors of Ray on one machine or many; same bytes.",
+)
+@click.option(
+    "--address",
+    metavar="A",
+    help="Address of a running Ray cluster, such as auto.  [default: Ray is started here]",
+)
+@click.option(
+    "--gpus-per-worker",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="G",
+    help="Number of GPUs that an actor of Ray uses, or the fraction of one.  [default: 0]",
 )
 @click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
 @click.option("--dry-run", is_flag=True, help="Read and plan only; write nothing.")

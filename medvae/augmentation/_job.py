@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
@@ -15,11 +16,12 @@ from monai.utils.misc import ensure_tuple
 
 from medvae.atomic import write_text
 from medvae.augmentation._encode import Encoded, encode
-from medvae.augmentation._engine import Engine, LocalEngine
+from medvae.augmentation._engine import Engine
 from medvae.augmentation._inserters import HostCache, Inserter, SliceInserter
 from medvae.augmentation._make import MakeStage, Method
 from medvae.augmentation._plan import Plan, plan
 from medvae.augmentation._preview import Preview
+from medvae.augmentation._ray_engine import open_engine
 from medvae.augmentation._settings import Recipe, Settings
 from medvae.augmentation._whole_lesions import LesionInserter
 from medvae.augmentation._write import DraftWriter, RealWriter, write_labels
@@ -94,6 +96,9 @@ def augment(
     seed: int = 0,
     device: str | None = None,
     workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
     resume: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -131,8 +136,13 @@ def augment(
         merge: Whether to write the labelled real slices as well, and labels for both.
         seed: Random seed for all draws.
         device: Device to compute on; by default a GPU if there is one.
-        workers: Number of generating threads, and of processes that read headers; by default one
-            per processor.
+        workers: Number of generating threads or actors, and of processes that read headers; by
+            default one per processor.
+        engine: ``local`` uses threads of this process, ``ray`` actors of Ray on one machine or
+            many, which share the file system; the bytes are the same.
+        address: Address of a running Ray cluster, such as ``auto``; by default Ray is started on
+            this machine.
+        gpus_per_worker: Number of GPUs that an actor of Ray uses, or the fraction of one.
         resume: Whether to continue a run that was stopped.
         dry_run: Whether to read, encode and plan only, and write nothing.
         progress: Called with (stage, done, total, note) as work proceeds.
@@ -183,17 +193,18 @@ def augment(
         return _Augmentation(opened, settings, sources, out, device, report)
 
     inputs = [*studies, labels, outlines, *hosts, *align_to]
+    opened_engine = partial(open_engine, engine, workers, address, gpus_per_worker)
     if dry_run:
         check_outside(out, inputs)
         job = prepared()
-        with LocalEngine(workers) as engine:
-            return job.run(engine, dry_run)
+        with opened_engine() as running:
+            return job.run(running, dry_run)
     with output(out, inputs, fresh=False, resumable=True) as folder:
         job = prepared()
         claim(out, job.order, resume)
         try:
-            with LocalEngine(workers) as engine:
-                return job.run(engine, dry_run)
+            with opened_engine() as running:
+                return job.run(running, dry_run)
         finally:
             folder.finished = job.finished
             disclaim(out)
