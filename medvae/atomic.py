@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from medvae.errors import WriteError
@@ -21,7 +22,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         WriteError: If the file system refuses; an existing file at ``path`` is left unchanged.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Processes of several machines may write the same file at once.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

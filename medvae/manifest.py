@@ -18,7 +18,7 @@ from medvae.labels import finding_from_record, finding_record
 from medvae.records import Labels, check_secret, secret_fingerprint
 from medvae.schema import Fields, below, parse, read_object
 
-__all__ = ["Manifest", "ManifestLine", "claim", "disclaim", "read_order"]
+__all__ = ["Manifest", "ManifestLine", "claim", "disclaim", "read_order", "remove_unfinished"]
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,6 @@ def claim(out: Path, order: Mapping[str, Any], resume: bool) -> None:
     if not begun:
         check_empty(out)
         write_text(path, text)
-    _remove_unfinished(out)
 
 
 def disclaim(out: Path) -> None:
@@ -215,7 +214,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
     yield from (name for name in sorted({*known, *now}) if known.get(name) != now.get(name))
 
 
-def _remove_unfinished(out: Path) -> None:
+def remove_unfinished(out: Path) -> None:
     """Remove temporary files that a killed run left behind."""
     for part in out.rglob(".*.part"):
         part.unlink(missing_ok=True)
@@ -308,6 +307,16 @@ class Manifest:
             while self._next in self._waiting:
                 self.add(self._waiting.pop(self._next))
                 self._next += 1
+
+    def replace(self, lines: Sequence[ManifestLine]) -> None:
+        """Write other lines instead of those that are there.
+
+        Raises:
+            WriteError: If the file system refuses.
+        """
+        self._hold([])
+        self._outdated = True
+        self.add(lines)
 
     def add(self, lines: Sequence[ManifestLine]) -> None:
         """Append the lines of a batch whose files have all been written.

@@ -170,6 +170,19 @@ def _label_formats() -> list[str]:
     metavar="G",
     help="Number of GPUs that an actor of Ray uses, or the fraction of one.  [default: 0]",
 )
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Do the share I of N of the run, as in a SLURM array; the last one writes the labels.",
+)
+@click.option(
+    "--shard-timeout",
+    type=click.FloatRange(min=0),
+    default=86400.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds to wait for what other shards have encoded.",
+)
 @click.option("--resume", is_flag=True, help="Continue a run that was stopped.")
 @click.option("--dry-run", is_flag=True, help="Read and plan only; write nothing.")
 @click.pass_context
@@ -208,7 +221,12 @@ def _lines(made: Augmented) -> Iterator[str]:
     yield f"render: {made.render}"
     if made.outlines is not None:
         yield f"outlines: {made.outlines}"
-    if made.preview is None:
+    if made.waiting_for:
+        others = ", ".join(map(str, made.waiting_for))
+        yield f"{made.kept} of {made.draws} draws of this shard kept, in {made.out}"
+        yield from (f"  rejected {count}: {reason}" for reason, count in made.rejected)
+        yield f"the last of these shards writes the labels: {others}"
+    elif made.preview is None:
         yield f"{made.planned} draws planned, nothing written"
     else:
         yield f"{made.kept} of {made.draws} draws kept, in {made.out}"

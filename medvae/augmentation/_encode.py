@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from medvae.atomic import write_text
+from medvae.atomic import write_bytes, write_text
 from medvae.augmentation._engine import Engine
 from medvae.augmentation._plan import BATCH
-from medvae.errors import DecodeError
+from medvae.errors import DecodeError, ReadError
 from medvae.gates import Calibration
 from medvae.latent import Latents
 from medvae.models import TrainedModel
@@ -21,7 +27,7 @@ from medvae.networks import Codec
 from medvae.progress import Progress
 from medvae.readers import check_unchanged, pixel_fingerprint
 from medvae.records import Slice
-from medvae.schema import read_object
+from medvae.schema import parse, read_object
 
 __all__ = ["Encoded", "encode"]
 
@@ -77,6 +83,49 @@ class Encoded:
         """Return the latents of some slices."""
         return self.all.take([self._rows[native.name] for native in slices])
 
+    def save(self, path: Path) -> None:
+        """Write everything to a file, for other processes.
+
+        Raises:
+            WriteError: If the file system refuses.
+        """
+        record = {
+            "names": list(self._rows),
+            "fingerprints": self.fingerprints,
+            "problems": self.problems,
+        }
+        packed = io.BytesIO()
+        arrays: dict[str, Any] = {
+            "record": np.frombuffer(json.dumps(record).encode(), np.uint8),
+            "mu": self.all.mu.numpy(),
+            "logvar": self.all.logvar.numpy(),
+            **self.calibration.arrays(),
+        }
+        np.savez(packed, **arrays)
+        write_bytes(path, packed.getvalue())
+
+    @classmethod
+    def load(cls, path: Path, slices: Mapping[str, Slice]) -> Encoded:
+        """Read what another process has learned from some of these slices, given by name.
+
+        Raises:
+            ReadError: If the file is damaged.
+        """
+        try:
+            with np.load(io.BytesIO(path.read_bytes())) as file:
+                arrays = dict(file)
+            record = parse(arrays["record"].tobytes(), str(path))
+            known = [slices[name] for name in record.texts("names")]
+            mu, logvar = (torch.from_numpy(arrays[name]) for name in ("mu", "logvar"))
+            latents, calibration = _latents(known, mu, logvar), Calibration.of_arrays(arrays)
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ReadError(f"{path}: is damaged; remove it and run its shard again") from error
+        part = cls(mu.shape[1])
+        part.add(known, latents)
+        part.calibration, part.problems = calibration, list(record.texts("problems"))
+        part.fingerprints = record.object("fingerprints").strings()
+        return part
+
     def check_unchanged(self, slices: Sequence[Slice], out: Path) -> None:
         """Write the fingerprints to the folder of a run, or compare them with those there.
 
@@ -126,17 +175,18 @@ class EncodeStage:
             part.calibration.add(native.series, scene, pictures[-1])
         if known:
             mu, logvar = self._codec.encode(pictures)
-            part.add(
-                known,
-                Latents.of(
-                    [native.key for native in known],
-                    [native.group for native in known],
-                    [{f.category.name for f in native.labels or ()} for native in known],
-                    mu,
-                    logvar,
-                ),
-            )
+            part.add(known, _latents(known, mu, logvar))
         return part
+
+
+def _latents(slices: Sequence[Slice], mu: Tensor, logvar: Tensor) -> Latents:
+    return Latents.of(
+        [native.key for native in slices],
+        [native.group for native in slices],
+        [{finding.category.name for finding in native.labels or ()} for native in slices],
+        mu,
+        logvar,
+    )
 
 
 def encode(
@@ -145,6 +195,7 @@ def encode(
     codec: Codec,
     engine: Engine,
     progress: Progress,
+    share: Callable[[Sequence[Batch]], Sequence[Batch]] = tuple,
 ) -> Encoded:
     """Encode slices, which are in their order.
 
@@ -154,6 +205,7 @@ def encode(
         codec: Fast copy of the model, which encodes.
         engine: Engine that runs the stage.
         progress: Called with (stage, done, total, note) as work proceeds.
+        share: Function that returns the batches to encode; by default all of them.
     """
     stage = EncodeStage(model, codec)
     batches: list[Batch] = []
@@ -161,10 +213,11 @@ def encode(
         before = slices[start - 1] if start else None
         same = before is not None and before.series == slices[start].series
         batches.append((before if same else None, slices[start : start + BATCH]))
+    own = share(batches)
+    counts = list(accumulate(len(batch) for _, batch in own))
     parts: dict[int, Encoded] = {}
     whole = Encoded(math.prod(model.network.latent_shape))
-    for index in engine.run(stage, batches, parts.__setitem__):
+    for index in engine.run(stage, own, parts.__setitem__):
         whole.merge(parts.pop(index))
-        done = min((index + 1) * BATCH, len(slices))
-        progress("Encoding slices", done, len(slices), "")
+        progress("Encoding slices", counts[index], counts[-1], "")
     return whole

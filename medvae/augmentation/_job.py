@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,10 +20,11 @@ from medvae.augmentation._encode import Encoded, encode
 from medvae.augmentation._engine import Engine
 from medvae.augmentation._inserters import HostCache, Inserter, SliceInserter
 from medvae.augmentation._make import MakeStage, Method
-from medvae.augmentation._plan import Plan, plan
+from medvae.augmentation._plan import Batch, Plan, plan
 from medvae.augmentation._preview import Preview
 from medvae.augmentation._ray_engine import open_engine
 from medvae.augmentation._settings import Recipe, Settings
+from medvae.augmentation._shards import Shard
 from medvae.augmentation._whole_lesions import LesionInserter
 from medvae.augmentation._write import DraftWriter, RealWriter, write_labels
 from medvae.errors import ReadError, UsageProblem
@@ -31,7 +33,7 @@ from medvae.folders import check_outside, output
 from medvae.gates import Gates
 from medvae.labels import LabelledImage, Outlines, finding_record
 from medvae.latent import AlignSampler, LatentStatistics, make_sampler
-from medvae.manifest import Manifest, ManifestLine, claim, disclaim
+from medvae.manifest import Manifest, ManifestLine, claim, disclaim, remove_unfinished
 from medvae.models import TrainedModel, open_model
 from medvae.progress import Progress, ignore_progress
 from medvae.records import Slice
@@ -39,6 +41,9 @@ from medvae.sources import Sources, find_sources
 from medvae.writers import Synthesis
 
 __all__ = ["Augmented", "augment"]
+
+_MADE = "made"
+"""Name under which a shard states that it has made its share."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Augmented:
         problems: Files and labels that could not be used, one line each.
         preview: Path of the preview page; None after a dry run.
         outlines: Result of matching the outlines, if there were any.
+        waiting_for: Shards that have not finished, so that the labels are not written yet.
     """
 
     out: Path
@@ -68,6 +74,7 @@ class Augmented:
     problems: tuple[str, ...]
     preview: Path | None
     outlines: Outlines | None = None
+    waiting_for: tuple[int, ...] = ()
 
 
 def augment(
@@ -99,6 +106,8 @@ def augment(
     engine: str = "local",
     address: str | None = None,
     gpus_per_worker: float = 0.0,
+    shard: str | None = None,
+    shard_timeout: float = 86400.0,
     resume: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -143,6 +152,10 @@ def augment(
         address: Address of a running Ray cluster, such as ``auto``; by default Ray is started on
             this machine.
         gpus_per_worker: Number of GPUs that an actor of Ray uses, or the fraction of one.
+        shard: Share of the run that this process does, such as ``3/8``; every shard has the same
+            other arguments, and the last one to finish writes the labels. To continue a shard that
+            was stopped, run it again.
+        shard_timeout: Seconds to wait for what other shards have encoded.
         resume: Whether to continue a run that was stopped.
         dry_run: Whether to read, encode and plan only, and write nothing.
         progress: Called with (stage, done, total, note) as work proceeds.
@@ -190,8 +203,11 @@ def augment(
             workers=workers,
             progress=report,
         )
-        return _Augmentation(opened, settings, sources, out, device, report)
+        return _Augmentation(opened, settings, sources, out, device, report, own_shard)
 
+    own_shard = None if shard is None else Shard.of(shard, out, shard_timeout)
+    if own_shard and dry_run:
+        raise UsageProblem("a dry run has no shards", parameter="shard")
     inputs = [*studies, labels, outlines, *hosts, *align_to]
     opened_engine = partial(open_engine, engine, workers, address, gpus_per_worker)
     if dry_run:
@@ -199,9 +215,22 @@ def augment(
         job = prepared()
         with opened_engine() as running:
             return job.run(running, dry_run)
+    if own_shard:
+        check_outside(out, inputs)
+        with output(own_shard.own, inputs, fresh=False, resumable=True) as folder:
+            job = prepared()
+            with own_shard.turn(out):
+                own_shard.join_run()
+                claim(out, job.order, resume=True)
+            try:
+                with opened_engine() as running:
+                    return job.run(running, dry_run)
+            finally:
+                folder.finished = job.finished
     with output(out, inputs, fresh=False, resumable=True) as folder:
         job = prepared()
         claim(out, job.order, resume)
+        remove_unfinished(out)
         try:
             with opened_engine() as running:
                 return job.run(running, dry_run)
@@ -220,6 +249,7 @@ class _Augmentation:
         out: The folder of the run.
         device: Device to compute on.
         progress: Called with (stage, done, total, note) as work proceeds.
+        shard: The share of the run to do; None for all of it.
 
     Attributes:
         order: Everything that determines the output, as plain JSON, without identifying anyone.
@@ -233,7 +263,9 @@ class _Augmentation:
         out: Path,
         device: str | None,
         progress: Progress,
+        shard: Shard | None,
     ) -> None:
+        self._shard = shard
         self._model, self._sources, self._out = model, sources, out
         self._codec, self._progress = model.codec(device), progress
         self._recipe = Recipe.of(settings, sources)
@@ -258,8 +290,8 @@ class _Augmentation:
     def run(self, engine: Engine, dry_run: bool) -> Augmented:
         """Run the stages."""
         sources, recipe = self._sources, self._recipe
-        encoded = self._encoded((*sources.slices, *sources.hosts), engine)
-        targets = self._encoded(sources.targets, engine) if sources.targets else None
+        encoded = self._encoded((*sources.slices, *sources.hosts), engine, "slices")
+        targets = self._encoded(sources.targets, engine, "targets") if sources.targets else None
         readable = [native for native in sources.slices if native in encoded]
         if not readable:
             raise ReadError("none of the slices can be decoded: see what 'medvae inspect' says")
@@ -279,7 +311,44 @@ class _Augmentation:
         write_text(self._out / "gates.json", json.dumps(gates.limits.record(), indent=2) + "\n")
         preview = Preview(self._out, (draw.key for draw in planned.draws))
         stage = self._stage(encoded, method, gates, preview)
-        manifest = self._made(planned, stage, engine)
+        if self._shard is None:
+            manifest = self._made(planned.batches, Manifest(self._out), stage, engine)
+            return self._joined(manifest, readable, problems, preview, engine)
+        own, self._manifest = self._shard.turns(planned.batches), Manifest(self._shard.own)
+        if not self._shard.path(_MADE, self._shard.number).is_file():
+            self._made(own, self._manifest, stage, engine)
+            self._shard.finish(_MADE)
+        if self._shard.missing(_MADE):
+            return self._result(problems)
+        with self._shard.turn(self._out):
+            if self._shard.joined.is_file():  # another shard finished at the same time
+                self._manifest = Manifest(self._out)
+                return self._result(problems, preview=preview.path)
+            remove_unfinished(self._out)
+            manifest = self._manifest = self._together(self._shard, planned)
+            result = self._joined(manifest, readable, problems, preview, engine)
+            write_text(self._shard.joined, "")
+            return result
+
+    def _together(self, shard: Shard, planned: Plan) -> Manifest:
+        """Return the manifest of the whole run, joined from those of the shards."""
+        lines: dict[str, list[ManifestLine]] = {}
+        for number in range(1, shard.count + 1):
+            for line in Manifest(shard.folder / str(number)).lines:
+                lines.setdefault(line.batch, []).append(line)
+        manifest = Manifest(self._out)
+        manifest.replace([line for batch in planned.batches for line in lines[batch.key]])
+        return manifest
+
+    def _joined(
+        self,
+        manifest: Manifest,
+        readable: Sequence[Slice],
+        problems: list[str],
+        preview: Preview,
+        engine: Engine,
+    ) -> Augmented:
+        """Write what describes the whole run."""
         real = self._real(readable, problems, engine) if self._settings.merge else []
         write_labels(self._out, manifest.lines, real, self._settings.label_formats)
         return self._result(problems, len(real), preview.write(manifest, "Synthetic slices"))
@@ -299,10 +368,22 @@ class _Augmentation:
             tuple(problems),
             preview,
             self._sources.outlines,
+            () if self._shard is None else tuple(self._shard.missing(_MADE)),
         )
 
-    def _encoded(self, slices: Sequence[Slice], engine: Engine) -> Encoded:
-        return encode(slices, self._model, self._codec, engine, self._progress)
+    def _encoded(self, slices: Sequence[Slice], engine: Engine, what: str) -> Encoded:
+        model, codec, shard = self._model, self._codec, self._shard
+        if shard is None:
+            return encode(slices, model, codec, engine, self._progress)
+        name = f"{what}.npz"
+        if not shard.path(name, shard.number).is_file():
+            part = encode(slices, model, codec, engine, self._progress, shard.block)
+            part.save(shard.path(name, shard.number))
+        shard.wait(name, f"encoded {what}", self._progress)
+        whole, named = Encoded(math.prod(codec.latent_shape)), {one.name: one for one in slices}
+        for number in range(1, shard.count + 1):
+            whole.merge(Encoded.load(shard.path(name, number), named))
+        return whole
 
     def _method(
         self,
@@ -338,10 +419,11 @@ class _Augmentation:
         writer = DraftWriter(self._out, self._settings, self._about(), slices)
         return MakeStage(self._model, self._codec, slices, encoded, method, gates, writer, preview)
 
-    def _made(self, planned: Plan, stage: MakeStage, engine: Engine) -> Manifest:
+    def _made(
+        self, batches: Sequence[Batch], manifest: Manifest, stage: MakeStage, engine: Engine
+    ) -> Manifest:
         """Make and write the batches that are not finished yet."""
-        batches = planned.batches
-        manifest = self._manifest = Manifest(self._out)
+        self._manifest = manifest
         done = manifest.keep_whole(batch.key for batch in batches)
 
         def finish(index: int, lines: Sequence[ManifestLine]) -> None:

@@ -42,10 +42,13 @@ class Preview:
     Args:
         out: Folder of the run.
         keys: Keys of all draws.
+
+    Attributes:
+        path: Path of the page.
     """
 
     def __init__(self, out: Path, keys: Iterable[str]) -> None:
-        self._out = out
+        self._out, self.path = out, out / "preview.html"
         ranked = sorted(keys, key=lambda key: hashlib.blake2b(key.encode()).digest())
         # Some of the chosen draws will be rejected.
         self._order = dict.fromkeys(ranked[: 4 * _SHOWN])
@@ -67,7 +70,7 @@ class Preview:
         Raises:
             WriteError: If the file system refuses.
         """
-        path = self._out / "preview.html"
+        path = self.path
         if path.is_file():
             # The run had already finished, so the files collected for its page may be gone.
             shutil.rmtree(self._out / _FOLDER, ignore_errors=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,9 @@ GATES: dict[str, type[Gate]] = {
     gate.name: gate for gate in (LabelsGate, LesionGate, FieldGate, CopyGate, PlausibilityGate)
 }
 """Gates by name, in the order in which their verdicts are listed."""
+
+_OUTLINES, _LIMIT = "outlines", "limit "
+"""Names of the arrays of a calibration; those of limits begin with the second."""
 
 
 class Gates:
@@ -139,6 +142,24 @@ class Calibration:
             self._numbers.setdefault(name, array("d")).extend(numbers)
         self._outlines += other._outlines
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays, for a file; ``of_arrays`` reads them."""
+        numbers = {f"{_LIMIT}{name}": np.array(found) for name, found in self._numbers.items()}
+        return {_OUTLINES: self._known_outlines(), **numbers}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Calibration:
+        """Return the calibration that these arrays hold; others are ignored."""
+        found = cls()
+        for name, values in arrays.items():
+            if name.startswith(_LIMIT):
+                found._numbers[name.removeprefix(_LIMIT)] = array("d", values.tolist())
+        found._outlines += np.asarray(arrays[_OUTLINES], np.float32).tobytes()
+        return found
+
+    def _known_outlines(self) -> NDArray[np.float32]:
+        return np.array(np.frombuffer(self._outlines, np.float32)).reshape(-1, OUTLINE)
+
     def gates(self, latents: LatentStatistics | None = None, but: Collection[str] = ()) -> Gates:
         """Build the gates.
 
@@ -157,5 +178,4 @@ class Calibration:
             for gate in GATES.values():
                 for name, number in gate.learn(latents):
                     numbers.setdefault(name, []).append(number)
-        outlines = np.array(np.frombuffer(self._outlines, np.float32)).reshape(-1, OUTLINE)
-        return Gates(Reference(Limits.of(rules, numbers), outlines, latents), but)
+        return Gates(Reference(Limits.of(rules, numbers), self._known_outlines(), latents), but)
