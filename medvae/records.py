@@ -405,3 +405,8 @@ class Study:
         """Return the study with every slice replaced by the result of a function."""
         series = (replace(one, slices=tuple(map(change, one.slices))) for one in self.series)
         return replace(self, series=tuple(series))
+
+    def part(self, wanted: Callable[[Slice], bool]) -> Study:
+        """Return the study with only the wanted slices, and without series that have none."""
+        parts = (replace(one, slices=tuple(filter(wanted, one.slices))) for one in self.series)
+        return replace(self, series=tuple(one for one in parts if one.slices))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,16 +12,15 @@ from medvae.files import find_files
 from medvae.labels._coco import Coco
 from medvae.labels._datalist import Datalist
 from medvae.labels._format import LabelFormat, LabelSource
-from medvae.labels._ledger import Ledger
+from medvae.labels._ledger import Ledger, Patient, Problem
 from medvae.labels._masks import MaskPictures
+from medvae.labels._match import UnplacedError
 from medvae.labels._outlines import Outlines, join_outlines
-from medvae.labels._problem import Problem, UnplacedError
-from medvae.labels._regroup import labelled_studies
 from medvae.labels._seg import Segmentations
 from medvae.labels._tables import Table
 from medvae.labels._volumes import NiftiMasks
 from medvae.labels._yolo import Yolo
-from medvae.records import Study
+from medvae.records import Slice, Study, pseudonym
 
 __all__ = ["LABEL_FORMATS", "Labelled", "attach_labels", "label_format", "written_formats"]
 
@@ -83,38 +82,31 @@ def attach_labels(
     path = Path(os.path.abspath(path))  # noqa: PTH100
     ledger, name = _read(studies, path)
     ledger.say_what_is_in_doubt(path.name)
-    rebuilt = labelled_studies(studies, ledger)
+    rebuilt = tuple(new for study in ledger.images(studies) for new in _of_patients(study, ledger))
     labelled = Labelled(rebuilt, name, tuple(ledger.problems), tuple(ledger.files))
     if outlines is None:
         return labelled
-    return _with_outlines(labelled, Path(os.path.abspath(outlines)))  # noqa: PTH100
-
-
-def _with_outlines(labelled: Labelled, path: Path) -> Labelled:
-    unlabelled = [study.map(lambda s: replace(s, labels=None)) for study in labelled.studies]
-    ledger, name = _read(unlabelled, path)
-    studies, problems, outlines = join_outlines(labelled.studies, ledger, name, path.name)
+    path = Path(os.path.abspath(outlines))  # noqa: PTH100
+    ledger, name = _read([study.map(_unlabelled) for study in rebuilt], path)
+    rebuilt, problems, joined = join_outlines(rebuilt, ledger, name, path.name)
     problems = (*labelled.problems, *problems)
-    return replace(labelled, studies=studies, problems=problems, outlines=outlines)
+    return replace(labelled, studies=rebuilt, problems=problems, outlines=joined)
+
+
+def _unlabelled(slice_: Slice) -> Slice:
+    return replace(slice_, labels=None)
 
 
 def _read(studies: Sequence[Study], path: Path) -> tuple[Ledger, str]:
     """Read the labels at a path, and return them with the name of their format."""
     ledger = Ledger(studies)
     try:
-        source = _source(path, ledger)
+        if not (path.is_dir() or path.is_file()):
+            raise LabelError(f"{path}: there is no such file or folder")
+        source = LabelSource(path, tuple(_files(path, ledger)) if path.is_dir() else (path,))
         return ledger, _format(source, ledger).read(source, ledger)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _source(path: Path, ledger: Ledger) -> LabelSource:
-    """Return the files at a path that is given as labels."""
-    if path.is_dir():
-        return LabelSource(path, tuple(_files(path, ledger)))
-    if not path.is_file():
-        raise LabelError(f"{path}: there is no such file or folder")
-    return LabelSource(path, (path,))
 
 
 def _format(source: LabelSource, ledger: Ledger) -> LabelFormat:
@@ -146,6 +138,41 @@ def _files(folder: Path, ledger: Ledger) -> list[Path]:
             among = None if report.outcome == "refused" else ()
             raise UnplacedError(report.reason.removeprefix("it "), among)
     return sorted(one.path for one in found)
+
+
+def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:
+    """Yield a study with the ledger's labels, assigned to the patients whom the file names.
+
+    A study of pictures whose records name one patient is assigned to that patient as a whole; one
+    whose records name several is split into one study for each.
+    """
+    named = [ledger.patients.get(s) for s in study.slices]
+    patients = dict.fromkeys(p for p in named if p is not None)
+    if len(patients) <= 1:
+        yield _rebuilt(study, ledger, next(iter(patients), None))
+        return
+    for patient in patients:
+        own = {slice_ for slice_ in study.slices if ledger.patients.get(slice_) == patient}
+        part = study.part(own.__contains__)
+        series = (replace(one, key=pseudonym("series", one.key, patient[0])) for one in part.series)
+        key = pseudonym("study", study.key, patient[0])
+        yield _rebuilt(replace(part, key=key, series=tuple(series)), ledger, patient)
+    if rest := named.count(None):
+        where = f"{rest} pictures beside those of {len(patients)} patients"
+        what = f"no record names their patient; they remain grouped by {study.group_from}"
+        ledger.problems.append(Problem(where, what))
+        yield _rebuilt(study.part(lambda s: s not in ledger.patients), ledger, None)
+
+
+def _rebuilt(study: Study, ledger: Ledger, patient: Patient | None) -> Study:
+    """Return a study with the ledger's labels, assigned to a patient if there is one."""
+    group, group_from = patient or (study.group, study.group_from)
+
+    def labelled(slice_: Slice) -> Slice:
+        own = group if patient else slice_.group
+        return replace(slice_, labels=ledger.labels(slice_), group=own)
+
+    return replace(study, group=group, group_from=group_from).map(labelled)
 
 
 def label_format(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from medvae.errors import ReadError
 from medvae.geometry import Box
-from medvae.labels._problem import UnusableError
+from medvae.labels._match import UnusableError
 from medvae.records import Category, Finding, Mask
 from medvae.schema import Fields
 

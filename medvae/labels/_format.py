@@ -14,7 +14,7 @@ from medvae.labels._json import load_json
 from medvae.labels._ledger import Ledger
 from medvae.records import Labels
 
-__all__ = ["LabelFormat", "LabelSource", "LabelledImage", "first_line", "head_of"]
+__all__ = ["LabelFormat", "LabelSource", "LabelledImage"]
 
 _HEAD = 2**16
 
@@ -48,12 +48,13 @@ class LabelSource:
         Raises:
             OSError: The file cannot be read.
         """
-        return head_of(self.path)
+        with self.path.open("rb") as file:
+            return file.read(_HEAD).decode("utf-8-sig", "replace")
 
     @property
     def first_line(self) -> str:
         """The first non-blank line of the file."""
-        return first_line(self.head)
+        return self.head.lstrip().partition("\n")[0].rstrip("\r")
 
     @property
     def is_json(self) -> bool:
@@ -102,9 +103,8 @@ class LabelledImage:
 
     def identity(self) -> dict[str, str | int]:
         """Return the fields that identify the patient and the slice."""
-        fields = {"patient": self.group, "medvae_key": self.key}
-        frame = {} if self.frame is None else {"frame": self.frame}
-        return {**{field: value for field, value in fields.items() if value}, **frame}
+        fields = {"patient": self.group, "medvae_key": self.key, "frame": self.frame}
+        return {name: value for name, value in fields.items() if value not in (None, "")}
 
 
 class LabelFormat(ABC):
@@ -146,14 +146,3 @@ class LabelFormat(ABC):
             WriteError: The file system refuses to write a file.
         """
         raise NotImplementedError(f"{self.name} is only read")
-
-
-def head_of(path: Path) -> str:
-    """Return the beginning of a file as text."""
-    with path.open("rb") as file:
-        return file.read(_HEAD).decode("utf-8-sig", "replace")
-
-
-def first_line(text: str) -> str:
-    """Return the first non-blank line of a text."""
-    return text.lstrip().partition("\n")[0].rstrip("\r")

@@ -1,32 +1,18 @@
-"""Load and write JSON files, and check the types of values from foreign ones."""
+"""Load JSON files, and check the types of values from foreign ones."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medvae.atomic import write_text
 from medvae.errors import LabelError
-from medvae.labels._problem import UnusableError
+from medvae.labels._match import UnusableError
 
-__all__ = [
-    "load_json",
-    "numbers",
-    "objects",
-    "optional_index",
-    "optional_length",
-    "shown",
-    "text",
-    "whole",
-    "write_json",
-]
+__all__ = ["index", "length", "load_json", "numbers", "objects", "shown", "text", "whole"]
 
 _LARGEST_FILE = 512 * 2**20
-
-
-class _RepeatedKeyError(Exception):
-    """Error for an object that has a key twice."""
 
 
 def load_json(path: Path) -> Any:
@@ -42,8 +28,10 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_bytes(), object_pairs_hook=_object)
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
-    except _RepeatedKeyError as error:
-        raise LabelError(f"{path}: {error}") from None
+    except KeyError as error:
+        twice = shown(error.args[0])
+        what = f"{twice} occurs twice in one of its objects; keep one of them"
+        raise LabelError(f"{path}: {what}") from None
     except RecursionError:
         raise LabelError(f"{path}: is nested too deeply to be a label file") from None
     except ValueError as error:
@@ -52,62 +40,51 @@ def load_json(path: Path) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object made of pairs; Python would silently keep the last value of a key."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
-        raise _RepeatedKeyError(
-            f"{shown(twice)} occurs twice in one of its objects; keep one of them"
-        )
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise KeyError(key)
+        made[key] = value
     return made
 
 
-def write_json(path: Path, document: dict[str, Any]) -> None:
-    """Write a JSON file.
-
-    Raises:
-        WriteError: The file system refuses to write the file.
-    """
-    write_text(path, json.dumps(document, allow_nan=False) + "\n")
-
-
-def objects(value: object, what: str) -> list[dict[str, Any]]:
-    """Return ``value`` if it is a list of JSON objects.
+def objects(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return a field that must be a list of JSON objects; empty if it is missing.
 
     Raises:
         LabelError: The value is anything else.
     """
+    value = fields.get(name, [])
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise LabelError(f"{what} must be a list of objects")
+        raise LabelError(f"`{name}` must be a list of objects")
     return value
 
 
-def text(value: object, what: str) -> str:
-    """Return ``value`` if it is text that is not blank."""
+def text(fields: Mapping[str, Any], name: str) -> str:
+    """Return a field that must be text that is not blank."""
+    value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise UnusableError(f"`{what}` must be text but is {shown(value)}; ignored")
+        raise _wrong(name, "text", value)
     return value
 
 
-def optional_index(value: object, what: str) -> int | None:
-    """Return ``value`` if it is an index or None."""
+def index(fields: Mapping[str, Any], name: str) -> int | None:
+    """Return a field that must be an index, or None if it is missing."""
+    value = fields.get(name)
     if value is not None and (type(value) is not int or value < 0):
-        raise UnusableError(f"`{what}` must be 0 or more but is {shown(value)}; ignored")
+        raise _wrong(name, "0 or more", value)
     return value
 
 
-def numbers(value: object, what: str, counts: tuple[int, ...]) -> tuple[float, ...]:
+def numbers(value: object, name: str, counts: tuple[int, ...]) -> tuple[float, ...]:
     """Return ``value`` as floats if it is a list of numbers with one of the lengths ``counts``."""
+    found = value if isinstance(value, list) and len(value) in counts else [None]
     try:
-        if (
-            isinstance(value, list)
-            and len(value) in counts
-            and all(type(item) in (int, float) for item in value)
-        ):
-            return tuple(float(item) for item in value)
+        if all(type(item) in (int, float) for item in found):
+            return tuple(map(float, found))
     except OverflowError:
         pass
-    wanted = " or ".join(map(str, counts))
-    raise UnusableError(f"`{what}` must be {wanted} numbers but is {shown(value)}; ignored")
+    raise _wrong(name, f"{' or '.join(map(str, counts))} numbers", value)
 
 
 def whole(value: object) -> int | None:
@@ -117,15 +94,20 @@ def whole(value: object) -> int | None:
     return value if type(value) is int else None
 
 
-def optional_length(value: object, what: str) -> int | None:
-    """Return ``value`` as an integer if it is a number of pixels; None if it is blank or 0."""
+def length(fields: Mapping[str, Any], name: str, default: int) -> int:
+    """Return a field that must be a number of pixels, or the default if it is blank or 0."""
+    value = fields.get(name)
     if value in (None, "", 0):
-        return None
+        return default
     written = isinstance(value, str) and value.isdecimal() and len(value) < 10
-    length = int(str(value)) if written else whole(value)
-    if length is None:
-        raise UnusableError(f"`{what}` must be a whole number but is {shown(value)}; ignored")
-    return length
+    found = int(value) if written else whole(value)
+    if found is None:
+        raise _wrong(name, "a whole number", value)
+    return found or default
+
+
+def _wrong(name: str, wanted: str, value: object) -> UnusableError:
+    return UnusableError(f"`{name}` must be {wanted} but is {shown(value)}; ignored")
 
 
 def shown(value: object) -> str:

@@ -10,9 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from medvae.errors import UsageProblem
-from medvae.labels._ledger import Ledger
-from medvae.labels._problem import Problem
-from medvae.labels._regroup import without_files
+from medvae.labels._ledger import Ledger, Problem
 from medvae.records import Finding, Labels, Slice, Study
 
 __all__ = ["Outlines", "check_outlines", "join_outlines"]
@@ -79,7 +77,7 @@ def join_outlines(
     Returns:
         The studies whose boxes got masks, the problems, and the counts.
     """
-    kept = tuple(without_files(studies, ledger.files))
+    kept = ledger.images(studies)
     problems, boxes, joined, without = list(ledger.problems), 0, 0, 0
     made: dict[Slice, Slice] = {}
     for slice_ in (slice_ for study in kept for slice_ in study.slices):

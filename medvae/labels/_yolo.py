@@ -11,10 +11,9 @@ import yaml
 from medvae.atomic import write_text
 from medvae.errors import LabelError, ReadError, WriteError
 from medvae.geometry import Box
-from medvae.labels._format import LabelFormat, LabelledImage, LabelSource, first_line, head_of
-from medvae.labels._ledger import Ledger
-from medvae.labels._match import SliceIndex, stem
-from medvae.labels._problem import UnusableError
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
+from medvae.labels._ledger import Ledger, Record
+from medvae.labels._match import SliceIndex, UnusableError, stem
 from medvae.labels._seg import is_segmentation
 from medvae.records import Category, Finding, Slice
 from medvae.schema import below
@@ -80,15 +79,17 @@ class Yolo(LabelFormat):
             if not file.name.endswith(".txt") or file.name in _CLASS_FILES:
                 continue
             where = file.relative_to(folder).as_posix()
-            with ledger.record(where):
+            with ledger.record(where) as record:
                 slice_ = _slice(where, folder, ledger.index)
                 ledger.claim(file, slice_)
                 lines = _text(file).splitlines()
                 ledger.files.append(file)
-                ledger.mention(slice_)
+                record.slices = [slice_]
+                record.mention()
                 for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        _read_line(f"{where}, line {number}", line, slice_, names, ledger)
+                    with ledger.record(f"{where}, line {number}", slice_) as entry:
+                        if fields := line.split():
+                            _read_line(entry, fields, names, slice_.shape)
         return self.name
 
 
@@ -97,7 +98,7 @@ def _may_hold_boxes(path: Path) -> bool:
     if not path.name.endswith(".txt") or path.name in _CLASS_FILES:
         return False
     try:
-        line = first_line(head_of(path))
+        line = LabelSource(path, (path,)).first_line
     except OSError:
         return False
     return not line or _is_box(line)
@@ -112,26 +113,23 @@ def _slice(where: str, folder: Path, index: SliceIndex) -> Slice:
 
 
 def _read_line(
-    where: str, line: str, slice_: Slice, names: Mapping[int, str] | None, ledger: Ledger
+    record: Record, fields: Sequence[str], names: Mapping[int, str] | None, shape: tuple[int, int]
 ) -> None:
-    with ledger.record(where, on=[slice_]):
-        fields = line.split()
-        try:
-            number = int(fields[0])
-            x, y, width, height = (float(field) for field in fields[1:])
-        except ValueError:
-            raise UnusableError("is not `class xc yc w h`; ignored") from None
-        if names is not None and number not in names:
-            raise UnusableError(f"its class {number} has no name; ignored")
-        category = Category(f"class_{number}" if names is None else names[number])
-        rows, columns = slice_.shape
-        box = Box(
-            (x - width / 2) * columns,
-            (y - height / 2) * rows,
-            (x + width / 2) * columns,
-            (y + height / 2) * rows,
-        )
-        ledger.add_box(where, slice_, category, box)
+    try:
+        number = int(fields[0])
+        x, y, width, height = (float(field) for field in fields[1:])
+    except ValueError:
+        raise UnusableError("is not `class xc yc w h`; ignored") from None
+    if names is not None and number not in names:
+        raise UnusableError(f"its class {number} has no name; ignored")
+    rows, columns = shape
+    box = Box(
+        (x - width / 2) * columns,
+        (y - height / 2) * rows,
+        (x + width / 2) * columns,
+        (y + height / 2) * rows,
+    )
+    record.add(Category(f"class_{number}" if names is None else names[number]), box)
 
 
 def _text(path: Path) -> str:
