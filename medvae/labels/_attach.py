@@ -25,13 +25,8 @@ from medvae.records import Slice, Study, pseudonym
 __all__ = ["LABEL_FORMATS", "Labelled", "attach_labels", "label_format", "written_formats"]
 
 LABEL_FORMATS: list[LabelFormat] = [
-    Yolo(),
-    NiftiMasks(),
-    MaskPictures(),
-    Segmentations(),
-    Coco(),
-    Datalist(),
-    Table(),
+    *(Yolo(), NiftiMasks(), MaskPictures(), Segmentations()),
+    *(Coco(), Datalist(), Table()),
 ]
 """Label formats, in the order in which they are tried.
 
@@ -87,14 +82,11 @@ def attach_labels(
     if outlines is None:
         return labelled
     path = Path(os.path.abspath(outlines))  # noqa: PTH100
-    ledger, name = _read([study.map(_unlabelled) for study in rebuilt], path)
-    rebuilt, problems, joined = join_outlines(rebuilt, ledger, name, path.name)
-    problems = (*labelled.problems, *problems)
+    unlabelled = [study.map(lambda slice_: replace(slice_, labels=None)) for study in rebuilt]
+    ledger, name = _read(unlabelled, path)
+    rebuilt, joined = join_outlines(rebuilt, ledger, name, path.name)
+    problems = (*labelled.problems, *ledger.problems)
     return replace(labelled, studies=rebuilt, problems=problems, outlines=joined)
-
-
-def _unlabelled(slice_: Slice) -> Slice:
-    return replace(slice_, labels=None)
 
 
 def _read(studies: Sequence[Study], path: Path) -> tuple[Ledger, str]:
@@ -117,9 +109,8 @@ def _format(source: LabelSource, ledger: Ledger) -> LabelFormat:
     if source.is_folder:
         unseen = "".join(f" ({problem.where}: {problem.what})" for problem in ledger.problems[:1])
         raise LabelError(
-            f"{source.path}: folder holds no YOLO files, masks or DICOM SEG; for other "
-            "formats, give the "
-            f"file{unseen}"
+            f"{source.path}: folder holds no YOLO files, masks or DICOM SEG; for other formats, "
+            f"give the file{unseen}"
         )
     if source.is_json:
         raise LabelError(f"{source.path}: is JSON, but neither COCO nor a MONAI datalist")
@@ -158,9 +149,10 @@ def _of_patients(study: Study, ledger: Ledger) -> Iterator[Study]:
         key = pseudonym("study", study.key, patient[0])
         yield _rebuilt(replace(part, key=key, series=tuple(series)), ledger, patient)
     if rest := named.count(None):
-        where = f"{rest} pictures beside those of {len(patients)} patients"
-        what = f"no record names their patient; they remain grouped by {study.group_from}"
-        ledger.problems.append(Problem(where, what))
+        ledger.problem(
+            f"{rest} pictures beside those of {len(patients)} patients",
+            f"no record names their patient; they remain grouped by {study.group_from}",
+        )
         yield _rebuilt(study.part(lambda s: s not in ledger.patients), ledger, None)
 
 

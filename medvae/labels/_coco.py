@@ -189,7 +189,16 @@ def write_coco(path: str | Path, images: Sequence[LabelledImage]) -> None:
     ]
     document: dict[str, Any] = {
         "info": {"description": "Written by medvae"},
-        "images": [_image_record(n, image) for n, image in enumerate(images, start=1)],
+        "images": [
+            {
+                "id": identity,
+                "file_name": image.file,
+                "height": image.shape[0],
+                "width": image.shape[1],
+                **image.identity(),
+            }
+            for identity, image in enumerate(images, start=1)
+        ],
         "annotations": [
             {"id": identity, "image_id": image_id, **record}
             for identity, (image_id, record) in enumerate(findings, start=1)
@@ -199,12 +208,6 @@ def write_coco(path: str | Path, images: Sequence[LabelledImage]) -> None:
         ],
     }
     write_text(Path(path), json.dumps(document, allow_nan=False) + "\n")
-
-
-def _image_record(identity: int, image: LabelledImage) -> dict[str, Any]:
-    rows, columns = image.shape
-    record = {"id": identity, "file_name": image.file, "height": rows, "width": columns}
-    return {**record, **image.identity()}
 
 
 def _annotation_record(

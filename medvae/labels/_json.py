@@ -19,15 +19,14 @@ def load_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        LabelError: The file cannot be read, or is too large to be trusted.
+        LabelError: The file is not JSON, or is too large to be trusted.
+        OSError: The file cannot be read.
     """
     try:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
             raise LabelError(f"{path}: {size / 2**20:.0f} MB; label files may have at most 512 MB")
         return json.loads(path.read_bytes(), object_pairs_hook=_object)
-    except OSError as error:
-        raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
     except KeyError as error:
         twice = shown(error.args[0])
         what = f"{twice} occurs twice in one of its objects; keep one of them"

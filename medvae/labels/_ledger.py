@@ -95,11 +95,15 @@ class Ledger:
         try:
             yield record
         except UnusableError as error:
-            record.problem(str(error))
+            self.problem(where, str(error))
             self._doubtful.update(record.slices)
             if isinstance(error, UnplacedError):
                 self._doubtful.update(error.among or ())
                 self._all_doubtful |= error.among is None
+
+    def problem(self, where: str, what: str) -> None:
+        """Add a problem for something that could not be used as it stands."""
+        self.problems.append(Problem(where, what))
 
     def claim(self, file: Path, *slices: Slice) -> None:
         """Register a file as the source of labels of some slices.
@@ -133,11 +137,11 @@ class Ledger:
         """Report how many slices are not taken as empty due to records that may be of any slice."""
         empty = sum(not found for found in self.findings.values())
         if self._all_doubtful and empty:
-            what = (
+            self.problem(
+                where,
                 "some of its records may belong to any slice, so "
-                f"the {empty} slices without findings are not treated as empty"
+                f"the {empty} slices without findings are not treated as empty",
             )
-            self.problems.append(Problem(where, what))
 
 
 @dataclass(eq=False)
@@ -156,8 +160,8 @@ class Record:
     slices: Sequence[Slice] = ()
 
     def problem(self, what: str) -> None:
-        """Add a problem for something that could not be used as it stands."""
-        self.ledger.problems.append(Problem(self.where, what))
+        """Add a problem of this record."""
+        self.ledger.problem(self.where, what)
 
     def mention(self) -> None:
         """Note that the label file lists the slices, that is, that they were examined."""

@@ -61,13 +61,10 @@ def mask_files(files: Sequence[Path], suffixes: tuple[str, ...], index: SliceInd
     return named or [p for p in files if not index.of_file(p)] or files
 
 
-def _numbered(value: int) -> Category:
-    """Return the category of a value in a mask that does not name categories."""
-    return Category(f"label_{value}")
-
-
 def add_masks(
-    record: Record, values: NDArray[Any], category: Callable[[int], Category] = _numbered
+    record: Record,
+    values: NDArray[Any],
+    category: Callable[[int], Category] = lambda value: Category(f"label_{value}"),
 ) -> None:
     """Add each connected piece of each value in a mask; touching corners connect pixels.
 
@@ -164,6 +161,5 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
 def _raw_mode(picture: Image.Image) -> str:
     """Return the pixel layout in the file, such as ``L;4``; empty once pixels are loaded."""
     tiles = getattr(picture, "tile", ())
-    arguments = tiles[0].args if tiles else ""
-    raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]
-    return str(raw_mode)
+    arguments = (tiles[0].args if tiles else "") or ""
+    return arguments if isinstance(arguments, str) else str(arguments[0])

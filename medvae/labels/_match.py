@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -169,22 +170,17 @@ def _plain(path: Path) -> Path:
 
 def _run(wanted: Sequence[str], parts: Sequence[str]) -> int:
     """Return the number of equal parts at the end of two paths with the same stem."""
-    run = 1
-    for one, other in zip(wanted[-2::-1], parts[-2::-1], strict=False):
-        if one != other:
-            break
-        run += 1
-    return run
+    above = zip(wanted[-2::-1], parts[-2::-1], strict=False)
+    return 1 + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], above))
 
 
 def _pick_frame(slices: Sequence[Slice], frame: int | None) -> Slice:
-    if frame is None and len(slices) > 1:
-        what = f"refers to a file of {len(slices)} slices without a `frame`; ignored"
-        raise UnplacedError(what, slices)
-    chosen = [s for s in slices if frame is None or s.source.frame == frame]
+    chosen = [s for s in slices if frame in (None, s.source.frame)]
     if not chosen:
         raise UnusableError(f"frame {frame} does not exist in its file; ignored")
     if len(chosen) > 1:
         what = f"frame {frame} refers to {len(chosen)} slices of its file; ignored"
+        if frame is None:
+            what = f"refers to a file of {len(slices)} slices without a `frame`; ignored"
         raise UnplacedError(what, chosen)
     return chosen[0]

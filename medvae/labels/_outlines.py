@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from medvae.errors import UsageProblem
-from medvae.labels._ledger import Ledger, Problem
+from medvae.labels._ledger import Ledger
 from medvae.records import Finding, Labels, Slice, Study
 
 __all__ = ["Outlines", "check_outlines", "join_outlines"]
@@ -61,8 +62,8 @@ def check_outlines(labels: object, outlines: object) -> None:
 
 def join_outlines(
     studies: Sequence[Study], ledger: Ledger, masks_format: str, name: str
-) -> tuple[tuple[Study, ...], tuple[Problem, ...], Outlines]:
-    """Assign to boxes the masks that lie in them.
+) -> tuple[tuple[Study, ...], Outlines]:
+    """Assign to boxes the masks that lie in them; return the studies, and the counts.
 
     Patients, categories and the slices that are known to be empty remain those of the labels.
     Boxes and masks are matched one to one, with an IoU of at least 0.5, so that the sum of the
@@ -70,52 +71,41 @@ def join_outlines(
 
     Args:
         studies: Labelled studies.
-        ledger: Outlines, read for the same slices without their labels.
+        ledger: Outlines, read for the same slices without their labels; gets the problems.
         masks_format: Format of the outlines.
         name: Name of the outlines, for problems.
-
-    Returns:
-        The studies whose boxes got masks, the problems, and the counts.
     """
-    kept = ledger.images(studies)
-    problems, boxes, joined, without = list(ledger.problems), 0, 0, 0
-    made: dict[Slice, Slice] = {}
-    for slice_ in (slice_ for study in kept for slice_ in study.slices):
-        drawn = ledger.labels(replace(slice_, labels=None)) or Labels()
+    boxes = joined = without = 0
+
+    def join(slice_: Slice) -> Slice:
+        nonlocal boxes, joined, without
+        drawn = ledger.labels(replace(slice_, labels=None)) or ()
         masks = [finding for finding in drawn if finding.mask is not None]
-        made[slice_], found = _joined(slice_, masks)
-        if unused := len(masks) - found:
+        findings = list(slice_.labels or ())
+        pairs = _pairs(findings, masks)
+        for row, column in pairs:
+            findings[row] = replace(findings[row], mask=masks[column].mask, box=masks[column].box)
+        if unused := len(masks) - len(pairs):
             where = f"{name}, slice {slice_.source.frame} of {slice_.source.path.name}"
             what = "a mask matches" if unused == 1 else f"{unused} masks match"
-            problems.append(Problem(where, f"{what} no box of the labels; ignored"))
-        boxes, joined = boxes + len(slice_.labels or ()), joined + found
+            ledger.problem(where, f"{what} no box of the labels; ignored")
+        boxes, joined = boxes + len(findings), joined + len(pairs)
         without += len(drawn) - len(masks)
+        return replace(slice_, labels=Labels(tuple(findings))) if pairs else slice_
+
+    made = tuple(study.map(join) for study in ledger.images(studies))
     if without:
-        problems.append(Problem(name, f"{without} of its findings have no mask; ignored"))
-    return (
-        tuple(study.map(made.__getitem__) for study in kept),
-        tuple(problems),
-        Outlines(masks_format, tuple(ledger.files), boxes, joined),
-    )
-
-
-def _joined(slice_: Slice, masks: Sequence[Finding]) -> tuple[Slice, int]:
-    """Return a slice with masks for the findings whose boxes match one, and their number."""
-    findings = list(slice_.labels or ())
-    pairs = _pairs(findings, masks)
-    for row, column in pairs:
-        findings[row] = replace(findings[row], mask=masks[column].mask, box=masks[column].box)
-    return (replace(slice_, labels=Labels(tuple(findings))) if pairs else slice_), len(pairs)
+        ledger.problem(name, f"{without} of its findings have no mask; ignored")
+    return made, Outlines(masks_format, tuple(ledger.files), boxes, joined)
 
 
 def _pairs(boxes: Sequence[Finding], masks: Sequence[Finding]) -> list[tuple[int, int]]:
     """Return the indices of each box and mask that belong together."""
     overlaps = np.zeros((len(boxes), len(masks)))
-    for row, finding in enumerate(boxes):
-        for column, mask in enumerate(masks):
-            overlap = finding.box.iou(mask.box)
-            if overlap >= _SAME:
-                same = finding.category.name == mask.category.name
-                overlaps[row, column] = overlap + _SAME_CATEGORY * same
+    for (row, finding), (column, mask) in product(enumerate(boxes), enumerate(masks)):
+        overlap = finding.box.iou(mask.box)
+        if overlap >= _SAME:
+            same = finding.category.name == mask.category.name
+            overlaps[row, column] = overlap + _SAME_CATEGORY * same
     found = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
     return [(int(row), int(column)) for row, column in found if overlaps[row, column]]

@@ -131,8 +131,7 @@ def _read_frames(
         with record.ledger.record(f"{record.where}, frame {number}", *among) as entry:
             slice_ = _slice(frame, record.ledger.index, series)
             entry.slices = [slice_]
-            segments = _segments(dataset, frame, values)
-            add_masks(entry, _on_slice(frame, segments, slice_), category)
+            add_masks(entry, _segments(dataset, frame, values, slice_), category)
 
 
 def _frame(dataset: pydicom.Dataset, index: int) -> _SegmentationFrame:
@@ -192,24 +191,16 @@ def _slice(frame: _SegmentationFrame, index: SliceIndex, series: Sequence[Slice]
 
 
 def _segments(
-    dataset: pydicom.Dataset, frame: _SegmentationFrame, values: NDArray[Any]
+    dataset: pydicom.Dataset, frame: _SegmentationFrame, values: NDArray[Any], slice_: Slice
 ) -> NDArray[np.integer[Any]]:
-    """Return the segment number of each pixel of a frame, ``[rows, columns]``; 0 for none."""
-    if frame.segment is None:
-        return values
-    least = 1
-    if dataset.SegmentationType == "FRACTIONAL":
-        least = -(-int(dataset.MaximumFractionalValue) // 2)
-    return np.where(values >= least, frame.segment, 0)
-
-
-def _on_slice(
-    frame: _SegmentationFrame, segments: NDArray[np.integer[Any]], slice_: Slice
-) -> NDArray[np.integer[Any]]:
-    """Return a frame's pixels in the order of the slice's pixels."""
+    """Return the segment number of each pixel of a slice, ``[rows, columns]``; 0 for none."""
+    if frame.segment is not None:
+        fractional = dataset.SegmentationType == "FRACTIONAL"
+        least = -(-int(dataset.MaximumFractionalValue) // 2) if fractional else 1
+        values = np.where(values >= least, frame.segment, 0)
     if frame.grid is not None and slice_.geometry.position is not None:
-        return frame.grid.place(slice_).take(segments.T[:, :, None])
-    if segments.shape != slice_.shape:
-        rows, columns = segments.shape
+        return frame.grid.place(slice_).take(values.T[:, :, None])
+    if values.shape != slice_.shape:
+        rows, columns = values.shape
         raise UnusableError(f"is {rows}x{columns}, but its slice is {slice_.shape}; ignored")
-    return segments
+    return values

@@ -128,8 +128,6 @@ class Table(LabelFormat):
             for row in rows:
                 with ledger.record(f"{path.name}, line {rows.line_num}") as record:
                     read(record, _checked(row, own.split(",")), path.parent)
-        except OSError as error:
-            raise LabelError(f"{path}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError:
             raise LabelError(f"{path}: is not text in UTF-8") from None
         except csv.Error as error:

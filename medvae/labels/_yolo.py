@@ -28,13 +28,9 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 def _is_box(line: str) -> bool:
     """Return whether a line consists of a class number and a normalised box."""
-    fields = line.split()
+    number, *sides = line.split() or [""]
     try:
-        return (
-            len(fields) == 5
-            and fields[0].isdigit()
-            and all(0 <= float(field) <= 1 for field in fields[1:])
-        )
+        return number.isdigit() and len(sides) == 4 and all(0 <= float(s) <= 1 for s in sides)
     except ValueError:
         return False
 
@@ -123,12 +119,8 @@ def _read_line(
     if names is not None and number not in names:
         raise UnusableError(f"its class {number} has no name; ignored")
     rows, columns = shape
-    box = Box(
-        (x - width / 2) * columns,
-        (y - height / 2) * rows,
-        (x + width / 2) * columns,
-        (y + height / 2) * rows,
-    )
+    x0, y0 = (x - width / 2) * columns, (y - height / 2) * rows
+    box = Box(x0, y0, (x + width / 2) * columns, (y + height / 2) * rows)
     record.add(Category(f"class_{number}" if names is None else names[number]), box)
 
 
@@ -175,26 +167,22 @@ def _yaml_names(text: str) -> dict[int, str]:
         raise UnusableError(f"is not YAML: {str(error).splitlines()[0]}") from None
     entries = root.value if isinstance(root, yaml.MappingNode) else []
     found = next((value for key, value in entries if key.value == "names"), None)
+    pairs: list[tuple[object, yaml.Node]] = []
     if isinstance(found, yaml.MappingNode):
-        numbered = [(_class_number(key), value) for key, value in found.value]
+        pairs = [(key.value, value) for key, value in found.value]
     elif isinstance(found, yaml.SequenceNode):
-        numbered = list(enumerate(found.value))
-    else:
-        return {}
+        pairs = [(str(number), value) for number, value in enumerate(found.value)]
     names: dict[int, str] = {}
-    for number, value in numbered:
+    for key, value in pairs:
+        if not isinstance(key, str) or not _NUMBER.fullmatch(key):
+            raise UnusableError("`names` must be a list, or have numbers from 0 as its keys")
+        number = int(key)
         if not isinstance(value, yaml.ScalarNode):
             raise UnusableError(f"the name of class {number} is not text; give each class a name")
         if number in names:
             raise UnusableError(f"names the class {number} twice; keep one of them")
         names[number] = value.value
     return names
-
-
-def _class_number(key: yaml.Node) -> int:
-    if not isinstance(key, yaml.ScalarNode) or not _NUMBER.fullmatch(key.value):
-        raise UnusableError("`names` must be a list, or have numbers from 0 as its keys")
-    return int(key.value)
 
 
 def write_yolo(folder: str | Path, images: Sequence[LabelledImage]) -> None:
@@ -222,10 +210,7 @@ def write_yolo(folder: str | Path, images: Sequence[LabelledImage]) -> None:
         writers[path] = image.file
     write_text(classes, "".join(f"{name}\n" for name in names))
     for path, image in zip(list(writers)[1:], images, strict=True):
-        lines = (
-            _line(finding, numbers[_one_line(finding.category)], image.shape)
-            for finding in image.labels
-        )
+        lines = (_line(f, numbers[_one_line(f.category)], image.shape) for f in image.labels)
         write_text(path, "".join(lines))
 
 
@@ -236,10 +221,6 @@ def _one_line(category: Category) -> str:
 def _line(finding: Finding, number: int, shape: tuple[int, int]) -> str:
     rows, columns = shape
     x0, y0, x1, y1 = finding.box
-    values = (
-        (x0 + x1) / 2 / columns,
-        (y0 + y1) / 2 / rows,
-        finding.box.width / columns,
-        finding.box.height / rows,
-    )
+    centre = ((x0 + x1) / 2 / columns, (y0 + y1) / 2 / rows)
+    values = (*centre, finding.box.width / columns, finding.box.height / rows)
     return " ".join([str(number), *(f"{value:.10f}" for value in values)]) + "\n"
