@@ -1,4 +1,4 @@
-"""Allow-lists, one per class of image, of the attributes copied from the header of a source.
+"""The header of a source, and what of it is copied, by the rules in ``dicom_allow_list.yaml``.
 
 Numbers are copied if they are within the range of scanners, and words if they are known terms.
 Nothing else is copied: no free text, dates, names, UIDs or private attributes.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
 from pydicom.datadict import dictionary_VM, dictionary_VR
@@ -21,63 +22,25 @@ from pydicom.valuerep import format_number_as_ds
 from medvae.dicom import GROUP_SEQUENCES, functional_groups, stored_integer
 from medvae.errors import WriteError
 from medvae.readers import plausible_thickness, plausible_window
-from medvae.writers._dicom_terms import PAIRED_BODY_PARTS, TERMS
 
 __all__ = ["SourceFrame", "copy_attributes", "read_header", "written_class"]
 
 CT, MR, CR = uids.CTImageStorage, uids.MRImageStorage, uids.ComputedRadiographyImageStorage
 DX = (uids.DigitalXRayImageStorageForPresentation, uids.DigitalXRayImageStorageForProcessing)
 
-_ALL = ("BurnedInAnnotation", "RecognizableVisualFeatures", "VOILUTFunction")
-_SECTION = (
-    *("BodyPartExamined", "PatientPosition", "ImagePositionPatient", "ImageOrientationPatient"),
-    *("PixelSpacing", "SliceThickness"),
+# All values are read as text: NO is not False.
+_LIST = yaml.load(
+    Path(__file__).with_name("dicom_allow_list.yaml").read_text("utf-8"), Loader=yaml.BaseLoader
 )
-_PULSES = (
-    *("ScanningSequence", "SequenceVariant", "ScanOptions", "MRAcquisitionType"),
-    *("RepetitionTime", "EchoTime", "EchoTrainLength", "InversionTime"),
-)
-_PROJECTION = ("PatientOrientation", "PixelSpacing", "ImagerPixelSpacing", "ViewPosition", "KVP")
-_DETECTOR = (
-    *("ImageLaterality", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
-    *("PresentationLUTShape", "DetectorType", "PositionerType"),
-)
-_COPIED: Mapping[str, tuple[str, ...]] = {
-    CT: (*_ALL, *_SECTION, "KVP"),
-    MR: (*_ALL, *_SECTION, *_PULSES),
-    CR: (*_ALL, "BodyPartExamined", *_PROJECTION),
-    # Digital radiographs require a coded body part instead of this attribute.
-    **dict.fromkeys(DX, (*_ALL, *_PROJECTION, *_DETECTOR)),
+_COPIED: Mapping[str, list[str]] = {
+    getattr(uids, name): [one for part in parts for one in _LIST["groups"].get(part, [part])]
+    for name, parts in _LIST["copied"].items()
 }
-
-_RANGES = {
-    "KVP": (0, 500),
-    "RepetitionTime": (0, 1e5),
-    "EchoTime": (0, 1e4),
-    "InversionTime": (0, 1e5),
-    "LossyImageCompressionRatio": (1, 1000),
+_PAIRED = frozenset(_LIST["paired"])
+_TERMS: Mapping[str, Set[str]] = {
+    **{keyword: frozenset(terms) for keyword, terms in _LIST["terms"].items()},
+    "BodyPartExamined": _PAIRED.union(_LIST["terms"]["BodyPartExamined"]),
 }
-"""Limits of numbers that are rounded to six significant digits, so that they hide nothing."""
-
-_FIXED: Mapping[str, Mapping[str, str]] = {
-    CT: {"Modality": "CT"},
-    MR: {"Modality": "MR"},
-    CR: {"Modality": "CR"},
-    DX[0]: {"Modality": "DX", "PresentationIntentType": "FOR PRESENTATION"},
-    DX[1]: {"Modality": "DX", "PresentationIntentType": "FOR PROCESSING"},
-}
-"""Attributes that the class alone determines."""
-
-_REQUIRED: Mapping[str, tuple[str, ...]] = {
-    CT: ("SliceThickness", "PatientPosition", "KVP", "AcquisitionNumber"),
-    MR: (
-        *("SliceThickness", "PatientPosition", "ScanOptions", "MRAcquisitionType"),
-        *("RepetitionTime", "EchoTime", "EchoTrainLength"),
-    ),
-    CR: ("BodyPartExamined", "ViewPosition", "PatientOrientation"),
-    **dict.fromkeys(DX, (*_DETECTOR[-2:], "AnatomicRegionSequence", "AcquisitionContextSequence")),
-}
-"""Attributes that must be present, and are left empty if their value is unknown."""
 
 _SINGLE: Mapping[str, str] = {
     uids.EnhancedCTImageStorage: CT,
@@ -193,10 +156,10 @@ def _allowed(keyword: str, values: Sequence[str]) -> list[str]:
     """Return those values of an attribute that may be copied; numbers must be all there."""
     multiplicity = dictionary_VM(keyword)
     several = multiplicity.endswith("n")
-    if keyword in TERMS:
-        return [one for one in (values if several else values[:1]) if one in TERMS[keyword]]
-    if keyword in _RANGES:
-        low, high = _RANGES[keyword]
+    if keyword in _TERMS:
+        return [one for one in (values if several else values[:1]) if one in _TERMS[keyword]]
+    if keyword in _LIST["ranges"]:
+        low, high = map(float, _LIST["ranges"][keyword])
         found = [float(one) for one in values[:1] if _decimal(one)]
         return [f"{number:.6g}" for number in found if low < number < high]
     if keyword == "EchoTrainLength":
@@ -241,7 +204,7 @@ def copy_attributes(source: SourceFrame, target: Dataset, allow_burned_in: bool 
     if burned_in and not allow_burned_in:
         raise WriteError("its source has text burned into the pixels, which may name the patient")
     sop_class = target.SOPClassUID
-    for keyword, value in _FIXED[sop_class].items():
+    for keyword, value in _LIST["fixed"][sop_class.keyword].items():
         setattr(target, keyword, value)
     for keyword in _COPIED[sop_class]:
         values = source.texts(keyword) or source.texts(_ENHANCED_NAMES.get(keyword, keyword))
@@ -255,10 +218,10 @@ def copy_attributes(source: SourceFrame, target: Dataset, allow_burned_in: bool 
     if sop_class == MR:
         _complete_pulses(source, target)
     part = target.get("BodyPartExamined")
-    if sop_class not in DX and part not in TERMS["BodyPartExamined"] - PAIRED_BODY_PARTS:
+    if sop_class not in DX and part not in _TERMS["BodyPartExamined"] - _PAIRED:
         side = source.allowed("Laterality") if part else []
         _put(target, "Laterality", side or [""])
-    for keyword in _REQUIRED[sop_class]:
+    for keyword in _LIST["required"][sop_class.keyword]:
         if keyword not in target:
             setattr(target, keyword, None)
 
