@@ -30,7 +30,6 @@ class Coco(LabelFormat):
     option = "coco"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source is a JSON file with images and annotations."""
         document = None if source.is_folder else source.document
         return isinstance(document, dict) and {"images", "annotations"} <= document.keys()
 
@@ -41,7 +40,6 @@ class Coco(LabelFormat):
         return self.name if is_coco else None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
-        """Write ``coco.json``."""
         write_coco(folder / "coco.json", images)
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
@@ -95,16 +93,20 @@ def _by_any_spelling(records: Mapping[Id, T]) -> dict[Id, T]:
     return {**{str(identity): record for identity, record in records.items()}, **records}
 
 
-def _find(value: object, records: Mapping[Id, T]) -> T:
-    """Return the record that a value refers to.
-
-    Raises:
-        KeyError: There is none.
-    """
+def _referred(
+    fields: Mapping[str, Any],
+    kind: str,
+    records: Mapping[Id, T],
+    where: str,
+    error: type[UnusableError],
+) -> T:
+    """Return the record that the ``KIND_id`` of an annotation refers to, or raise an error."""
+    value = fields.get(f"{kind}_id")
     identity = value if isinstance(value, str) else whole(value)
-    if identity is None:
-        raise KeyError(value)
-    return records[identity if identity in records else str(identity)]
+    for known in () if identity is None else (identity, str(identity)):
+        if known in records:
+            return records[known]
+    raise error(f"its {kind} {shown(value)} is not in `{where}`; ignored")
 
 
 def _read_image(
@@ -135,21 +137,13 @@ def _read_annotation(
     slices: Mapping[Id, Slice | None],
     categories: Mapping[Id, Category],
 ) -> None:
-    try:
-        slice_ = _find(fields.get("image_id"), slices)
-    except KeyError:
-        named = shown(fields.get("image_id"))
-        raise UnplacedError(f"its image {named} is not in `images`; ignored") from None
+    slice_ = _referred(fields, "image", slices, "images", UnplacedError)
     if slice_ is None:
         return
     record.slices = [slice_]
     if fields.get("iscrowd"):
         raise UnusableError("describes a crowd (`iscrowd`), not one finding; ignored")
-    try:
-        category = _find(fields.get("category_id"), categories)
-    except KeyError:
-        named = shown(fields.get("category_id"))
-        raise UnusableError(f"its category {named} is not in `categories`; ignored") from None
+    category = _referred(fields, "category", categories, "categories", UnusableError)
     place: Box | Mask | None = _mask(record, fields.get("segmentation"), slice_.shape)
     if place is None:
         x, y, width, height = numbers(fields.get("bbox"), "bbox", (4,))

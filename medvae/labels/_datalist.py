@@ -34,7 +34,6 @@ class Datalist(LabelFormat):
     option = "monai"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source is a JSON file with a list of images."""
         document = None if source.is_folder else source.document
         return isinstance(document, dict) and any(_items(value) for value in document.values())
 
@@ -43,7 +42,6 @@ class Datalist(LabelFormat):
         return self.name if {"image", "box"} <= source.fields else None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
-        """Write ``datalist.json``."""
         write_datalist(folder / "datalist.json", images)
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:

@@ -37,7 +37,6 @@ class MaskFormat(LabelFormat):
     endings: ClassVar[tuple[str, ...]]
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source contains such files."""
         return source.has(self.endings)
 
     def resembles(self, source: LabelSource) -> str | None:

@@ -62,11 +62,9 @@ class Segmentations(LabelFormat):
     name = "DICOM SEG"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source contains segmentations."""
         return any(is_segmentation(file) for file in source.files)
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the format's name if the file is a segmentation."""
         return self.name if self.holds(source) else None
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:

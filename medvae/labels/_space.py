@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, combinations, product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -154,13 +154,13 @@ def solid_on(slice_: Slice, sides: Sequence[tuple[float, float]]) -> Box | None:
     plane = _plane(slice_)
     corners = np.array(list(product(*sides)), dtype=np.float64)
     heights = _heights(plane, corners)
-    cuts = [corner for corner, height in zip(corners, heights, strict=True) if height == 0]
-    for one, other in combinations(range(len(corners)), 2):
-        # Cuts of diagonals lie within those of the edges, so they do not change the box.
-        if heights[one] * heights[other] < 0:
-            part = heights[one] / (heights[one] - heights[other])
-            cuts.append(corners[one] + part * (corners[other] - corners[one]))
-    if not cuts:
+    # Cuts of diagonals lie within those of the edges, so they do not change the box.
+    one, other = np.triu_indices(len(corners), 1)
+    one, other = np.stack((one, other))[:, heights[one] * heights[other] < 0]
+    part = heights[one] / (heights[one] - heights[other])
+    between = corners[one] + part[:, None] * (corners[other] - corners[one])
+    cuts = np.concatenate((corners[heights == 0], between))
+    if not len(cuts):
         return None
-    pixels = _pixels(plane, np.array(cuts))
+    pixels = _pixels(plane, cuts)
     return Box(*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist())

@@ -59,7 +59,6 @@ class Yolo(LabelFormat):
         return self.name if is_boxes else None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
-        """Write the folder ``yolo``."""
         write_yolo(folder / "yolo", images)
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
@@ -197,21 +196,20 @@ def write_yolo(folder: str | Path, images: Sequence[LabelledImage]) -> None:
     folder = Path(folder)
     names = sorted({_one_line(f.category) for image in images for f in image.labels})
     numbers = {name: number for number, name in enumerate(names)}
-    classes = folder / "classes.txt"
-    writers = {classes: "the names of the classes"}
+    listed = "".join(f"{name}\n" for name in names)
+    texts = {folder / "classes.txt": ("the names of the classes", listed)}
     for image in images:
         file = PurePosixPath(image.file)
         try:
             path = below(folder, str(file.parent / f"{stem(file.name)}.txt"))
         except ReadError as error:
             raise WriteError(f"{error}: its labels would be written elsewhere") from error
-        if path in writers:
-            raise WriteError(f"{path}: would hold both {writers[path]} and {image.file}")
-        writers[path] = image.file
-    write_text(classes, "".join(f"{name}\n" for name in names))
-    for path, image in zip(list(writers)[1:], images, strict=True):
+        if path in texts:
+            raise WriteError(f"{path}: would hold both {texts[path][0]} and {image.file}")
         lines = (_line(f, numbers[_one_line(f.category)], image.shape) for f in image.labels)
-        write_text(path, "".join(lines))
+        texts[path] = (image.file, "".join(lines))
+    for path, (_, text) in texts.items():
+        write_text(path, text)
 
 
 def _one_line(category: Category) -> str:

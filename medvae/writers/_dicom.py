@@ -29,12 +29,6 @@ from medvae.writers._new_pixels import NewPixels, Scale, Synthesis, slice_names
 
 __all__ = ["write"]
 
-_EMPTY = (
-    *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
-    *("PatientBirthDate", "PatientSex"),
-)
-"""Attributes that must be present and are left empty."""
-
 _SECTIONS = (uids.CTImageStorage, uids.MRImageStorage)
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
@@ -100,8 +94,6 @@ def _headers(series: Series, pixels: Sequence[NewPixels]) -> Iterator[Dataset]:
 def _header(series: Series, native: Slice, source: SourceFrame, new: NewPixels) -> Dataset:
     target = Dataset()
     target.SOPClassUID = written_class(source)
-    for keyword in _EMPTY:
-        setattr(target, keyword, None)
     target.PatientID, target.PatientName = native.group, f"{native.group}^SYNTHETIC"
     run, study = new.synthesis.run, source.text("StudyInstanceUID")
     target.StudyInstanceUID = _new_uid("study", run, native.group, study)
@@ -109,23 +101,17 @@ def _header(series: Series, native: Slice, source: SourceFrame, new: NewPixels) 
     target.SeriesNumber = new.synthesis.copy
     copy_attributes(source, target, new.synthesis.allow_burned_in)
     if target.SOPClassUID in _SECTIONS:
-        _check_place(native, target)
+        if native.geometry.affine() is None or any(keyword not in target for keyword in _PLACE):
+            raise WriteError(
+                "its position in the patient is unknown, which DICOM does not allow; choose "
+                "nifti or png"
+            )
         frame = source.text("FrameOfReferenceUID") or series.key
         target.FrameOfReferenceUID = _new_uid("frame of reference", run, native.group, frame)
         target.PositionReferenceIndicator = None
     _describe_pixels(source, new, target)
     _state_provenance(native, source, new.synthesis, target)
     return target
-
-
-def _check_place(native: Slice, target: Dataset) -> None:
-    geometry = native.geometry
-    known = None not in (geometry.position, geometry.normal, geometry.spacing)
-    if not known or any(keyword not in target for keyword in _PLACE):
-        raise WriteError(
-            "its position in the patient is unknown, which DICOM does not allow; choose "
-            "nifti or png"
-        )
 
 
 def _describe_pixels(source: SourceFrame, new: NewPixels, target: Dataset) -> None:

@@ -32,10 +32,13 @@ DX = (uids.DigitalXRayImageStorageForPresentation, uids.DigitalXRayImageStorageF
 _LIST = yaml.load(
     Path(__file__).with_name("dicom_allow_list.yaml").read_text("utf-8"), Loader=yaml.BaseLoader
 )
-_COPIED: Mapping[str, list[str]] = {
-    getattr(uids, name): [one for part in parts for one in _LIST["groups"].get(part, [part])]
-    for name, parts in _LIST["copied"].items()
-}
+_COPIED, _REQUIRED = (
+    {
+        getattr(uids, name): [one for part in parts for one in _LIST["groups"].get(part, [part])]
+        for name, parts in _LIST[kind].items()
+    }
+    for kind in ("copied", "required")
+)
 _PAIRED = frozenset(_LIST["paired"])
 _TERMS: Mapping[str, Set[str]] = {
     **{keyword: frozenset(terms) for keyword, terms in _LIST["terms"].items()},
@@ -221,7 +224,7 @@ def copy_attributes(source: SourceFrame, target: Dataset, allow_burned_in: bool 
     if sop_class not in DX and part not in _TERMS["BodyPartExamined"] - _PAIRED:
         side = source.allowed("Laterality") if part else []
         _put(target, "Laterality", side or [""])
-    for keyword in _LIST["required"][sop_class.keyword]:
+    for keyword in _REQUIRED[sop_class]:
         if keyword not in target:
             setattr(target, keyword, None)
 
