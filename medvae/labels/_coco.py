@@ -11,8 +11,18 @@ from medvae.atomic import write_text
 from medvae.errors import LabelError
 from medvae.geometry import Box
 from medvae.labels._findings import decode, encode, reaches_over
-from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
-from medvae.labels._json import index, length, numbers, objects, shown, text, whole
+from medvae.labels._format import (
+    LabelFormat,
+    LabelledImage,
+    LabelSource,
+    index,
+    length,
+    numbers,
+    objects,
+    shown,
+    text,
+    whole,
+)
 from medvae.labels._ledger import Ledger, Record
 from medvae.labels._match import UnplacedError, UnusableError
 from medvae.records import Category, Finding, Mask, Slice

@@ -10,8 +10,7 @@ from typing import Any
 from medvae.atomic import write_text
 from medvae.errors import LabelError
 from medvae.geometry import Box
-from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
-from medvae.labels._json import index, numbers, text
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource, index, numbers, text
 from medvae.labels._ledger import Ledger, Record
 from medvae.labels._match import SliceIndex, UnusableError
 from medvae.labels._space import solid_on
