@@ -47,12 +47,9 @@ class _SegmentationFrame(NamedTuple):
 def is_segmentation(path: Path) -> bool:
     """Return whether a file is a DICOM segmentation."""
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                return False
         meta = read_file_meta_info(path)
         return str(meta.get("MediaStorageSOPClassUID")) in (_SEGMENTATION, _LABEL_MAP)
-    except Exception:  # pydicom raises many kinds on a broken file
+    except Exception:  # it is not DICOM, or broken, for which pydicom raises many kinds
         return False
 
 

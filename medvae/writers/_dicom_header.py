@@ -39,19 +39,12 @@ _COPIED, _REQUIRED = (
     }
     for kind in ("copied", "required")
 )
+_SINGLE = {getattr(uids, many): getattr(uids, one) for many, one in _LIST["single"].items()}
 _PAIRED = frozenset(_LIST["paired"])
 _TERMS: Mapping[str, Set[str]] = {
     **{keyword: frozenset(terms) for keyword, terms in _LIST["terms"].items()},
     "BodyPartExamined": _PAIRED.union(_LIST["terms"]["BodyPartExamined"]),
 }
-
-_SINGLE: Mapping[str, str] = {
-    uids.EnhancedCTImageStorage: CT,
-    uids.LegacyConvertedEnhancedCTImageStorage: CT,
-    uids.EnhancedMRImageStorage: MR,
-    uids.LegacyConvertedEnhancedMRImageStorage: MR,
-}
-"""Single-frame class that corresponds to each multi-frame class."""
 
 _ENHANCED_NAMES = {"EchoTime": "EffectiveEchoTime", "InversionTime": "InversionTimes"}
 """Attributes that have a different name in functional groups."""
