@@ -15,7 +15,6 @@ from pydicom.uid import UID
 from medvae.atomic import write_text
 from medvae.auditing import Audit, audit
 from medvae.augmentation import Augmented, augment
-from medvae.errors import DecodeError
 from medvae.folders import output
 from medvae.inspection import Inspection, count_labels, inspect_studies
 from medvae.intensity import model_image
@@ -23,7 +22,7 @@ from medvae.labels import attach_labels
 from medvae.manifest import Manifest, ManifestLine
 from medvae.pages import SlicePicture, colours_of, render
 from medvae.progress import Progress, ignore_progress
-from medvae.readers import open_studies, read_pixels
+from medvae.readers import open_studies
 from medvae.records import Slice
 
 __all__ = ["SAMPLE", "SAMPLE_HEAD", "SAMPLE_LABELS", "Demo", "demo"]
@@ -192,10 +191,7 @@ def _value(header: Dataset, name: str) -> str:
 
 def _figure(name: str, native: Slice) -> dict[str, object]:
     """Return a slice with its findings for the page, captioned with the sizes of the boxes."""
-    ((_, pixels),) = read_pixels([native])
-    if isinstance(pixels, DecodeError):
-        raise pixels
-    image, canvas, _ = model_image(native, pixels, _SIDE)
+    image, canvas, _ = model_image(native, native.pixels(), _SIDE)
     findings = native.labels or ()
     names = list(dict.fromkeys(finding.category.name for finding in findings))
     sizes = ", ".join(
