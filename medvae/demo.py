@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
@@ -15,7 +15,6 @@ from pydicom.uid import UID
 from medvae.atomic import write_text
 from medvae.auditing import Audit, audit
 from medvae.augmentation import Augmented, augment
-from medvae.errors import DecodeError
 from medvae.folders import output
 from medvae.inspection import Inspection, count_labels, inspect_studies
 from medvae.intensity import model_image
@@ -23,7 +22,7 @@ from medvae.labels import attach_labels
 from medvae.manifest import Manifest, ManifestLine
 from medvae.pages import SlicePicture, colours_of, render
 from medvae.progress import Progress, ignore_progress
-from medvae.readers import open_studies, read_pixels
+from medvae.readers import open_studies
 from medvae.records import Slice
 
 __all__ = ["SAMPLE", "SAMPLE_HEAD", "SAMPLE_LABELS", "Demo", "demo"]
@@ -41,19 +40,19 @@ _HEAD_STRENGTH = 0.2
 """The model was trained on hearts; a larger strength would deform a head implausibly."""
 
 _HEAD_ATTRIBUTES = (
-    "SOPClassUID",
-    "SyntheticData",
-    "SeriesDescription",
-    "ImageType",
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
+    *("SOPClassUID", "SyntheticData", "SeriesDescription", "ImageType", "Rows", "Columns"),
+    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
 )
 
 _AUDIT_SIZES = (64, 32)
 """Image sizes that are audited besides the model's own; small, so that the audit is fast."""
+
+_MEASURES = {
+    "lesion_survival": "findings that are still there",
+    "copies": "slices that copy a patient who is not declared in them",
+    "auc": "how well a small network tells synthetic from real (0.5 is guessing)",
+}
+"""Headline figures of the audit's report."""
 
 _SIDE = 256
 
@@ -77,13 +76,6 @@ class Demo:
     dicom: Augmented
 
 
-class _CaptionedSlice(NamedTuple):
-    """A slice on the page, with its caption."""
-
-    picture: SlicePicture
-    caption: str
-
-
 def demo(
     out: str | Path,
     *,
@@ -102,42 +94,34 @@ def demo(
         ReadError: If the bundle is damaged, or so poor that no slice was kept.
         WriteError: If the file system refuses.
     """
-    with output(Path(out), [SAMPLE]):
-        return _shown(Path(out), model, progress)
-
-
-def _shown(out: Path, model: str | Path, progress: Progress) -> Demo:
-    inspection = inspect_studies([SAMPLE], labels=SAMPLE_LABELS)
-    augmented = augment(
-        [SAMPLE],
-        model,
-        out / "synthetic",
-        labels=SAMPLE_LABELS,
-        progress=progress,
-    )
-    dicom = augment(
-        [SAMPLE_HEAD],
-        model,
-        out / "dicom",
-        per="study",
-        render="warp",
-        strength=_HEAD_STRENGTH,
-        formats=("dicom",),
-        progress=progress,
-    )
-    audited = audit(
-        [SAMPLE],
-        out / "synthetic",
-        out / "audit",
-        labels=SAMPLE_LABELS,
-        model=model,
-        sizes=_AUDIT_SIZES,
-        progress=progress,
-    )
-    page = out / "index.html"
-    demo = Demo(page, inspection, augmented, audited, dicom)
-    write_text(page, _page(demo, Path(model).name))
-    return demo
+    out = Path(out)
+    with output(out, [SAMPLE]):
+        inspection = inspect_studies([SAMPLE], labels=SAMPLE_LABELS)
+        augmented = augment(
+            [SAMPLE], model, out / "synthetic", labels=SAMPLE_LABELS, progress=progress
+        )
+        dicom = augment(
+            [SAMPLE_HEAD],
+            model,
+            out / "dicom",
+            per="study",
+            render="warp",
+            strength=_HEAD_STRENGTH,
+            formats=("dicom",),
+            progress=progress,
+        )
+        audited = audit(
+            [SAMPLE],
+            out / "synthetic",
+            out / "audit",
+            labels=SAMPLE_LABELS,
+            model=model,
+            sizes=_AUDIT_SIZES,
+            progress=progress,
+        )
+        demo = Demo(out / "index.html", inspection, augmented, audited, dicom)
+        write_text(demo.page, _page(demo, Path(model).name))
+        return demo
 
 
 def _page(demo: Demo, model: str) -> str:
@@ -149,45 +133,16 @@ def _page(demo: Demo, model: str) -> str:
         findings=count_labels(inspection.slices)["findings"],
         augmented=demo.augmented,
         dicom=demo.dicom,
-        rejected=_rejected,
         pairs=list(_pairs(inspection, demo.augmented.out)),
         head=_head(demo.dicom),
         head_strength=_HEAD_STRENGTH,
         verdict=audited.verdict.words,
-        measures=_measures(audited.report),
+        measures=[(name, audited.report[key]) for key, name in _MEASURES.items()],
         model=model,
     )
 
 
-_MEASURES = {
-    "lesion_survival": "findings that are still there",
-    "copies": "slices that copy a patient who is not declared in them",
-    "auc": "how well a small network tells synthetic from real (0.5 is guessing)",
-}
-
-
-def _measures(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the headline figures of the report with intervals, and their real-slice baselines."""
-    return [
-        (name, _said(report[key]), _number((report[key] or {}).get("baseline")))
-        for key, name in _MEASURES.items()
-    ]
-
-
-def _said(estimate: Mapping[str, float | None] | None) -> str:
-    if estimate is None or estimate["value"] is None:
-        return "not measured"
-    value = _number(estimate["value"])
-    if estimate["low"] is None:
-        return value
-    return f"{value} ({_number(estimate['low'])} to {_number(estimate['high'])})"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[_CaptionedSlice]]:
+def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[dict[str, object]]]:
     """Yield, for each patient, the middle one of the kept slices beside its source."""
     sources = {native.key: native for native in inspection.slices}
     studies = open_studies([synthetic / "images"]).studies
@@ -199,14 +154,10 @@ def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[_CaptionedS
             kept[line.groups[0]].append(line)
     for lines in kept.values():
         line = lines[len(lines) // 2]
-        source = _figure("Source", sources[line.sources[0]])
-        result = _figure("Synthetic", made[Path(line.files[0]).name])
-        yield [source, result]
-
-
-def _rejected(made: Augmented) -> str:
-    """Return the number of rejected draws for each reason, as text."""
-    return "".join(f"; {number} rejected: {reason}" for reason, number in made.rejected)
+        yield [
+            _figure("Source", sources[line.sources[0]]),
+            _figure("Synthetic", made[Path(line.files[0]).name]),
+        ]
 
 
 def _head(made: Augmented) -> dict[str, Any] | None:
@@ -238,12 +189,9 @@ def _value(header: Dataset, name: str) -> str:
     return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in values)
 
 
-def _figure(name: str, native: Slice) -> _CaptionedSlice:
-    """Return one slice with its findings for the page, captioned with the sizes of the boxes."""
-    ((_, pixels),) = read_pixels([native])
-    if isinstance(pixels, DecodeError):
-        raise pixels
-    image, canvas, _ = model_image(native, pixels, _SIDE)
+def _figure(name: str, native: Slice) -> dict[str, object]:
+    """Return a slice with its findings for the page, captioned with the sizes of the boxes."""
+    image, canvas, _ = model_image(native, native.pixels(), _SIDE)
     findings = native.labels or ()
     names = list(dict.fromkeys(finding.category.name for finding in findings))
     sizes = ", ".join(
@@ -252,4 +200,4 @@ def _figure(name: str, native: Slice) -> _CaptionedSlice:
     )
     boxed = f" with the box of {', '.join(names)}" if findings else ""
     picture = SlicePicture.of(image, canvas, findings, colours_of(names), f"{name} slice{boxed}")
-    return _CaptionedSlice(picture, f"{name}: box {sizes}" if findings else name)
+    return {"picture": picture, "caption": f"{name}: box {sizes}" if findings else name}

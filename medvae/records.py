@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,12 @@ def check_secret(where: object, fingerprint: str | None) -> None:
     """
     if fingerprint in (None, secret_fingerprint()):
         return
+    how = "with a MEDVAE_SECRET, which is not set now"
     if os.environ.get("MEDVAE_SECRET"):
-        raise UsageProblem(
-            f"{where}: was written without MEDVAE_SECRET or with another one, so its patients have "
-            "other names; set MEDVAE_SECRET to the value used then"
-        )
+        how = "without MEDVAE_SECRET or with another one"
     raise UsageProblem(
-        f"{where}: was written with a MEDVAE_SECRET, which is not set now, so its patients have "
-        "other names; set MEDVAE_SECRET to the value used then"
+        f"{where}: was written {how}, so its patients have other names; set MEDVAE_SECRET to the "
+        "value used then"
     )
 
 
@@ -139,12 +138,7 @@ class Mask:
     def box(self) -> Box:
         """The bounding box of the mask."""
         height, width = self.crop.shape
-        return Box(
-            float(self.column),
-            float(self.row),
-            float(self.column + width),
-            float(self.row + height),
-        )
+        return Box(*map(float, (self.column, self.row, self.column + width, self.row + height)))
 
     @property
     def area(self) -> int:
@@ -152,14 +146,13 @@ class Mask:
         return int(self.crop.sum())
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Mask):
-            return NotImplemented
-        return (self.row, self.column) == (other.row, other.column) and np.array_equal(
-            self.crop, other.crop
-        )
+        return isinstance(other, Mask) and self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash((self.row, self.column, self.crop.shape, self.crop.tobytes()))
+        return hash(self._values())
+
+    def _values(self) -> tuple[object, ...]:
+        return (self.row, self.column, self.crop.shape, self.crop.tobytes())
 
 
 @dataclass(frozen=True)
@@ -261,14 +254,9 @@ class Pixels:
     padding: NDArray[np.bool_] | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Decoded:
-    """Loader of pixels that are in memory already."""
-
-    pixels: Pixels
-
-    def __call__(self, source: Source) -> Pixels:
-        return self.pixels
+def _decoded(pixels: Pixels, source: Source) -> Pixels:
+    """Return pixels that are in memory already."""
+    return pixels
 
 
 @dataclass(frozen=True)
@@ -322,7 +310,7 @@ class Slice:
             modality,
             geometry or Geometry(),
             Source(Path(), "memory"),
-            _Decoded(pixels),
+            partial(_decoded, pixels),
             labels=labels,
         )
 
@@ -405,3 +393,8 @@ class Study:
         """Return the study with every slice replaced by the result of a function."""
         series = (replace(one, slices=tuple(map(change, one.slices))) for one in self.series)
         return replace(self, series=tuple(series))
+
+    def part(self, wanted: Callable[[Slice], bool]) -> Study:
+        """Return the study with only the wanted slices, and without series that have none."""
+        parts = (replace(one, slices=tuple(filter(wanted, one.slices))) for one in self.series)
+        return replace(self, series=tuple(one for one in parts if one.slices))

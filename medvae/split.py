@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +65,9 @@ def read_split(path: Path, slices: Sequence[Slice]) -> Split:
     split, _ = _read(path)
     if both := split.training & split.validation:
         raise ReadError(f"{path}: {len(both)} patients are on both sides, such as {min(both)}")
-    there = Counter(item.group for item in slices)
+    there = {item.group for item in slices}
     for side in ("training", "validation"):
-        if not any(there[group] for group in getattr(split, side)):
+        if not there & getattr(split, side):
             raise ReadError(f"{path}: none of the {side} patients is among the slices")
     return split
 

@@ -51,7 +51,7 @@ from medvae.networks import (
 from medvae.randomness import generator
 from medvae.records import Pixels, Series, Slice
 from medvae.render import Rendered, Scene, make_render
-from medvae.writers import NewPixels, Synthesis, write_dicom
+from medvae.writers import NewPixels, Synthesis, write_series
 
 WHOLE_AIM, NETWORK_AIM = 0.8, 30
 CORES = 2
@@ -320,7 +320,7 @@ class Stages:
             self._job.slices, self._pixels, self._rendered, strict=True
         ):
             new = NewPixels.of(pixels, rendered.values, about)
-            (path,) = write_dicom(self._out, Series(native.key, (native,)), [new], 1)
+            (path,) = write_series("dicom", self._out, Series(native.key, (native,)), [new], 1)
             images.append(
                 LabelledImage(path.name, native.shape, rendered.labels, native.group, native.key)
             )

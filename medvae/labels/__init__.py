@@ -3,7 +3,9 @@
 from medvae.labels._attach import (
     LABEL_FORMATS,
     Labelled,
+    Outlines,
     attach_labels,
+    check_outlines,
     label_format,
     written_formats,
 )
@@ -11,9 +13,7 @@ from medvae.labels._coco import write_coco
 from medvae.labels._datalist import write_datalist
 from medvae.labels._findings import finding_from_record, finding_record
 from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
-from medvae.labels._ledger import Ledger
-from medvae.labels._outlines import Outlines, check_outlines
-from medvae.labels._problem import Problem, folded
+from medvae.labels._ledger import Ledger, Problem, Record, folded
 from medvae.labels._yolo import write_yolo
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Ledger",
     "Outlines",
     "Problem",
+    "Record",
     "attach_labels",
     "check_outlines",
     "finding_from_record",

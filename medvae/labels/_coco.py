@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from medvae.atomic import write_text
 from medvae.errors import LabelError
 from medvae.geometry import Box
 from medvae.labels._findings import decode, encode, reaches_over
-from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
-from medvae.labels._json import (
+from medvae.labels._format import (
+    LabelFormat,
+    LabelledImage,
+    LabelSource,
+    index,
+    length,
     numbers,
     objects,
-    optional_index,
-    optional_length,
     shown,
     text,
     whole,
-    write_json,
 )
-from medvae.labels._ledger import Ledger
-from medvae.labels._problem import UnplacedError, UnusableError
+from medvae.labels._ledger import Ledger, Record
+from medvae.labels._match import UnplacedError, UnusableError
 from medvae.records import Category, Finding, Mask, Slice
 
 __all__ = ["Coco", "write_coco"]
 
-_WRITTEN_ID = re.compile(r"0|-?[1-9][0-9]{0,18}")
-
 Id = int | str
+T = TypeVar("T")
 
 
 class Coco(LabelFormat):
@@ -39,7 +40,6 @@ class Coco(LabelFormat):
     option = "coco"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source is a JSON file with images and annotations."""
         document = None if source.is_folder else source.document
         return isinstance(document, dict) and {"images", "annotations"} <= document.keys()
 
@@ -50,7 +50,6 @@ class Coco(LabelFormat):
         return self.name if is_coco else None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
-        """Write ``coco.json``."""
         write_coco(folder / "coco.json", images)
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
@@ -64,31 +63,30 @@ class Coco(LabelFormat):
         """
         path, document = source.path, source.document
         ledger.files.append(path)
-        name = path.name
         try:
-            images = objects(document["images"], "`images`")
-            annotations = objects(document["annotations"], "`annotations`")
-            categories = _categories(objects(document.get("categories", []), "`categories`"))
+            images, annotations = objects(document, "images"), objects(document, "annotations")
+            categories = _categories(objects(document, "categories"))
         except (LabelError, UnusableError) as error:
             raise LabelError(f"{path}: {error}") from None
         slices: dict[Id, Slice | None] = {}
-        for record in images:
-            _read_image(f"{name}, image {record.get('id')}", record, path.parent, slices, ledger)
-        for record in annotations:
-            _read_annotation(
-                f"{name}, annotation {record.get('id')}", record, slices, categories, ledger
-            )
+        for fields in images:
+            with ledger.record(f"{path.name}, image {fields.get('id')}") as record:
+                _read_image(record, fields, path.parent, slices)
+        slices, categories = _by_any_spelling(slices), _by_any_spelling(categories)
+        for fields in annotations:
+            with ledger.record(f"{path.name}, annotation {fields.get('id')}") as record:
+                _read_annotation(record, fields, slices, categories)
         return self.name
 
 
 def _categories(records: Sequence[Mapping[str, Any]]) -> dict[Id, Category]:
     categories: dict[Id, Category] = {}
-    for record in records:
-        identity = _id(record.get("id"))
+    for fields in records:
+        identity = _id(fields.get("id"))
         if identity in categories:
             raise LabelError(f"category {identity!r} occurs twice")
-        above = record.get("supercategory") or ""
-        categories[identity] = Category(text(record.get("name"), "name"), str(above))
+        above = fields.get("supercategory") or ""
+        categories[identity] = Category(text(fields, "name"), str(above))
     return categories
 
 
@@ -100,110 +98,82 @@ def _id(value: object) -> Id:
     return identity
 
 
-def _known(value: object, ids: Mapping[Id, object]) -> Id | None:
-    """Return the id that a value refers to, or None; 2 and ``"2"`` may refer to each other."""
+def _by_any_spelling(records: Mapping[Id, T]) -> dict[Id, T]:
+    """Return records by their ids; 2 and ``"2"`` may refer to each other if only one exists."""
+    return {**{str(identity): record for identity, record in records.items()}, **records}
+
+
+def _referred(
+    fields: Mapping[str, Any],
+    kind: str,
+    records: Mapping[Id, T],
+    where: str,
+    error: type[UnusableError],
+) -> T:
+    """Return the record that the ``KIND_id`` of an annotation refers to, or raise an error."""
+    value = fields.get(f"{kind}_id")
     identity = value if isinstance(value, str) else whole(value)
-    if identity is None or identity in ids:
-        return identity
-    if isinstance(identity, int):
-        other: Id = str(identity)
-    elif _WRITTEN_ID.fullmatch(identity):
-        other = int(identity)
-    else:
-        return None
-    return other if other in ids else None
+    for known in () if identity is None else (identity, str(identity)):
+        if known in records:
+            return records[known]
+    raise error(f"its {kind} {shown(value)} is not in `{where}`; ignored")
 
 
 def _read_image(
-    where: str,
-    record: Mapping[str, Any],
-    folder: Path,
-    slices: dict[Id, Slice | None],
-    ledger: Ledger,
+    record: Record, fields: Mapping[str, Any], folder: Path, slices: dict[Id, Slice | None]
 ) -> None:
     """Enter the slice of an image record into ``slices``, or None if it has no slice."""
-    with ledger.record(where):
-        identity = _id(record.get("id"))
-        if identity in slices:
-            raise UnusableError("its id occurs twice; ignored")
-        slices[identity] = None
-        slice_ = ledger.index.slice(
-            text(record.get("file_name"), "file_name"),
-            folder,
-            key=str(record.get("medvae_key") or ""),
-            frame=optional_index(record.get("frame"), "frame"),
-        )
-        with ledger.record(where, on=[slice_]):
-            _check_size(record, slice_.shape)
-            slices[identity] = slice_
-            ledger.mention(slice_)
-            ledger.add_patient(where, slice_, record)
-
-
-def _check_size(record: Mapping[str, Any], shape: tuple[int, int]) -> None:
-    rows, columns = shape
-    height = optional_length(record.get("height"), "height") or rows
-    width = optional_length(record.get("width"), "width") or columns
-    if (height, width) != shape:
+    identity = _id(fields.get("id"))
+    if identity in slices:
+        raise UnusableError("its id occurs twice; ignored")
+    slices[identity] = None
+    name, key = text(fields, "file_name"), str(fields.get("medvae_key") or "")
+    slice_ = record.ledger.index.slice(name, folder, key, index(fields, "frame"))
+    record.slices = [slice_]
+    rows, columns = slice_.shape
+    height, width = length(fields, "height", rows), length(fields, "width", columns)
+    if (height, width) != slice_.shape:
         raise UnusableError(
             f"is {height}x{width} in the file, but its slice is {rows}x{columns}; ignored"
         )
+    slices[identity] = slice_
+    record.mention()
+    record.add_patient(fields)
 
 
 def _read_annotation(
-    where: str,
-    record: Mapping[str, Any],
+    record: Record,
+    fields: Mapping[str, Any],
     slices: Mapping[Id, Slice | None],
     categories: Mapping[Id, Category],
-    ledger: Ledger,
 ) -> None:
-    with ledger.record(where):
-        image = _known(record.get("image_id"), slices)
-        if image is None:
-            named = shown(record.get("image_id"))
-            raise UnplacedError(f"its image {named} is not in `images`; ignored")
-        slice_ = slices[image]
-        if slice_ is None:
-            return
-        with ledger.record(where, on=[slice_]):
-            _add(where, record, slice_, categories, ledger)
-
-
-def _add(
-    where: str,
-    record: Mapping[str, Any],
-    slice_: Slice,
-    categories: Mapping[Id, Category],
-    ledger: Ledger,
-) -> None:
-    if record.get("iscrowd"):
-        raise UnusableError("describes a crowd (`iscrowd`), not one finding; ignored")
-    identity = _known(record.get("category_id"), categories)
-    if identity is None:
-        named = shown(record.get("category_id"))
-        raise UnusableError(f"its category {named} is not in `categories`; ignored")
-    category = categories[identity]
-    mask = _mask(where, record.get("segmentation"), slice_, ledger)
-    if mask is not None:
-        ledger.add_mask(slice_, category, mask)
+    slice_ = _referred(fields, "image", slices, "images", UnplacedError)
+    if slice_ is None:
         return
-    x, y, width, height = numbers(record.get("bbox"), "bbox", (4,))
-    ledger.add_box(where, slice_, category, Box(x, y, x + width, y + height))
+    record.slices = [slice_]
+    if fields.get("iscrowd"):
+        raise UnusableError("describes a crowd (`iscrowd`), not one finding; ignored")
+    category = _referred(fields, "category", categories, "categories", UnusableError)
+    place: Box | Mask | None = _mask(record, fields.get("segmentation"), slice_.shape)
+    if place is None:
+        x, y, width, height = numbers(fields.get("bbox"), "bbox", (4,))
+        place = Box(x, y, x + width, y + height)
+    record.add(category, place)
 
 
-def _mask(where: str, segmentation: object, slice_: Slice, ledger: Ledger) -> Mask | None:
+def _mask(record: Record, segmentation: object, shape: tuple[int, int]) -> Mask | None:
     """Return the mask of an annotation, or None if its box is to be used instead."""
     if not segmentation:
         return None
     try:
-        mask = Mask.of(decode(segmentation, slice_.shape))
+        mask = Mask.of(decode(segmentation, shape))
         if mask is None:
             raise UnusableError("its segmentation is empty")
     except UnusableError as error:
-        ledger.problem(where, f"{error}; its box is used instead")
+        record.problem(f"{error}; its box is used instead")
         return None
-    if reaches_over(segmentation, slice_.shape):
-        ledger.problem(where, "extends beyond the edge of the slice; cropped")
+    if reaches_over(segmentation, shape):
+        record.problem("extends beyond the edge of the slice; cropped")
     return mask
 
 
@@ -216,26 +186,32 @@ def write_coco(path: str | Path, images: Sequence[LabelledImage]) -> None:
     found = {finding.category for image in images for finding in image.labels}
     categories = sorted(found, key=lambda category: (category.supercategory, category.name))
     ids = {category: number for number, category in enumerate(categories, start=1)}
+    findings = [
+        (image_id, _annotation_record(finding, image.shape, ids[finding.category]))
+        for image_id, image in enumerate(images, start=1)
+        for finding in image.labels
+    ]
     document: dict[str, Any] = {
         "info": {"description": "Written by medvae"},
-        "images": [_image_record(n, image) for n, image in enumerate(images, start=1)],
-        "annotations": [],
+        "images": [
+            {
+                "id": identity,
+                "file_name": image.file,
+                "height": image.shape[0],
+                "width": image.shape[1],
+                **image.identity(),
+            }
+            for identity, image in enumerate(images, start=1)
+        ],
+        "annotations": [
+            {"id": identity, "image_id": image_id, **record}
+            for identity, (image_id, record) in enumerate(findings, start=1)
+        ],
         "categories": [
             {"id": ids[c], "name": c.name, "supercategory": c.supercategory} for c in categories
         ],
     }
-    annotations = document["annotations"]
-    for image_id, image in enumerate(images, start=1):
-        for finding in image.labels:
-            record = _annotation_record(finding, image.shape, ids[finding.category])
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **record})
-    write_json(Path(path), document)
-
-
-def _image_record(identity: int, image: LabelledImage) -> dict[str, Any]:
-    rows, columns = image.shape
-    record = {"id": identity, "file_name": image.file, "height": rows, "width": columns}
-    return {**record, **image.identity()}
+    write_text(Path(path), json.dumps(document, allow_nan=False) + "\n")
 
 
 def _annotation_record(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvae.atomic import write_text
 from medvae.errors import LabelError
 from medvae.geometry import Box
-from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
-from medvae.labels._json import numbers, optional_index, text, write_json
-from medvae.labels._ledger import Ledger
-from medvae.labels._problem import UnusableError
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource, index, numbers, text
+from medvae.labels._ledger import Ledger, Record
+from medvae.labels._match import SliceIndex, UnusableError
 from medvae.labels._space import solid_on
 from medvae.records import Category, Slice
 
@@ -32,7 +33,6 @@ class Datalist(LabelFormat):
     option = "monai"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source is a JSON file with a list of images."""
         document = None if source.is_folder else source.document
         return isinstance(document, dict) and any(_items(value) for value in document.values())
 
@@ -41,7 +41,6 @@ class Datalist(LabelFormat):
         return self.name if {"image", "box"} <= source.fields else None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
-        """Write ``datalist.json``."""
         write_datalist(folder / "datalist.json", images)
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
@@ -62,68 +61,51 @@ class Datalist(LabelFormat):
             raise LabelError(f"{path}: `box_mode` must be 'cccwhd' or 'xyzxyz' but is {mode!r}")
         for section, value in document.items():
             for number, item in enumerate(_items(value)):
-                where = f"{path.name}, {section} {number}"
-                with ledger.record(where):
-                    _read_item(where, item, path.parent, document, ledger)
+                with ledger.record(f"{path.name}, {section} {number}") as record:
+                    _read_item(record, item, path.parent, document)
         return self.name
 
 
 def _read_item(
-    where: str, item: Mapping[str, Any], folder: Path, document: Mapping[str, Any], ledger: Ledger
+    record: Record, item: Mapping[str, Any], folder: Path, document: Mapping[str, Any]
 ) -> None:
-    records, labels = item.get("box"), item.get("label")
-    slices = _slices(item, folder, ledger)
-    for slice_ in slices:
-        ledger.add_patient(where, slice_, item)
-    with ledger.record(where, on=slices):
-        if not isinstance(records, list):
-            raise UnusableError("`box` is not a list; ignored")
-        if not isinstance(labels, list) or len(labels) != len(records):
-            raise UnusableError(
-                f"has {len(records)} boxes, but `label` does not have as many entries; ignored"
-            )
-        ledger.mention(*slices)
-        for number, (box, label) in enumerate(zip(records, labels, strict=True)):
-            with ledger.record(f"{where}, box {number}", on=slices):
-                category = _category(label, document)
-                _add(f"{where}, box {number}", box, category, slices, document, ledger)
+    boxes, labels = item.get("box"), item.get("label")
+    record.slices = _slices(item, folder, record.ledger.index)
+    record.add_patient(item)
+    if not isinstance(boxes, list):
+        raise UnusableError("`box` is not a list; ignored")
+    if not isinstance(labels, list) or len(labels) != len(boxes):
+        raise UnusableError(
+            f"has {len(boxes)} boxes, but `label` does not have as many entries; ignored"
+        )
+    record.mention()
+    for number, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        with record.ledger.record(f"{record.where}, box {number}", *record.slices) as entry:
+            _add(entry, box, _category(label, document), document.get("box_mode", "cccwhd"))
 
 
-def _slices(item: Mapping[str, Any], folder: Path, ledger: Ledger) -> Sequence[Slice]:
+def _slices(item: Mapping[str, Any], folder: Path, slices: SliceIndex) -> Sequence[Slice]:
     """Return the slice that an item refers to, or all slices of a volume."""
-    image = text(item["image"], "image")
+    image, frame = text(item, "image"), index(item, "frame")
     key = str(item.get("medvae_key") or "")
-    frame = optional_index(item.get("frame"), "frame")
     if key or frame is not None:
-        return [ledger.index.slice(image, folder, key, frame)]
-    return ledger.index.series(image, folder)
+        return [slices.slice(image, folder, key, frame)]
+    return slices.series(image, folder)
 
 
-def _add(
-    where: str,
-    box: object,
-    category: Category,
-    slices: Sequence[Slice],
-    document: Mapping[str, Any],
-    ledger: Ledger,
-) -> None:
+def _add(record: Record, box: object, category: Category, mode: str) -> None:
     values = numbers(box, "box", (4, 6))
     if len(values) == 4:
-        if len(slices) > 1:
-            raise UnusableError(f"is a 2D box on a volume of {len(slices)} slices; ignored")
-        x0, y0, x1, y1 = values
-        ledger.add_box(where, slices[0], category, Box(x0, y0, x1, y1))
+        if len(record.slices) > 1:
+            raise UnusableError(f"is a 2D box on a volume of {len(record.slices)} slices; ignored")
+        record.add(category, Box(*values))
         return
-    low, high = values[:3], values[3:]
-    if document.get("box_mode", "cccwhd") == "cccwhd":
-        halves = [extent / 2 for extent in high]
-        low, high = (
-            tuple(c - half for c, half in zip(low, halves, strict=True)),
-            tuple(c + half for c, half in zip(low, halves, strict=True)),
-        )
-    if not all(a < b for a, b in zip(low, high, strict=True)):
+    sides = list(zip(values[:3], values[3:], strict=True))
+    if mode == "cccwhd":
+        sides = [(centre - extent / 2, centre + extent / 2) for centre, extent in sides]
+    if not all(low < high for low, high in sides):
         raise UnusableError("its box has no volume; ignored")
-    ledger.add_solid(where, slices, category, lambda slice_: solid_on(slice_, low, high))
+    record.add_solid(category, lambda slice_: solid_on(slice_, sides))
 
 
 def _category(label: object, document: Mapping[str, Any]) -> Category:
@@ -162,4 +144,4 @@ def write_datalist(path: str | Path, images: Sequence[LabelledImage]) -> None:
         "supercategories": {str(number): c.supercategory for c, number in numbered.items()},
         "training": items,
     }
-    write_json(Path(path), document)
+    write_text(Path(path), json.dumps(document, allow_nan=False) + "\n")

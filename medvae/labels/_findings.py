@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 
 from medvae.errors import ReadError
 from medvae.geometry import Box
-from medvae.labels._problem import UnusableError
+from medvae.labels._match import UnusableError
 from medvae.records import Category, Finding, Mask
 from medvae.schema import Fields
 
@@ -34,11 +34,26 @@ def decode(segmentation: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
     Raises:
         UnusableError: The segmentation is neither, or does not fit the slice.
     """
-    if isinstance(segmentation, dict):
-        return _decode_runs(segmentation, shape)
+    rows, columns = shape
     if isinstance(segmentation, list):
-        return _decode_polygons(segmentation, shape)
-    raise UnusableError("its segmentation is neither run lengths nor polygons")
+        outlines = [_outline(polygon, shape) for polygon in segmentation]
+        merged = coco_mask.merge(coco_mask.frPyObjects(outlines, rows, columns))
+        segmentation = {"size": [rows, columns], "counts": merged["counts"].decode("ascii")}
+    if not isinstance(segmentation, dict):
+        raise UnusableError("its segmentation is neither run lengths nor polygons")
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if size != [rows, columns]:
+        raise UnusableError(
+            f"its segmentation has size {size}, but its slice has {[rows, columns]}"
+        )
+    runs = _unpacked(counts) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        raise UnusableError("its segmentation's `counts` cannot be read")
+    # pycocotools leaves memory uninitialised after runs that end early.
+    if sum(runs) != rows * columns:
+        raise UnusableError(f"its segmentation covers {sum(runs)} of {rows * columns} pixels")
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(columns, rows).T
 
 
 def reaches_over(segmentation: object, shape: tuple[int, int]) -> bool:
@@ -50,24 +65,6 @@ def reaches_over(segmentation: object, shape: tuple[int, int]) -> bool:
         min(polygon) < 0 or max(polygon[::2]) > columns or max(polygon[1::2]) > rows
         for polygon in segmentation
     )
-
-
-def _decode_runs(segmentation: dict[str, object], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    rows, columns = shape
-    if segmentation.get("size") != [rows, columns]:
-        size = segmentation.get("size")
-        raise UnusableError(
-            f"its segmentation has size {size}, but its slice has {[rows, columns]}"
-        )
-    counts = segmentation.get("counts")
-    runs = _unpacked(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
-        raise UnusableError("its segmentation's `counts` cannot be read")
-    # pycocotools leaves memory uninitialised after runs that end early.
-    if sum(runs) != rows * columns:
-        raise UnusableError(f"its segmentation covers {sum(runs)} of {rows * columns} pixels")
-    values = np.arange(len(runs)) % 2 == 1
-    return np.repeat(values, runs).reshape(columns, rows).T
 
 
 def _unpacked(counts: str) -> list[int] | None:
@@ -87,15 +84,6 @@ def _unpacked(counts: str) -> list[int] | None:
         runs.append(run + (runs[-2] if len(runs) > 2 else 0))
         run = shift = 0
     return None if shift else runs
-
-
-def _decode_polygons(polygons: list[object], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    rows, columns = shape
-    outlines = [_outline(polygon, shape) for polygon in polygons]
-    merged = coco_mask.merge(coco_mask.frPyObjects(outlines, rows, columns))
-    return _decode_runs(
-        {"size": [rows, columns], "counts": merged["counts"].decode("ascii")}, shape
-    )
 
 
 def _outline(polygon: object, shape: tuple[int, int]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
@@ -13,13 +13,12 @@ from PIL import Image
 from scipy import ndimage
 
 from medvae.labels._format import LabelFormat, LabelSource
-from medvae.labels._ledger import Ledger
-from medvae.labels._match import SliceIndex, stem
-from medvae.labels._problem import UnusableError
+from medvae.labels._ledger import Ledger, Record
+from medvae.labels._match import SliceIndex, UnusableError, stem
 from medvae.mask_names import is_mask_name, without_mask_word
 from medvae.records import Category, Mask
 
-__all__ = ["MaskFormat", "MaskPictures", "image_stem", "mask_files", "masks_in"]
+__all__ = ["MaskFormat", "MaskPictures", "add_masks", "image_stem", "mask_files"]
 
 _TOUCHING = np.ones((3, 3), dtype=np.int8)
 _MOST_PIECES = 1000
@@ -38,7 +37,6 @@ class MaskFormat(LabelFormat):
     endings: ClassVar[tuple[str, ...]]
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source contains such files."""
         return source.has(self.endings)
 
     def resembles(self, source: LabelSource) -> str | None:
@@ -59,41 +57,41 @@ def mask_files(files: Sequence[Path], suffixes: tuple[str, ...], index: SliceInd
     """
     files = [path for path in files if path.name.lower().endswith(suffixes)]
     named = [p for p in files if is_mask_name(p.name)]
-    return named or [p for p in files if not index.has_file(p)] or files
+    return named or [p for p in files if not index.of_file(p)] or files
 
 
-def _numbered(value: int) -> Category:
-    """Return the category of a value in a mask that does not name categories."""
-    return Category(f"label_{value}")
-
-
-def masks_in(
-    values: NDArray[Any], category: Callable[[int], Category] = _numbered
-) -> Iterator[tuple[Category, Mask]]:
-    """Yield each connected piece of each value in a mask; touching corners connect pixels.
+def add_masks(
+    record: Record,
+    values: NDArray[Any],
+    category: Callable[[int], Category] = lambda value: Category(f"label_{value}"),
+) -> None:
+    """Add each connected piece of each value in a mask; touching corners connect pixels.
 
     Args:
+        record: Record of the only slice of the mask.
         values: Array of shape ``[rows, columns]``, 0 where there is nothing.
         category: Function that returns the category of a value.
 
     Raises:
-        UnusableError: The values are not those of a mask.
+        UnusableError: The values are not those of a mask. Nothing is then added.
     """
     if (values.dtype.kind == "f" and (values != np.rint(values)).any()) or values.min() < 0:
         raise UnusableError(
             "holds values that are not whole numbers from 0, so it is not a mask; ignored"
         )
-    pieces = 0
+    found: list[tuple[Category, Mask]] = []
     for value in np.unique(values[values != 0]):
-        pieces_of_value, count = ndimage.label(values == value, structure=_TOUCHING)
-        pieces += count
-        if pieces > _MOST_PIECES:
+        pieces, count = ndimage.label(values == value, structure=_TOUCHING)
+        if len(found) + count > _MOST_PIECES:
             raise UnusableError(
                 f"has over {_MOST_PIECES} pieces on a slice, so it is not a mask; ignored"
             )
-        for number, where in enumerate(ndimage.find_objects(pieces_of_value), start=1):
+        for number, where in enumerate(ndimage.find_objects(pieces), start=1):
             row, column = (int(side.start) for side in where)
-            yield category(int(value)), Mask(row, column, pieces_of_value[where] == number)
+            found.append((category(int(value)), Mask(row, column, pieces[where] == number)))
+    for name, mask in found:
+        record.add(name, mask)
+    record.mention()
 
 
 class MaskPictures(MaskFormat):
@@ -111,15 +109,12 @@ class MaskPictures(MaskFormat):
             ledger.files.append(file)
             where = file.relative_to(folder).as_posix()
             with ledger.record(where):
-                _read_picture(where, file, _image_name(where, folder, index), folder, index, ledger)
+                mask = PurePosixPath(where)
+                beside = (
+                    where if index.files(where, folder) else mask.parent / image_stem(mask.name)
+                )
+                _read_picture(where, file, str(beside), folder, index, ledger)
         return self.name
-
-
-def _image_name(where: str, folder: Path, index: SliceIndex) -> str:
-    if index.files(where, folder):
-        return where
-    mask = PurePosixPath(where)
-    return str(mask.parent / image_stem(mask.name))
 
 
 def _read_picture(
@@ -133,10 +128,8 @@ def _read_picture(
                 slice_ = index.slice(name, folder, frame=page if pages > 1 else None)
                 picture.seek(page)
                 ledger.claim(file, slice_)
-                with ledger.record(where, on=[slice_]):
-                    for category, mask in list(masks_in(_values(picture, slice_.shape))):
-                        ledger.add_mask(slice_, category, mask)
-                    ledger.mention(slice_)
+                with ledger.record(where, slice_) as record:
+                    add_masks(record, _values(picture, slice_.shape))
     # Pillow raises SyntaxError for a broken PNG.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnusableError(f"cannot be read: {error}") from error
@@ -167,6 +160,5 @@ def _values(picture: Image.Image, shape: tuple[int, int]) -> NDArray[np.generic]
 def _raw_mode(picture: Image.Image) -> str:
     """Return the pixel layout in the file, such as ``L;4``; empty once pixels are loaded."""
     tiles = getattr(picture, "tile", ())
-    arguments = tiles[0].args if tiles else ""
-    raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]
-    return str(raw_mode)
+    arguments = (tiles[0].args if tiles else "") or ""
+    return arguments if isinstance(arguments, str) else str(arguments[0])

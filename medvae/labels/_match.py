@@ -6,19 +6,35 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from medvae.labels._problem import UnplacedError, UnusableError
 from medvae.records import Slice
 
-__all__ = ["SliceIndex", "stem"]
+__all__ = ["SliceIndex", "UnplacedError", "UnusableError", "stem"]
 
 # Digits alone are not a suffix, because UIDs contain dots too.
 _SUFFIX = re.compile(r"(\.nii)?\.[a-z][a-z0-9]{0,4}$", re.IGNORECASE)
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
+
+
+class UnusableError(Exception):
+    """Error for a record that cannot be used; its text becomes a `Problem`."""
+
+
+class UnplacedError(UnusableError):
+    """Error for a record that cannot be used because its slice is unknown.
+
+    Attributes:
+        among: Slices to which the record may belong; None for all that the file refers to.
+    """
+
+    def __init__(self, what: str, among: Sequence[Slice] | None = None) -> None:
+        super().__init__(what)
+        self.among = among
 
 
 def stem(name: str) -> str:
@@ -40,9 +56,9 @@ class SliceIndex:
     def __init__(self, stacks: Iterable[Sequence[Slice]]) -> None:
         self.stacks = [stack for stack in stacks if stack]
         slices = [slice_ for stack in self.stacks for slice_ in stack]
-        self._keys = _grouped((s.key, s) for s in slices)
-        self._uids = _grouped((s.source.uid, s) for s in slices)
-        self._series = _grouped((s.source.series_uid, s) for s in slices)
+        self._keys = _grouped((s.key, s) for s in slices if s.key)
+        self._uids = _grouped((s.source.uid, s) for s in slices if s.source.uid)
+        self._series = _grouped((s.source.series_uid, s) for s in slices if s.source.series_uid)
         self._files = _grouped((_plain(s.source.path), s) for s in slices)
         self._stems = _grouped((stem(path.name), path) for path in self._files)
         self._places = _grouped((path.parent / stem(path.name), path) for path in self._files)
@@ -54,21 +70,17 @@ class SliceIndex:
             [s for s in stack if _plain(s.source.path) not in unwanted] for stack in self.stacks
         )
 
-    def has_file(self, path: Path) -> bool:
-        """Return whether any slice comes from this file."""
-        return _plain(path) in self._files
-
     def of_file(self, path: Path) -> Sequence[Slice]:
         """Return the slices of a file."""
-        return self._files[_plain(path)]
+        return self._files.get(_plain(path), ())
 
     def of_uid(self, uid: str) -> Sequence[Slice]:
         """Return the slices with this SOPInstanceUID; several for a multi-frame image."""
-        return self._uids.get(uid, ()) if uid else ()
+        return self._uids.get(uid, ())
 
     def of_series_uid(self, uid: str) -> Sequence[Slice]:
         """Return the slices with this SeriesInstanceUID."""
-        return self._series.get(uid, ()) if uid else ()
+        return self._series.get(uid, ())
 
     def files(self, name: str, base: Path) -> list[Path]:
         """Return the files that a path may refer to: none, one, or several if it is ambiguous.
@@ -109,13 +121,13 @@ class SliceIndex:
         Raises:
             UnusableError: The record matches no slice, or several.
         """
-        by_key = self._keys.get(key, ()) if key else ()
+        by_key = self._keys.get(key, ())
         if len(by_key) == 1:
             return by_key[0]
-        return _pick_frame(self._of_image_uid(name) or self.of_file(self.file(name, base)), frame)
+        return _pick_frame(_of_name(self._uids, name) or self.named(name, base), frame)
 
-    def file(self, name: str, base: Path) -> Path:
-        """Return the one file that a path refers to.
+    def named(self, name: str, base: Path) -> Sequence[Slice]:
+        """Return the slices of the one file that a path refers to.
 
         Raises:
             UnusableError: The path matches no file, or several.
@@ -123,10 +135,11 @@ class SliceIndex:
         files = self.files(name, base)
         if not files:
             raise UnusableError(f"{name!r} matches no slice; ignored")
+        slices = [slice_ for file in files for slice_ in self.of_file(file)]
         if len(files) > 1:
-            among = [slice_ for file in files for slice_ in self.of_file(file)]
-            raise UnplacedError(f"{name!r} matches {len(files)} files equally well; ignored", among)
-        return files[0]
+            what = f"{name!r} matches {len(files)} files equally well; ignored"
+            raise UnplacedError(what, slices)
+        return slices
 
     def series(self, name: str, base: Path) -> Sequence[Slice]:
         """Return the slices that a SeriesInstanceUID, a SOPInstanceUID or a path refers to.
@@ -134,22 +147,20 @@ class SliceIndex:
         Raises:
             UnusableError: The name matches no file, or several.
         """
-        by_series = self.of_series_uid(name) or self.of_series_uid(_bare(name))
-        return by_series or self._of_image_uid(name) or self.of_file(self.file(name, base))
-
-    def _of_image_uid(self, name: str) -> Sequence[Slice]:
-        return self.of_uid(name) or self.of_uid(_bare(name))
+        by_uid = _of_name(self._series, name) or _of_name(self._uids, name)
+        return by_uid or self.named(name, base)
 
 
-def _bare(name: str) -> str:
-    return stem(PurePosixPath(name).name)
+def _of_name(slices: Mapping[str, list[Slice]], name: str) -> Sequence[Slice]:
+    """Return the slices of a UID, which may be the name of a file."""
+    return slices.get(name) or slices.get(stem(PurePosixPath(name).name)) or ()
 
 
 def _grouped(pairs: Iterable[tuple[K, T]]) -> Mapping[K, list[T]]:
     groups: defaultdict[K, list[T]] = defaultdict(list)
     for key, value in pairs:
         groups[key].append(value)
-    return dict(groups)
+    return groups
 
 
 def _plain(path: Path) -> Path:
@@ -159,22 +170,17 @@ def _plain(path: Path) -> Path:
 
 def _run(wanted: Sequence[str], parts: Sequence[str]) -> int:
     """Return the number of equal parts at the end of two paths with the same stem."""
-    run = 1
-    for one, other in zip(wanted[-2::-1], parts[-2::-1], strict=False):
-        if one != other:
-            break
-        run += 1
-    return run
+    above = zip(wanted[-2::-1], parts[-2::-1], strict=False)
+    return 1 + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], above))
 
 
 def _pick_frame(slices: Sequence[Slice], frame: int | None) -> Slice:
-    if frame is None and len(slices) > 1:
-        what = f"refers to a file of {len(slices)} slices without a `frame`; ignored"
-        raise UnplacedError(what, slices)
-    chosen = [s for s in slices if frame is None or s.source.frame == frame]
+    chosen = [s for s in slices if frame in (None, s.source.frame)]
     if not chosen:
         raise UnusableError(f"frame {frame} does not exist in its file; ignored")
     if len(chosen) > 1:
         what = f"frame {frame} refers to {len(chosen)} slices of its file; ignored"
+        if frame is None:
+            what = f"refers to a file of {len(slices)} slices without a `frame`; ignored"
         raise UnplacedError(what, chosen)
     return chosen[0]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pydicom
@@ -17,10 +16,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from medvae.dicom import functional_group
 from medvae.geometry import Geometry
 from medvae.labels._format import LabelFormat, LabelSource
-from medvae.labels._ledger import Ledger
-from medvae.labels._masks import masks_in
-from medvae.labels._match import SliceIndex
-from medvae.labels._problem import UnplacedError, UnusableError
+from medvae.labels._ledger import Ledger, Record
+from medvae.labels._masks import add_masks
+from medvae.labels._match import SliceIndex, UnplacedError, UnusableError
 from medvae.labels._space import VoxelGrid
 from medvae.records import Category, Slice
 
@@ -31,8 +29,7 @@ _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 _MOST_PIXELS = 2**32
 
 
-@dataclass(frozen=True)
-class _SegmentationFrame:
+class _SegmentationFrame(NamedTuple):
     """One frame of a segmentation.
 
     Attributes:
@@ -50,12 +47,9 @@ class _SegmentationFrame:
 def is_segmentation(path: Path) -> bool:
     """Return whether a file is a DICOM segmentation."""
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                return False
         meta = read_file_meta_info(path)
         return str(meta.get("MediaStorageSOPClassUID")) in (_SEGMENTATION, _LABEL_MAP)
-    except Exception:  # pydicom raises many kinds on a broken file
+    except Exception:  # it is not DICOM, or broken, for which pydicom raises many kinds
         return False
 
 
@@ -65,11 +59,9 @@ class Segmentations(LabelFormat):
     name = "DICOM SEG"
 
     def holds(self, source: LabelSource) -> bool:
-        """Return whether the source contains segmentations."""
         return any(is_segmentation(file) for file in source.files)
 
     def resembles(self, source: LabelSource) -> str | None:
-        """Return the format's name if the file is a segmentation."""
         return self.name if self.holds(source) else None
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
@@ -102,9 +94,9 @@ def _read(where: str, path: Path, ledger: Ledger) -> None:
         if len(frames) * dataset.Rows * dataset.Columns > _MOST_PIXELS:
             raise UnusableError(f"has {len(frames)} frames, which is too many; ignored")
         sources, series = _sources(dataset, ledger.index)
-        with ledger.record(where, on=sources):
-            _read_frames(where, dataset, frames, sources, series, ledger)
-            ledger.mention(*sources)
+        with ledger.record(where, *sources) as record:
+            _read_frames(record, dataset, frames, series)
+            record.mention()
     except UnusableError:
         raise
     except Exception as error:  # pydicom raises many kinds on a broken file
@@ -112,12 +104,10 @@ def _read(where: str, path: Path, ledger: Ledger) -> None:
 
 
 def _read_frames(
-    where: str,
+    record: Record,
     dataset: pydicom.Dataset,
     frames: Sequence[_SegmentationFrame],
-    sources: Sequence[Slice],
     series: Sequence[Slice],
-    ledger: Ledger,
 ) -> None:
     categories = {
         int(item.SegmentNumber): Category(str(item.SegmentLabel))
@@ -129,58 +119,43 @@ def _read_frames(
             raise UnusableError(f"its segment {segment} is not in SegmentSequence; ignored")
         return categories[segment]
 
-    for number, (frame, values) in enumerate(
-        zip(frames, iter_pixels(dataset, raw=True), strict=True), start=1
-    ):
-        of_frame = f"{where}, frame {number}"
+    pixels = zip(frames, iter_pixels(dataset, raw=True), strict=True)
+    for number, (frame, values) in enumerate(pixels, start=1):
         # A frame that cannot be placed may belong to any of the sources.
-        with ledger.record(of_frame, on=() if frame.source_uid else sources):
-            slice_ = _slice(frame, ledger.index, series)
-            with ledger.record(of_frame, on=[slice_]):
-                segments = _on_slice(frame, _segments(dataset, frame, values), slice_)
-                for found, mask in list(masks_in(segments, category)):
-                    ledger.add_mask(slice_, found, mask)
-                ledger.mention(slice_)
+        among = () if frame.source_uid else record.slices
+        with record.ledger.record(f"{record.where}, frame {number}", *among) as entry:
+            slice_ = _slice(frame, record.ledger.index, series)
+            entry.slices = [slice_]
+            add_masks(entry, _segments(dataset, frame, values, slice_), category)
 
 
 def _frame(dataset: pydicom.Dataset, index: int) -> _SegmentationFrame:
     def group(name: str) -> Any:
         return functional_group(dataset, index, name) or pydicom.Dataset()
 
-    own = dataset.PerFrameFunctionalGroupsSequence[index]
     segment = group("SegmentIdentificationSequence").get("ReferencedSegmentNumber")
-    derivation = own.get("DerivationImageSequence") or ()
-    sources = [source for item in derivation for source in item.get("SourceImageSequence") or ()]
+    derivation = dataset.PerFrameFunctionalGroupsSequence[index].get("DerivationImageSequence")
+    sources = [one for item in derivation or () for one in item.get("SourceImageSequence") or ()]
     source = sources[0] if len(sources) == 1 else pydicom.Dataset()
-    frame_number = source.get("ReferencedFrameNumber")
+    number = source.get("ReferencedFrameNumber")
     position = group("PlanePositionSequence").get("ImagePositionPatient")
     orientation = group("PlaneOrientationSequence").get("ImageOrientationPatient")
     measures = group("PixelMeasuresSequence")
     grid = None
     if position is not None and orientation is not None and "PixelSpacing" in measures:
-        grid = _grid(dataset, position, orientation, measures)
+        rows, columns = map(float, measures.PixelSpacing)
+        a, b, c, d, e, f = map(float, orientation)
+        x, y, z = map(float, position)
+        plane = Geometry((rows, columns), (x, y, z), (a, b, c), (d, e, f))
+        affine = plane.affine(float(measures.get("SliceThickness") or 1))
+        shape = (int(dataset.Columns), int(dataset.Rows), 1)
+        grid = VoxelGrid(shape, np.zeros((4, 4)) if affine is None else affine)
     return _SegmentationFrame(
         None if segment is None else int(segment),
         str(source.get("ReferencedSOPInstanceUID", "")),
-        None if frame_number is None else int(frame_number) - 1,
+        None if number is None else int(number) - 1,
         grid,
     )
-
-
-def _grid(
-    dataset: pydicom.Dataset,
-    position: Sequence[float],
-    orientation: Sequence[float],
-    measures: pydicom.Dataset,
-) -> VoxelGrid:
-    """Return the grid of one frame, ``[columns, rows, 1]``, with the depth of one slice."""
-    between_rows, between_columns = map(float, measures.PixelSpacing)
-    a, b, c, d, e, f = map(float, orientation)
-    x, y, z = map(float, position)
-    plane = Geometry((between_rows, between_columns), (x, y, z), (a, b, c), (d, e, f))
-    affine = plane.affine(float(measures.get("SliceThickness") or 1))
-    shape = (int(dataset.Columns), int(dataset.Rows), 1)
-    return VoxelGrid(shape, np.zeros((4, 4)) if affine is None else affine)
 
 
 def _sources(dataset: pydicom.Dataset, index: SliceIndex) -> tuple[list[Slice], Sequence[Slice]]:
@@ -203,40 +178,24 @@ def _slice(frame: _SegmentationFrame, index: SliceIndex, series: Sequence[Slice]
         return named[0]
     if frame.source_uid and not named:
         raise UnusableError("its source image is not among the slices; ignored")
-    in_place = [s for s in named or series if frame.grid is not None and _fits(frame.grid, s)]
+    in_place = list(frame.grid.places(named or series)) if frame.grid is not None else []
     if len(in_place) != 1:
         what = f"{len(in_place)} slices of its series lie at its position; ignored"
         raise UnplacedError(what, named or series)
     return in_place[0]
 
 
-def _fits(grid: VoxelGrid, slice_: Slice) -> bool:
-    try:
-        grid.place(slice_)
-    except UnusableError:
-        return False
-    return True
-
-
 def _segments(
-    dataset: pydicom.Dataset, frame: _SegmentationFrame, values: NDArray[Any]
+    dataset: pydicom.Dataset, frame: _SegmentationFrame, values: NDArray[Any], slice_: Slice
 ) -> NDArray[np.integer[Any]]:
-    """Return the segment number of each pixel of a frame, ``[rows, columns]``; 0 for none."""
-    if frame.segment is None:
-        return values
-    least = 1
-    if dataset.SegmentationType == "FRACTIONAL":
-        least = -(-int(dataset.MaximumFractionalValue) // 2)
-    return np.where(values >= least, frame.segment, 0)
-
-
-def _on_slice(
-    frame: _SegmentationFrame, segments: NDArray[np.integer[Any]], slice_: Slice
-) -> NDArray[np.integer[Any]]:
-    """Return a frame's pixels in the order of the slice's pixels."""
+    """Return the segment number of each pixel of a slice, ``[rows, columns]``; 0 for none."""
+    if frame.segment is not None:
+        fractional = dataset.SegmentationType == "FRACTIONAL"
+        least = -(-int(dataset.MaximumFractionalValue) // 2) if fractional else 1
+        values = np.where(values >= least, frame.segment, 0)
     if frame.grid is not None and slice_.geometry.position is not None:
-        return frame.grid.place(slice_).take(segments.T[:, :, None])
-    if segments.shape != slice_.shape:
-        rows, columns = segments.shape
+        return frame.grid.place(slice_).take(values.T[:, :, None])
+    if values.shape != slice_.shape:
+        rows, columns = values.shape
         raise UnusableError(f"is {rows}x{columns}, but its slice is {slice_.shape}; ignored")
-    return segments
+    return values

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvae.geometry import Affine, Box
-from medvae.labels._problem import UnusableError
+from medvae.labels._match import UnusableError
 from medvae.records import Slice
 
 __all__ = ["Placed", "VoxelGrid", "solid_on", "sphere_on"]
@@ -24,27 +25,34 @@ _FARTHEST = 1e5
 Points = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placed:
     """The voxels of a grid that correspond to the pixels of a slice.
 
     Attributes:
-        axis, index: Plane of the grid in which the slice lies.
-        rows, columns: Indices along the plane's own axes, in the order of the slice.
-        transposed: Whether the row index runs along the later of these axes.
+        first: Indices of the voxel of the first pixel.
+        steps: Steps along the three voxel axes, ``[3, 2]``, to the next column and the next row.
+        shape: Numbers of rows and columns of the slice.
     """
 
-    axis: int
-    index: int
-    rows: NDArray[np.intp]
-    columns: NDArray[np.intp]
-    transposed: bool
+    first: NDArray[np.intp]
+    steps: NDArray[np.intp]
+    shape: tuple[int, int]
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """The voxel axis that runs through the slice, and the index of the slice along it."""
+        axis = int(np.flatnonzero(~self.steps.any(axis=1))[0])
+        return axis, int(self.first[axis])
 
     def take(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Return the slice's part of a volume as ``[rows, columns]``."""
-        plane = volume.take(self.index, axis=self.axis)
-        part: NDArray[Any] = (plane.T if self.transposed else plane)[
-            np.ix_(self.rows, self.columns)
+        row, column = np.indices(self.shape, sparse=True)
+        part: NDArray[Any] = volume[
+            tuple(
+                first + to_column * column + to_row * row
+                for first, (to_column, to_row) in zip(self.first, self.steps, strict=True)
+            )
         ]
         return part
 
@@ -71,36 +79,29 @@ class VoxelGrid:
         if not np.isfinite(self.affine).all() or not np.linalg.det(self.affine):
             raise UnusableError("the mask's position in the patient is unknown; ignored")
         in_voxels = (np.linalg.inv(self.affine) @ plane)[:3]
-        origin, steps = in_voxels[:, 3], in_voxels[:, :2]
-        self._check(origin, steps, slice_.shape)
-        first, whole = np.rint(origin).astype(np.intp), np.rint(steps).astype(np.intp)
-        along_columns, along_rows = (int(np.flatnonzero(step)[0]) for step in whole.T)
-        axis = 3 - along_columns - along_rows
-        rows, columns = slice_.shape
-        return Placed(
-            axis,
-            int(first[axis]),
-            first[along_rows] + whole[along_rows, 1] * np.arange(rows),
-            first[along_columns] + whole[along_columns, 0] * np.arange(columns),
-            transposed=along_rows > along_columns,
-        )
-
-    def _check(self, origin: Points, steps: Points, shape: tuple[int, int]) -> None:
-        """Raise an `UnusableError` unless the slice's four corners coincide with voxels."""
-        rows, columns = shape
-        whole = np.rint(steps)
+        first, steps = in_voxels[:, 3:], in_voxels[:, :2]
+        nearest, whole = np.rint(first), np.rint(steps)
         if (whole.T @ whole).tolist() != [[1.0, 0.0], [0.0, 1.0]]:
             raise UnusableError("the slice's pixels are not voxels of the mask; ignored")
+        rows, columns = slice_.shape
         corners = np.array(list(product((0, columns - 1), (0, rows - 1)))).T
-        exact = origin[:, None] + steps @ corners
-        nearest = np.rint(origin)[:, None] + whole @ corners
-        off = float(np.abs(exact - nearest).max())
+        at_corners = nearest + whole @ corners
+        off = float(np.abs(first + steps @ corners - at_corners).max())
         if not off <= _TOLERANCE:
             raise UnusableError(
                 f"the slice lies {off:.2g} voxels away from the mask's grid; ignored"
             )
-        if nearest.min() < 0 or (nearest.max(axis=1) >= self.shape).any():
+        if at_corners.min() < 0 or (at_corners.max(axis=1) >= self.shape).any():
             raise UnusableError("the slice extends beyond the mask's grid; ignored")
+        return Placed(nearest[:, 0].astype(np.intp), whole.astype(np.intp), slice_.shape)
+
+    def places(self, slices: Iterable[Slice]) -> dict[Slice, Placed]:
+        """Return the voxels of each slice whose pixels coincide with voxels."""
+        found = {}
+        for slice_ in slices:
+            with suppress(UnusableError):
+                found[slice_] = self.place(slice_)
+        return found
 
 
 def _plane(slice_: Slice) -> Affine:
@@ -142,24 +143,24 @@ def sphere_on(slice_: Slice, centre: Sequence[float], radius: float) -> Box | No
     return Box(x - half_width, y - half_height, x + half_width, y + half_height)
 
 
-def solid_on(slice_: Slice, low: Sequence[float], high: Sequence[float]) -> Box | None:
+def solid_on(slice_: Slice, sides: Sequence[tuple[float, float]]) -> Box | None:
     """Return the box around a 3D box's cross-section on a slice, or None if there is none.
 
     Args:
         slice_: Slice of any orientation.
-        low, high: Two opposite corners of the 3D box, whose sides run along the patient's axes.
+        sides: First and last coordinate of the 3D box along each of the patient's axes.
     """
-    _check_in_patient(*low, *high)
+    _check_in_patient(*chain.from_iterable(sides))
     plane = _plane(slice_)
-    corners = np.array(list(product(*zip(low, high, strict=True))), dtype=np.float64)
+    corners = np.array(list(product(*sides)), dtype=np.float64)
     heights = _heights(plane, corners)
-    cuts = [corner for corner, height in zip(corners, heights, strict=True) if height == 0]
-    for one, other in combinations(range(len(corners)), 2):
-        # Cuts of diagonals lie within those of the edges, so they do not change the box.
-        if heights[one] * heights[other] < 0:
-            part = heights[one] / (heights[one] - heights[other])
-            cuts.append(corners[one] + part * (corners[other] - corners[one]))
-    if not cuts:
+    # Cuts of diagonals lie within those of the edges, so they do not change the box.
+    one, other = np.triu_indices(len(corners), 1)
+    one, other = np.stack((one, other))[:, heights[one] * heights[other] < 0]
+    part = heights[one] / (heights[one] - heights[other])
+    between = corners[one] + part[:, None] * (corners[other] - corners[one])
+    cuts = np.concatenate((corners[heights == 0], between))
+    if not len(cuts):
         return None
-    pixels = _pixels(plane, np.array(cuts))
+    pixels = _pixels(plane, cuts)
     return Box(*pixels.min(axis=0).tolist(), *pixels.max(axis=0).tolist())

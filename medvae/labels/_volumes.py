@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,8 @@ from medvae.geometry import swap_lps_ras
 from medvae.gzips import WholeGzip
 from medvae.labels._format import LabelSource
 from medvae.labels._ledger import Ledger
-from medvae.labels._masks import MaskFormat, image_stem, mask_files, masks_in
-from medvae.labels._match import SliceIndex, stem
-from medvae.labels._problem import UnplacedError, UnusableError
+from medvae.labels._masks import MaskFormat, add_masks, image_stem, mask_files
+from medvae.labels._match import SliceIndex, UnplacedError, UnusableError, stem
 from medvae.labels._space import Placed, VoxelGrid
 from medvae.machine import machine_memory
 from medvae.records import Slice
@@ -40,26 +38,23 @@ class _Volume:
 
     def values(self) -> NDArray[Any]:
         """Return the decoded voxels as ``[x, y, z]``."""
+        voxels: NDArray[Any]
         try:
-            voxels = self._decoded().reshape(self.grid.shape)
+            if self.path.suffix.lower() == ".gz":
+                with self.path.open("rb") as file, WholeGzip(file) as stream:
+                    holder = nibabel.FileHolder(str(self.path), stream)
+                    image: Any = type(self.image).from_file_map({"image": holder})
+                    voxels = np.asanyarray(image.dataobj)
+                    stream.finish()
+            else:
+                voxels = np.asanyarray(self.image.dataobj)
+            voxels = voxels.reshape(self.grid.shape)
         except Exception as error:  # nibabel and gzip raise many kinds on a broken file
             raise UnusableError(f"cannot be decoded: {error}") from error
         if voxels.dtype.kind not in "biuf" or not np.isfinite(voxels).all():
             raise UnusableError(
                 "holds colours or values that are not finite, so it is not a mask; ignored"
             )
-        return voxels
-
-    def _decoded(self) -> NDArray[Any]:
-        voxels: NDArray[Any]
-        if self.path.suffix.lower() != ".gz":
-            voxels = np.asanyarray(self.image.dataobj)
-            return voxels
-        with self.path.open("rb") as file, WholeGzip(file) as stream:
-            holder = nibabel.FileHolder(str(self.path), stream)
-            image: Any = type(self.image).from_file_map({"image": holder})
-            voxels = np.asanyarray(image.dataobj)
-            stream.finish()
         return voxels
 
 
@@ -117,7 +112,7 @@ def _named(where: Path, grid: VoxelGrid, folder: Path, index: SliceIndex) -> Seq
     for name in (stem(where.name), beginning):
         path = (where.parent / name).as_posix()
         if index.files(path, folder):
-            return index.of_file(index.file(path, folder))
+            return index.named(path, folder)
     files = index.files_beginning(beginning)
     slices = [slice_ for file in files for slice_ in index.of_file(file)]
     if len({file.parent for file in files}) > 1:
@@ -152,7 +147,7 @@ def _with_grid(grid: VoxelGrid, index: SliceIndex) -> dict[str, list[Slice]]:
     images: defaultdict[str, list[Slice]] = defaultdict(list)
     for stack in index.stacks:
         places = _places(grid, stack)
-        planes = {(placed.axis, placed.index) for placed in places.values()}
+        planes = {placed.plane for placed in places.values()}
         if len(places) == len(stack) and len(planes) == grid.shape[next(iter(planes))[0]]:
             source = stack[0].source
             # The time points of an image count as one image.
@@ -162,13 +157,11 @@ def _with_grid(grid: VoxelGrid, index: SliceIndex) -> dict[str, list[Slice]]:
 
 def _places(grid: VoxelGrid, slices: Sequence[Slice]) -> dict[Slice, Placed]:
     """Return the positions of those slices that fill a plane of a grid."""
-    places = {}
-    for slice_ in slices:
-        with suppress(UnusableError):
-            placed = grid.place(slice_)
-            if math.prod(slice_.shape) * grid.shape[placed.axis] == math.prod(grid.shape):
-                places[slice_] = placed
-    return places
+    return {
+        slice_: placed
+        for slice_, placed in grid.places(slices).items()
+        if math.prod(slice_.shape) * grid.shape[placed.plane[0]] == math.prod(grid.shape)
+    }
 
 
 def _lay(volume: _Volume, slices: Sequence[Slice], ledger: Ledger) -> None:
@@ -179,7 +172,5 @@ def _lay(volume: _Volume, slices: Sequence[Slice], ledger: Ledger) -> None:
     voxels = volume.values()
     for slice_ in slices:
         where = f"{volume.where}, slice {slice_.source.frame} of {slice_.source.path.name}"
-        with ledger.record(where, on=[slice_]):
-            for category, mask in list(masks_in(volume.grid.place(slice_).take(voxels))):
-                ledger.add_mask(slice_, category, mask)
-            ledger.mention(slice_)
+        with ledger.record(where, slice_) as record:
+            add_masks(record, volume.grid.place(slice_).take(voxels))

@@ -11,10 +11,9 @@ import yaml
 from medvae.atomic import write_text
 from medvae.errors import LabelError, ReadError, WriteError
 from medvae.geometry import Box
-from medvae.labels._format import LabelFormat, LabelledImage, LabelSource, first_line, head_of
-from medvae.labels._ledger import Ledger
-from medvae.labels._match import SliceIndex, stem
-from medvae.labels._problem import UnusableError
+from medvae.labels._format import LabelFormat, LabelledImage, LabelSource
+from medvae.labels._ledger import Ledger, Record
+from medvae.labels._match import SliceIndex, UnusableError, stem
 from medvae.labels._seg import is_segmentation
 from medvae.records import Category, Finding, Slice
 from medvae.schema import below
@@ -29,13 +28,9 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 def _is_box(line: str) -> bool:
     """Return whether a line consists of a class number and a normalised box."""
-    fields = line.split()
+    number, *sides = line.split() or [""]
     try:
-        return (
-            len(fields) == 5
-            and fields[0].isdigit()
-            and all(0 <= float(field) <= 1 for field in fields[1:])
-        )
+        return number.isdigit() and len(sides) == 4 and all(0 <= float(s) <= 1 for s in sides)
     except ValueError:
         return False
 
@@ -64,7 +59,6 @@ class Yolo(LabelFormat):
         return self.name if is_boxes else None
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:
-        """Write the folder ``yolo``."""
         write_yolo(folder / "yolo", images)
 
     def read(self, source: LabelSource, ledger: Ledger) -> str:
@@ -80,15 +74,17 @@ class Yolo(LabelFormat):
             if not file.name.endswith(".txt") or file.name in _CLASS_FILES:
                 continue
             where = file.relative_to(folder).as_posix()
-            with ledger.record(where):
+            with ledger.record(where) as record:
                 slice_ = _slice(where, folder, ledger.index)
                 ledger.claim(file, slice_)
                 lines = _text(file).splitlines()
                 ledger.files.append(file)
-                ledger.mention(slice_)
+                record.slices = [slice_]
+                record.mention()
                 for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        _read_line(f"{where}, line {number}", line, slice_, names, ledger)
+                    with ledger.record(f"{where}, line {number}", slice_) as entry:
+                        if fields := line.split():
+                            _read_line(entry, fields, names, slice_.shape)
         return self.name
 
 
@@ -97,7 +93,7 @@ def _may_hold_boxes(path: Path) -> bool:
     if not path.name.endswith(".txt") or path.name in _CLASS_FILES:
         return False
     try:
-        line = first_line(head_of(path))
+        line = LabelSource(path, (path,)).first_line
     except OSError:
         return False
     return not line or _is_box(line)
@@ -112,26 +108,19 @@ def _slice(where: str, folder: Path, index: SliceIndex) -> Slice:
 
 
 def _read_line(
-    where: str, line: str, slice_: Slice, names: Mapping[int, str] | None, ledger: Ledger
+    record: Record, fields: Sequence[str], names: Mapping[int, str] | None, shape: tuple[int, int]
 ) -> None:
-    with ledger.record(where, on=[slice_]):
-        fields = line.split()
-        try:
-            number = int(fields[0])
-            x, y, width, height = (float(field) for field in fields[1:])
-        except ValueError:
-            raise UnusableError("is not `class xc yc w h`; ignored") from None
-        if names is not None and number not in names:
-            raise UnusableError(f"its class {number} has no name; ignored")
-        category = Category(f"class_{number}" if names is None else names[number])
-        rows, columns = slice_.shape
-        box = Box(
-            (x - width / 2) * columns,
-            (y - height / 2) * rows,
-            (x + width / 2) * columns,
-            (y + height / 2) * rows,
-        )
-        ledger.add_box(where, slice_, category, box)
+    try:
+        number = int(fields[0])
+        x, y, width, height = (float(field) for field in fields[1:])
+    except ValueError:
+        raise UnusableError("is not `class xc yc w h`; ignored") from None
+    if names is not None and number not in names:
+        raise UnusableError(f"its class {number} has no name; ignored")
+    rows, columns = shape
+    x0, y0 = (x - width / 2) * columns, (y - height / 2) * rows
+    box = Box(x0, y0, (x + width / 2) * columns, (y + height / 2) * rows)
+    record.add(Category(f"class_{number}" if names is None else names[number]), box)
 
 
 def _text(path: Path) -> str:
@@ -177,26 +166,22 @@ def _yaml_names(text: str) -> dict[int, str]:
         raise UnusableError(f"is not YAML: {str(error).splitlines()[0]}") from None
     entries = root.value if isinstance(root, yaml.MappingNode) else []
     found = next((value for key, value in entries if key.value == "names"), None)
+    pairs: list[tuple[object, yaml.Node]] = []
     if isinstance(found, yaml.MappingNode):
-        numbered = [(_class_number(key), value) for key, value in found.value]
+        pairs = [(key.value, value) for key, value in found.value]
     elif isinstance(found, yaml.SequenceNode):
-        numbered = list(enumerate(found.value))
-    else:
-        return {}
+        pairs = [(str(number), value) for number, value in enumerate(found.value)]
     names: dict[int, str] = {}
-    for number, value in numbered:
+    for key, value in pairs:
+        if not isinstance(key, str) or not _NUMBER.fullmatch(key):
+            raise UnusableError("`names` must be a list, or have numbers from 0 as its keys")
+        number = int(key)
         if not isinstance(value, yaml.ScalarNode):
             raise UnusableError(f"the name of class {number} is not text; give each class a name")
         if number in names:
             raise UnusableError(f"names the class {number} twice; keep one of them")
         names[number] = value.value
     return names
-
-
-def _class_number(key: yaml.Node) -> int:
-    if not isinstance(key, yaml.ScalarNode) or not _NUMBER.fullmatch(key.value):
-        raise UnusableError("`names` must be a list, or have numbers from 0 as its keys")
-    return int(key.value)
 
 
 def write_yolo(folder: str | Path, images: Sequence[LabelledImage]) -> None:
@@ -211,24 +196,20 @@ def write_yolo(folder: str | Path, images: Sequence[LabelledImage]) -> None:
     folder = Path(folder)
     names = sorted({_one_line(f.category) for image in images for f in image.labels})
     numbers = {name: number for number, name in enumerate(names)}
-    classes = folder / "classes.txt"
-    writers = {classes: "the names of the classes"}
+    listed = "".join(f"{name}\n" for name in names)
+    texts = {folder / "classes.txt": ("the names of the classes", listed)}
     for image in images:
         file = PurePosixPath(image.file)
         try:
             path = below(folder, str(file.parent / f"{stem(file.name)}.txt"))
         except ReadError as error:
             raise WriteError(f"{error}: its labels would be written elsewhere") from error
-        if path in writers:
-            raise WriteError(f"{path}: would hold both {writers[path]} and {image.file}")
-        writers[path] = image.file
-    write_text(classes, "".join(f"{name}\n" for name in names))
-    for path, image in zip(list(writers)[1:], images, strict=True):
-        lines = (
-            _line(finding, numbers[_one_line(finding.category)], image.shape)
-            for finding in image.labels
-        )
-        write_text(path, "".join(lines))
+        if path in texts:
+            raise WriteError(f"{path}: would hold both {texts[path][0]} and {image.file}")
+        lines = (_line(f, numbers[_one_line(f.category)], image.shape) for f in image.labels)
+        texts[path] = (image.file, "".join(lines))
+    for path, (_, text) in texts.items():
+        write_text(path, text)
 
 
 def _one_line(category: Category) -> str:
@@ -238,10 +219,6 @@ def _one_line(category: Category) -> str:
 def _line(finding: Finding, number: int, shape: tuple[int, int]) -> str:
     rows, columns = shape
     x0, y0, x1, y1 = finding.box
-    values = (
-        (x0 + x1) / 2 / columns,
-        (y0 + y1) / 2 / rows,
-        finding.box.width / columns,
-        finding.box.height / rows,
-    )
+    centre = ((x0 + x1) / 2 / columns, (y0 + y1) / 2 / rows)
+    values = (*centre, finding.box.width / columns, finding.box.height / rows)
     return " ".join([str(number), *(f"{value:.10f}" for value in values)]) + "\n"

@@ -9,11 +9,8 @@ from typing import Protocol, cast
 
 from medvae.formats import WRITERS
 from medvae.records import Series
-from medvae.writers._dicom import write as write_dicom
 from medvae.writers._new_pixels import NewPixels, Scale, Synthesis, slice_names
 from medvae.writers._nifti import regular_parts
-from medvae.writers._nifti import write as write_nifti
-from medvae.writers._png import write as write_png
 
 __all__ = [
     "WRITERS",
@@ -23,9 +20,6 @@ __all__ = [
     "Synthesis",
     "regular_parts",
     "slice_names",
-    "write_dicom",
-    "write_nifti",
-    "write_png",
     "write_series",
 ]
 

@@ -7,8 +7,11 @@ import io
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom import uid as uids
 from pydicom.dataset import FileMetaDataset
@@ -16,20 +19,15 @@ from pydicom.dataset import FileMetaDataset
 from medvae.atomic import write_bytes
 from medvae.errors import WriteError
 from medvae.records import Series, Slice, pseudonym
-from medvae.writers._dicom_attributes import KEYWORDS, copy_attributes, written_class
-from medvae.writers._dicom_pixels import PIXEL_KEYWORDS, describe_pixels, put_pixels
-from medvae.writers._dicom_source import SourceFile, SourceFrame
-from medvae.writers._new_pixels import NewPixels, Synthesis, slice_names
+from medvae.writers._dicom_header import (
+    SourceFrame,
+    copy_attributes,
+    read_header,
+    written_class,
+)
+from medvae.writers._new_pixels import NewPixels, Scale, Synthesis, slice_names
 
 __all__ = ["write"]
-
-_ASKED = (*KEYWORDS, *PIXEL_KEYWORDS, "SOPClassUID", "StudyInstanceUID", "FrameOfReferenceUID")
-
-_EMPTY = (
-    *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
-    *("PatientBirthDate", "PatientSex"),
-)
-"""Attributes that must be present and are left empty."""
 
 _SECTIONS = (uids.CTImageStorage, uids.MRImageStorage)
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
@@ -68,7 +66,7 @@ def write(
         names, series.slices, pixels, headers, strict=True
     ):
         header.InstanceNumber = number
-        put_pixels(new, header)
+        _put_pixels(new, header)
         path = folder / series.key / f"{name}.dcm"
         write_bytes(path, _encoded(header, native, new))
         del header.PixelData  # otherwise the whole series is held twice
@@ -78,7 +76,7 @@ def write(
 
 def _headers(series: Series, pixels: Sequence[NewPixels]) -> Iterator[Dataset]:
     """Yield the new header of each slice."""
-    file: SourceFile | None = None
+    path, header = Path(), Dataset()
     for native, new in zip(series.slices, pixels, strict=True):
         if native.source.format != "dicom":
             raise WriteError(
@@ -86,9 +84,9 @@ def _headers(series: Series, pixels: Sequence[NewPixels]) -> Iterator[Dataset]:
                 where=f"series {series.key}",
             )
         try:
-            if file is None or file.path != native.source.path:
-                file = SourceFile(native.source.path, _ASKED)
-            yield _header(series, native, file.frame(native.source.frame), new)
+            if path != native.source.path:
+                path, header = native.source.path, read_header(native.source.path)
+            yield _header(series, native, SourceFrame(header, native.source.frame), new)
         except WriteError as error:
             raise WriteError(error.reason, where=f"slice {native.key}") from error
 
@@ -96,8 +94,6 @@ def _headers(series: Series, pixels: Sequence[NewPixels]) -> Iterator[Dataset]:
 def _header(series: Series, native: Slice, source: SourceFrame, new: NewPixels) -> Dataset:
     target = Dataset()
     target.SOPClassUID = written_class(source)
-    for keyword in _EMPTY:
-        setattr(target, keyword, None)
     target.PatientID, target.PatientName = native.group, f"{native.group}^SYNTHETIC"
     run, study = new.synthesis.run, source.text("StudyInstanceUID")
     target.StudyInstanceUID = _new_uid("study", run, native.group, study)
@@ -105,23 +101,77 @@ def _header(series: Series, native: Slice, source: SourceFrame, new: NewPixels) 
     target.SeriesNumber = new.synthesis.copy
     copy_attributes(source, target, new.synthesis.allow_burned_in)
     if target.SOPClassUID in _SECTIONS:
-        _check_place(native, target)
+        if native.geometry.affine() is None or any(keyword not in target for keyword in _PLACE):
+            raise WriteError(
+                "its position in the patient is unknown, which DICOM does not allow; choose "
+                "nifti or png"
+            )
         frame = source.text("FrameOfReferenceUID") or series.key
         target.FrameOfReferenceUID = _new_uid("frame of reference", run, native.group, frame)
         target.PositionReferenceIndicator = None
-    describe_pixels(source, new, target)
+    _describe_pixels(source, new, target)
     _state_provenance(native, source, new.synthesis, target)
     return target
 
 
-def _check_place(native: Slice, target: Dataset) -> None:
-    geometry = native.geometry
-    known = None not in (geometry.position, geometry.normal, geometry.spacing)
-    if not known or any(keyword not in target for keyword in _PLACE):
+def _describe_pixels(source: SourceFrame, new: NewPixels, target: Dataset) -> None:
+    """Set the attributes that describe how pixels are stored, which is as in the source."""
+    if new.scale is None or source.has("ModalityLUTSequence") or target.get("RescaleSlope") == 0:
         raise WriteError(
-            "its position in the patient is unknown, which DICOM does not allow; choose "
-            "nifti or png"
+            "its real values come from a table instead of a slope; choose nifti or png"
         )
+    dtype = new.stored.dtype
+    allocated, signed = 8 * dtype.itemsize, dtype.kind == "i"
+    stored = source.integer("BitsStored", 16, False) or allocated
+    target.SamplesPerPixel = 1
+    inverted = source.text("PhotometricInterpretation") == "MONOCHROME1"
+    target.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
+    target.Rows, target.Columns = new.stored.shape
+    target.BitsAllocated = allocated
+    target.BitsStored = min(stored, allocated)
+    target.HighBit = target.BitsStored - 1
+    target.PixelRepresentation = int(signed)
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = source.integer(keyword, allocated, signed)
+        if value is not None and (keyword == "PixelPaddingValue" or "PixelPaddingValue" in target):
+            target.add_new(keyword, "SS" if signed else "US", value)
+
+
+def _put_pixels(new: NewPixels, target: Dataset) -> None:
+    """Store the integers that the slope and intercept of a dataset map to the new values."""
+    slope, intercept = target.get("RescaleSlope", 1), target.get("RescaleIntercept", 0)
+    scale = Scale(float(slope), float(intercept))
+    # The scale of a constant source is a guess. Integers that give the right value are kept, so
+    # that an unchanged pixel keeps its own among those with the same value.
+    wrong = scale.values(new.stored).astype(np.float32) != new.values
+    stored = new.stored.copy()
+    stored[wrong] = scale.stored(new.values[wrong], stored.dtype)
+    span = 2**target.BitsStored
+    least = -span // 2 if target.PixelRepresentation else 0
+    stored = stored.clip(least, least + span - 1)
+    if "PixelPaddingValue" in target:
+        _avoid_padding(stored, new.padding, target, (least, least + span - 1))
+    data = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+    kind = "OB" if target.BitsAllocated == 8 else "OW"
+    target.add_new("PixelData", kind, data + b"\0" * (len(data) % 2))
+
+
+def _avoid_padding(
+    stored: NDArray[Any],
+    padding: NDArray[np.bool_] | None,
+    target: Dataset,
+    limits: tuple[int, int],
+) -> None:
+    """Move pixels that would be mistaken for padding to the nearest integer that would not."""
+    value = target.PixelPaddingValue
+    low, high = sorted((value, target.get("PixelPaddingRangeLimit", value)))
+    wrong = (stored >= low) & (stored <= high)
+    if padding is not None:
+        wrong &= ~padding
+    least, most = limits
+    found = stored[wrong].astype(np.int64)
+    down = (high == most) | ((found - low < high - found) & (low > least))
+    stored[wrong] = np.where(down, low - 1, high + 1)
 
 
 def _encoded(dataset: Dataset, native: Slice, new: NewPixels) -> bytes:
@@ -151,59 +201,40 @@ def _new_uid(kind: str, *identity: str) -> uids.UID:
 def _state_provenance(
     native: Slice, source: SourceFrame, synthesis: Synthesis, target: Dataset
 ) -> None:
-    """Record in a dataset what was made, by what software and from which image.
-
-    Args:
-        native: Slice whose pixels have changed.
-        source: Header of that slice.
-        synthesis: Record of how the pixels were changed.
-        target: Dataset in which the attributes are set.
-    """
+    """Record in a dataset what was made, by what software and from which image."""
+    warning = " - NOT FOR DIAGNOSTIC USE"
+    what = f"SYNTHETIC {synthesis.render} copy {synthesis.copy}"
     target.SyntheticData = "YES"
-    target.SeriesDescription = _description(synthesis)
+    target.SeriesDescription = what[: _LONGEST - len(warning)] + warning
     target.DerivationDescription = f"medvae {_VERSION}: {synthesis}"
-    target.SourceImageSequence = [_source_image(native, source, target, synthesis)]
     target.QualityControlImage = "NO"
     target.PatientIdentityRemoved = "YES"
     target.DeidentificationMethod = "Attributes are new or come from an allow-list"
-    target.DeidentificationMethodCodeSequence = [
-        _code("113100", "Basic Application Confidentiality Profile")
-    ]
+    target.DeidentificationMethodCodeSequence = _code(
+        "113100", "Basic Application Confidentiality Profile"
+    )
     target.LongitudinalTemporalInformationModified = "REMOVED"
     equipment = Dataset()
     for item in (target, equipment):
         item.Manufacturer = item.ManufacturerModelName = "medvae"
         item.SoftwareVersions = _VERSION
-    equipment.PurposeOfReferenceCodeSequence = [_code("109100", "Synthesizing Equipment")]
+    equipment.PurposeOfReferenceCodeSequence = _code("109100", "Synthesizing Equipment")
     equipment.ContributionDescription = "Made the pixels"
     target.ContributingEquipmentSequence = [equipment]
-
-
-def _description(synthesis: Synthesis) -> str:
-    warning = " - NOT FOR DIAGNOSTIC USE"
-    what = f"SYNTHETIC {synthesis.render} copy {synthesis.copy}"
-    return what[: _LONGEST - len(warning)] + warning
-
-
-def _source_image(
-    native: Slice, source: SourceFrame, target: Dataset, synthesis: Synthesis
-) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = source.sop_class
+    image = Dataset()
+    image.ReferencedSOPClassUID = source.sop_class
     # The same in all runs, so that everything made from one image can be found.
-    item.ReferencedSOPInstanceUID = _new_uid("source image", native.source.uid)
+    image.ReferencedSOPInstanceUID = _new_uid("source image", native.source.uid)
     if source.sop_class != target.SOPClassUID:
-        item.ReferencedFrameNumber = native.source.frame + 1
-    item.SpatialLocationsPreserved = "YES" if synthesis.preserves_locations else "NO"
-    item.PurposeOfReferenceCodeSequence = [
-        _code("121322", "Source image for image processing operation")
-    ]
-    return item
+        image.ReferencedFrameNumber = native.source.frame + 1
+    image.SpatialLocationsPreserved = "YES" if synthesis.preserves_locations else "NO"
+    image.PurposeOfReferenceCodeSequence = _code(
+        "121322", "Source image for image processing operation"
+    )
+    target.SourceImageSequence = [image]
 
 
-def _code(value: str, meaning: str) -> Dataset:
+def _code(value: str, meaning: str) -> list[Dataset]:
     item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = "DCM"
-    item.CodeMeaning = meaning
-    return item
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
+    return [item]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,20 +48,16 @@ class Synthesis:
     allow_burned_in: bool = False
 
     def __str__(self) -> str:
-        return ", ".join(self._facts())
-
-    def _facts(self) -> Iterator[str]:
-        yield f"render {self.render}"
-        if self.sampler is not None:
-            yield f"sampler {self.sampler}"
-        if self.strength is not None:
-            yield f"strength {self.strength:g}"
-        if self.seed is not None:
-            yield f"seed {self.seed}"
-        yield f"copy {self.copy}"
-        yield f"model {self.model}"
-        if self.donors:
-            yield f"with pixels of patient {' and '.join(self.donors)}"
+        facts = {
+            "render": self.render,
+            "sampler": self.sampler,
+            "strength": None if self.strength is None else f"{self.strength:g}",
+            "seed": self.seed,
+            "copy": self.copy,
+            "model": self.model,
+            "with pixels of patient": " and ".join(self.donors) or None,
+        }
+        return ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
 
 
 @dataclass(frozen=True)

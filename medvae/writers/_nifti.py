@@ -115,14 +115,13 @@ def _voxels(pixels: Sequence[NewPixels]) -> tuple[NDArray[Any], Scale]:
         # The header stores both in 32 bits, so readers get the values that these give.
         slope, intercept = np.float32(first.scale.slope), np.float32(first.scale.intercept)
         scale = Scale(float(slope), float(intercept))
-        if all(_is_exact(one, scale, first.stored.dtype) for one in pixels):
+        if all(
+            one.stored.dtype == first.stored.dtype
+            and (scale.values(one.stored).astype(np.float32) == one.values).all()
+            for one in pixels
+        ):
             return np.stack([one.stored for one in pixels]), scale
     return np.stack([one.values for one in pixels]), Scale(1.0, 0.0)
-
-
-def _is_exact(pixels: NewPixels, scale: Scale, dtype: np.dtype[Any]) -> bool:
-    values = scale.values(pixels.stored).astype(np.float32)
-    return pixels.stored.dtype == dtype and bool((values == pixels.values).all())
 
 
 def regular_parts(series: Series) -> list[GridPart]:

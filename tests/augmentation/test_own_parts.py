@@ -92,9 +92,9 @@ class Lines(LabelFormat):
         ledger.files.append(source.path)
         for number, line in enumerate(source.path.read_text().splitlines(), start=1):
             file, x0, y0, x1, y1 = json.loads(line)
-            with ledger.record(f"line {number}"):
-                slice_ = ledger.index.slice(file, source.folder)
-                ledger.add_box(f"line {number}", slice_, Category("lesion"), Box(x0, y0, x1, y1))
+            with ledger.record(f"line {number}") as record:
+                record.slices = [ledger.index.slice(file, source.folder)]
+                record.add(Category("lesion"), Box(x0, y0, x1, y1))
         return self.name
 
     def write(self, folder: Path, images: Sequence[LabelledImage]) -> None:

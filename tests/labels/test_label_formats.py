@@ -34,6 +34,7 @@ def test_the_public_names() -> None:
         "Ledger",
         "Outlines",
         "Problem",
+        "Record",
         "attach_labels",
         "check_outlines",
         "finding_from_record",

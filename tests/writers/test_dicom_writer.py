@@ -17,12 +17,12 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
-from written import MADE, TO_LPS, only_series, shifted, unchanged
+from written import MADE, TO_LPS, only_series, shifted, unchanged, write_dicom
 
 from medvae.errors import WriteError
 from medvae.readers import open_studies
 from medvae.records import Series
-from medvae.writers import NewPixels, Synthesis, write_dicom
+from medvae.writers import NewPixels, Synthesis
 from phantoms import SHARED, dicom_slice, enhanced, save, save_series, world_of_pixels
 
 OBLIQUE = ("0.8000", "+0.6", "0.0", "-0.36", ".48", "8e-1")

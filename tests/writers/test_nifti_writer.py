@@ -22,13 +22,13 @@ from written import (
     only_series,
     shifted,
     unchanged,
+    write_nifti,
 )
 
 from medvae.errors import WriteError
 from medvae.intensity import model_image
 from medvae.readers import open_studies
 from medvae.records import Series
-from medvae.writers import write_nifti
 from phantoms import dicom_slice, save_series, world_of_pixels
 
 SHAPE = (6, 7, 5)

@@ -10,12 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid as uids
-from written import content, only_series, shifted, unchanged
+from written import content, only_series, shifted, unchanged, write_png
 
 from medvae.errors import WriteError
 from medvae.intensity import intensity_for
 from medvae.records import Series
-from medvae.writers import write_png
 from phantoms import dicom_slice, save_series
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 
 from medvae.readers import open_studies
 from medvae.records import Series
-from medvae.writers import NewPixels, Synthesis
+from medvae.writers import NewPixels, Synthesis, write_series
 from phantoms import world_of_pixels
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MADE = Synthesis(run="0123", model="4567", render="warp")
+
+write_dicom, write_nifti, write_png = (partial(write_series, n) for n in ("dicom", "nifti", "png"))
 
 
 def only_series(path: Path, **options: Any) -> Series:
