@@ -12,8 +12,6 @@ from torch import Tensor
 
 from medvae.neighbours import Neighbours
 
-__all__ = ["Latents", "nearest"]
-
 
 @dataclass(frozen=True, eq=False)
 class Latents:

@@ -17,8 +17,6 @@ from medvae.errors import UsageProblem
 from medvae.latent._latents import Latents
 from medvae.latent._statistics import LatentStatistics
 
-__all__ = ["Drawn", "Partner", "Sampler", "SamplerContext", "Vector"]
-
 Vector = NDArray[np.float64]
 
 

@@ -12,17 +12,6 @@ from medvae.latent._latents import Latents, nearest
 from medvae.latent._sampler import Partner, Sampler, SamplerContext, Vector
 from medvae.latent._statistics import LatentStatistics
 
-__all__ = [
-    "SAMPLERS",
-    "AlignSampler",
-    "DirectionSampler",
-    "GaussianSampler",
-    "InterpolateSampler",
-    "PosteriorSampler",
-    "PriorSampler",
-    "make_sampler",
-]
-
 _NEIGHBOURS = 8
 """Number of neighbours from which one is drawn."""
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from medvae.atomic import write_bytes, write_text
+from medvae.atomic import write_files
 from medvae.errors import ReadError
 from medvae.schema import Fields, read_object
 
@@ -110,8 +110,8 @@ class LatentStatistics:
             "keys": self.keys,
             "groups": self.groups,
         }
-        write_bytes(folder / _TENSOR_FILE, data)
-        write_text(folder / _NAME_FILE, json.dumps(fields, indent=2) + "\n")
+        names = json.dumps(fields, indent=2) + "\n"
+        write_files({folder / _TENSOR_FILE: data, folder / _NAME_FILE: names.encode()})
 
     @classmethod
     def load(cls, folder: Path) -> LatentStatistics:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from medvae.errors import UsageProblem
-from medvae.networks._encoders import ResidualBlock
+from medvae.networks._encoders import ResidualBlock, convolution
 from medvae.networks._parts import Decoder, DecoderPart
 
 
@@ -26,16 +26,13 @@ class ConvDecoder(DecoderPart):
 
     channels: tuple[int, ...] = (256, 192, 128, 64, 48)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-
     def build(self, image_size: int, out_channels: int) -> Decoder:
         side = _start(image_size, len(self.channels))
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(self.channels):
             layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
-            layers += _convolution(inputs, outputs, kernel_size=3)
-            layers += _convolution(outputs, outputs, kernel_size=3)
+            layers += convolution(inputs, outputs, kernel_size=3)
+            layers += convolution(outputs, outputs, kernel_size=3)
         out = nn.Conv2d(self.channels[-1], 4 * out_channels, 3, padding=1)
         # The four pixels start with equal weights, so that no 2x2 pattern has to be unlearnt.
         for parameter in out.parameters():
@@ -56,9 +53,6 @@ class ResidualDecoder(DecoderPart):
     channels: tuple[int, ...] = (128, 64, 32)
     blocks: int = 4
     doublings: int = 2
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
 
     def build(self, image_size: int, out_channels: int) -> Decoder:
         side = _start(image_size, self.doublings + len(self.channels) - 1)
@@ -87,11 +81,4 @@ def _start(image_size: int, doublings: int) -> int:
 def _doubling(inputs: int, outputs: int) -> list[nn.Module]:
     """Return layers that double the sides and then apply a 5x5 convolution."""
     upsample = nn.Upsample(scale_factor=2, mode="nearest")
-    return [upsample, *_convolution(inputs, outputs, kernel_size=5)]
-
-
-def _convolution(inputs: int, outputs: int, kernel_size: int) -> list[nn.Module]:
-    """Return a convolution that keeps the sides, followed by batch norm and activation."""
-    padding = kernel_size // 2
-    convolution = nn.Conv2d(inputs, outputs, kernel_size, padding=padding, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]
+    return [upsample, *convolution(inputs, outputs, kernel_size=5)]

@@ -115,17 +115,14 @@ class ResidualEncoder(EncoderPart):
     blocks: int = 4
     halvings: int = 2
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-
     def build(self) -> Features:
         first, last = self.channels[0], self.channels[-1]
-        layers = _convolution(3, first, kernel_size=7, stride=1)
+        layers = convolution(3, first, kernel_size=7)
         for inputs, outputs in pairwise(self.channels):
-            layers += _convolution(inputs, outputs, kernel_size=4, stride=2)
+            layers += convolution(inputs, outputs, kernel_size=4, stride=2)
         layers += [ResidualBlock(last) for _ in range(self.blocks)]
         for _ in range(self.halvings):
-            layers += _convolution(last, last, kernel_size=4, stride=2)
+            layers += convolution(last, last, kernel_size=4, stride=2)
         stride = 2 ** (len(self.channels) - 1 + self.halvings)
         return _SequentialFeatures(nn.Sequential(*layers), last, stride)
 
@@ -140,19 +137,16 @@ class PlainEncoder(EncoderPart):
 
     channels: tuple[int, ...] = (32, 64)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-
     def build(self) -> Features:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((3, *self.channels)):
-            layers += _convolution(inputs, outputs, kernel_size=3, stride=2)
+            layers += convolution(inputs, outputs, kernel_size=3, stride=2)
         stride = 2 ** len(self.channels)
         return _SequentialFeatures(nn.Sequential(*layers), self.channels[-1], stride)
 
 
-def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int) -> list[nn.Module]:
+def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> list[nn.Module]:
     """Return a convolution that keeps or halves the sides, then batch norm and activation."""
     padding = (kernel_size - 1) // 2
-    convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]
+    layer = nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False)
+    return [layer, nn.BatchNorm2d(outputs), nn.SiLU()]

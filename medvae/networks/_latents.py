@@ -55,9 +55,6 @@ class FullyConnectedLatent(LatentPart):
     pool: bool = False
     unit_variance: bool = False
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-
     def build(self, features: Shape, decoder: Shape) -> LatentHead:
         inputs = features[0] if self.pool else math.prod(features)
         pool = [nn.AdaptiveAvgPool2d(1)] if self.pool else []

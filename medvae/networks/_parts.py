@@ -23,6 +23,12 @@ Shape = tuple[int, int, int]
 class NetworkPart:
     """One part of a network: its name and its arguments."""
 
+    def __post_init__(self) -> None:
+        """Make the lists of a config tuples, as they are in the defaults."""
+        for name, value in vars(self).items():
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+
     def describe(self) -> dict[str, Any]:
         """Return the part as plain JSON: its name under ``part`` and its arguments.
 
@@ -153,6 +159,7 @@ class GrayToColor(StemPart):
     kernel_size: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise UsageProblem(f"kernel_size of GrayToColor must be odd, but is {self.kernel_size}")
 

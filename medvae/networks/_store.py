@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,10 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch.overrides import TorchFunctionMode
 
-from medvae.errors import ReadError, UsageProblem, WriteError
+from medvae.atomic import write_files
+from medvae.errors import ReadError, UsageProblem
 from medvae.networks._decoders import ConvDecoder, ResidualDecoder
 from medvae.networks._efficientnet import EfficientNet
 from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
@@ -113,11 +112,10 @@ def save_model(model: SliceVAE, folder: str | Path) -> None:
     folder = Path(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     description = {"format": _FORMAT, "network": model.describe()}
-    text = json.dumps(description, indent=2) + "\n"
-    _write(
+    write_files(
         {
-            folder / "model.safetensors": lambda path: safetensors.torch.save_file(weights, path),
-            folder / "model.json": lambda path: path.write_text(text, encoding="utf-8"),
+            folder / "model.safetensors": safetensors.torch.save(weights),
+            folder / "model.json": (json.dumps(description, indent=2) + "\n").encode(),
         }
     )
 
@@ -198,21 +196,3 @@ def _part(description: object, role: str) -> Any:
     # A description read from a file must not make the loader fetch or read other files.
     arguments.pop("pretrained", None)
     return choices[name](**arguments)
-
-
-def _write(writers: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Write each file under a temporary name, and put all in place once they are complete."""
-    unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in writers}
-    path = Path()
-    try:
-        for path, write in writers.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(unfinished[path])
-            with unfinished[path].open("rb") as file:
-                os.fsync(file.fileno())
-        for path in writers:
-            unfinished[path].replace(path)
-    except (OSError, SafetensorError) as error:
-        for remains in unfinished.values():
-            remains.unlink(missing_ok=True)
-        raise WriteError(f"{path}: cannot be written: {error}") from error

@@ -14,8 +14,6 @@ from medvae.machine import available_memory
 from medvae.networks import SliceVAE, without_weights
 from medvae.notices import notice
 
-__all__ = ["fit_batch", "step_memory"]
-
 _SMALLEST = 4
 """Fewest slices in a batch; with fewer, the statistics of a batch norm mean little."""
 

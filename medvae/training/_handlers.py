@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -18,19 +18,8 @@ from torch import Tensor, nn
 from medvae.atomic import write_bytes
 from medvae.errors import ReadError, TrainingError, UsageProblem
 from medvae.networks import Reconstruction, SliceVAE
-from medvae.training._history import History
+from medvae.training._history import History, TrainerHandler
 from medvae.training._slices import SliceDataset
-
-__all__ = [
-    "AutocastInferer",
-    "Checkpoints",
-    "EpochSeed",
-    "GradientClip",
-    "ListedOutput",
-    "NanGuard",
-    "SharedBuffers",
-    "TrainingView",
-]
 
 
 class TrainingView(nn.Module):
@@ -73,7 +62,7 @@ class AutocastInferer(Inferer):
         return result
 
 
-class EpochSeed:
+class EpochSeed(TrainerHandler):
     """Handler that seeds each epoch, in the same way whether or not training was interrupted.
 
     Args:
@@ -82,6 +71,8 @@ class EpochSeed:
         sampler: Sampler that orders the items, a ``DistributedSampler``.
         rank: Rank of this process, so that processes draw different noise.
     """
+
+    event = Events.EPOCH_STARTED
 
     def __init__(
         self,
@@ -95,10 +86,6 @@ class EpochSeed:
         self.sampler = sampler
         self.rank = rank
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self)
-
     def __call__(self, engine: Engine) -> None:
         epoch = engine.state.epoch
         self.dataset.epoch = epoch
@@ -106,12 +93,10 @@ class EpochSeed:
         torch.manual_seed(hash((self.seed, epoch, self.rank)) % 2**63)
 
 
-class NanGuard:
+class NanGuard(TrainerHandler):
     """Handler that stops training if the loss is not finite, before it spoils the checkpoints."""
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+    event = Events.ITERATION_COMPLETED
 
     def __call__(self, engine: Engine) -> None:
         output: Any = engine.state.output
@@ -123,7 +108,7 @@ class NanGuard:
             )
 
 
-class GradientClip:
+class GradientClip(TrainerHandler):
     """Handler that clips gradients, so that one unusual batch does little harm.
 
     Args:
@@ -131,23 +116,22 @@ class GradientClip:
         norm: Maximum norm of the gradients.
     """
 
+    event = IterationEvents.BACKWARD_COMPLETED
+
     def __init__(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
         self.parameters = list(parameters)
         self.norm = norm
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         nn.utils.clip_grad_norm_(self.parameters, self.norm)
 
 
-class SharedBuffers:
+class SharedBuffers(TrainerHandler):
     """Handler that copies the buffers of the first process to all others before each validation.
 
     Parameters stay equal without it. The statistics of batch norms do not: each process updates
     its own with its last batch, and the network that is validated must be the one that is saved.
+    Attach it before the validation.
 
     Args:
         network: Network whose buffers are shared.
@@ -156,36 +140,25 @@ class SharedBuffers:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, before the validation."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
     def __call__(self, engine: Engine) -> None:
         if torch.distributed.is_initialized():
             for buffer in self.network.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
 
-class ListedOutput:
+class ListedOutput(TrainerHandler):
     """Handler that wraps the output of a step in a list of one item for the handlers after it.
 
     MONAI's own handlers, such as those for tracking, expect a batch as a list of its items. The
-    batch is not split into them here, because that takes time.
+    batch is not split into them here, because that takes time. Attach it after all handlers of this
+    package.
     """
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after all handlers of this package."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+    event = Events.ITERATION_COMPLETED
 
     def __call__(self, engine: Engine) -> None:
         state: Any = engine.state
         state.output = [state.output]
-
-
-class _Stateful(Protocol):
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state: Any) -> Any: ...
 
 
 class Checkpoints:
@@ -196,7 +169,7 @@ class Checkpoints:
 
     Args:
         folder: Folder to which checkpoints are written.
-        parts: Objects whose state is saved, by name, including the network.
+        parts: Objects with ``state_dict`` and ``load_state_dict``, by name, such as the network.
         history: History that decides which epoch is the best.
         metric: Name of the metric in the history; higher is better.
         resume: Whether to load the last checkpoint if there is one.
@@ -206,7 +179,7 @@ class Checkpoints:
     def __init__(
         self,
         folder: str | Path,
-        parts: Mapping[str, _Stateful],
+        parts: Mapping[str, Any],
         history: History,
         metric: str = "validation_psnr",
         resume: bool = False,

@@ -22,8 +22,6 @@ from medvae.readers import check_unchanged, open_studies, pixel_fingerprint, rea
 from medvae.records import Slice, Study
 from medvae.split import Split, make_split, read_split, write_split
 
-__all__ = ["CanvasSlices", "SliceDataset", "TrainingSlices"]
-
 _FEW = 5
 """Maximum number of label problems that are reported one by one."""
 

@@ -32,8 +32,6 @@ from medvae.training._config import (
     variant_names,
 )
 
-__all__ = ["train"]
-
 _NO_ROOM = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
 """Error numbers of the system when nothing more can be written."""
 

@@ -18,8 +18,6 @@ from medvae.transforms._bank_build import build_bank
 from medvae.transforms._bank_files import Contents, Donor, Stored, read_bank
 from medvae.transforms._model import SliceModel
 
-__all__ = ["Transplant", "TransplantBank"]
-
 T = TypeVar("T")
 
 

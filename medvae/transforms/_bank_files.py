@@ -27,8 +27,6 @@ from medvae.records import Labels, Pixels, Slice, check_secret, secret_fingerpri
 from medvae.render import Scene
 from medvae.schema import Fields, read_object
 
-__all__ = ["Contents", "Donor", "Stored", "read_bank", "write_index", "write_pixels"]
-
 _FORMAT = 1
 _VALUES, _PADDING, _INDEX = "values.npy", "padding.npy", "bank.json"
 _LARGEST_CANVAS = 4096

@@ -22,25 +22,6 @@ from numpy.typing import NDArray
 
 from medvae.errors import UsageProblem
 
-__all__ = [
-    "RandGaussianCorruption",
-    "RandGaussianCorruptionD",
-    "RandGaussianCorruptionDict",
-    "RandGaussianCorruptiond",
-    "RandMaskCorruption",
-    "RandMaskCorruptionD",
-    "RandMaskCorruptionDict",
-    "RandMaskCorruptiond",
-    "RandPoissonGaussianCorruption",
-    "RandPoissonGaussianCorruptionD",
-    "RandPoissonGaussianCorruptionDict",
-    "RandPoissonGaussianCorruptiond",
-    "RandRicianCorruption",
-    "RandRicianCorruptionD",
-    "RandRicianCorruptionDict",
-    "RandRicianCorruptiond",
-]
-
 Range = float | tuple[float, float]
 """A single value, or the two limits between which a value is drawn for each image."""
 

@@ -29,13 +29,6 @@ from medvae.transforms._model import SliceModel
 from medvae.transforms._plane import Plane
 from medvae.transforms._trace import Traced
 
-__all__ = [
-    "RandLatentNeighbor",
-    "RandLatentNeighborD",
-    "RandLatentNeighborDict",
-    "RandLatentNeighbord",
-]
-
 _SEEDS = 2**32
 
 

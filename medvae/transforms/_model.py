@@ -15,8 +15,6 @@ from medvae.networks import Codec
 from medvae.records import Pixels, Slice
 from medvae.render import Scene
 
-__all__ = ["SliceModel"]
-
 
 class SliceModel:
     """A model that is opened on first use.

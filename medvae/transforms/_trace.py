@@ -11,8 +11,6 @@ from monai.utils.enums import TraceKeys
 
 from medvae.errors import UsageProblem
 
-__all__ = ["Traced"]
-
 T = TypeVar("T")
 
 

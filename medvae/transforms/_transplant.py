@@ -29,8 +29,6 @@ from medvae.transforms._marks import boxes_like, like
 from medvae.transforms._plane import Plane
 from medvae.transforms._trace import Traced
 
-__all__ = ["RandTransplantD", "RandTransplantDict", "RandTransplantd"]
-
 _SEEDS = 2**32
 
 
