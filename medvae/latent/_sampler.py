@@ -162,6 +162,15 @@ class Sampler(ABC):
                 f"but there are {len(strength)} and {len(randoms)}"
             )
         for t in strength:
-            if not (0 <= t <= self.strongest and math.isfinite(t)):
-                limit = f"to {self.strongest:g}" if math.isfinite(self.strongest) else "on"
-                raise UsageProblem(f"strength of {self.name} must be from 0 {limit}, but is {t}")
+            self.check_strength(t)
+
+    @classmethod
+    def check_strength(cls, strength: float) -> None:
+        """Check that the sampler can draw at this strength.
+
+        Raises:
+            UsageProblem: The strength is out of range.
+        """
+        if not (0 <= strength <= cls.strongest and math.isfinite(strength)):
+            limit = f"to {cls.strongest:g}" if math.isfinite(cls.strongest) else "on"
+            raise UsageProblem(f"strength of {cls.name} must be from 0 {limit}, but is {strength}")

@@ -6,10 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from medvae.errors import UsageProblem
-from medvae.latent import Latents
+from medvae.latent import Latents, LatentStatistics
 from medvae.models import TrainedModel, find_bundle, open_model
 from medvae.networks import Codec
 from medvae.records import Pixels, Slice
@@ -44,6 +43,11 @@ class SliceModel:
         """The network, which encodes and decodes one slice at a time."""
         return self.trained.codec("cpu", torch.float32, at_once=1)
 
+    @cached_property
+    def statistics(self) -> LatentStatistics:
+        """Statistics of the latents of the training slices."""
+        return self.trained.statistics()
+
     def modality(self, given: str | None) -> str | None:
         """Return the modality of slices whose file is unknown.
 
@@ -76,7 +80,3 @@ class SliceModel:
         mu, logvar = self.codec.encode([scene.picture()])
         kinds = {finding.category.name for finding in scene.labels}
         return Latents.of([native.key], [native.group], [kinds], mu, logvar)
-
-    def decoded(self, z: Tensor) -> Tensor:
-        """Return the decoded image, ``[1, 1, size, size]``, of a latent, ``[1, D]``."""
-        return self.codec.decode(z)
