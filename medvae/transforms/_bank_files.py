@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.atomic import write_text
+from medvae.atomic import write_json
 from medvae.errors import ReadError, WriteError
 from medvae.geometry import Geometry
 from medvae.intensity import Canvas, IntensityMap
@@ -59,24 +58,12 @@ class Stored:
     @classmethod
     def of(cls, native: Slice, scene: Scene) -> Stored:
         """Return the description of a slice whose pixels are not stored yet."""
-        return cls(
-            native.key,
-            native.group,
-            0,
-            native.shape,
-            native.geometry,
-            scene.intensity,
-            scene.absolute,
-            scene.labels,
-        )
+        seen = scene.intensity, scene.absolute, scene.labels
+        return cls(native.key, native.group, 0, native.shape, native.geometry, *seen)
 
     @classmethod
     def from_record(cls, record: Fields) -> Stored:
-        """Return the description that a :attr:`record` holds.
-
-        Raises:
-            ReadError: The record is invalid.
-        """
+        """Return the description that a :attr:`record` holds; raise ReadError if it is invalid."""
         shape, intensity = record.shape("shape"), record.object("intensity")
         findings = (
             finding_from_record(one.content, shape, one.where) for one in record.objects("findings")
@@ -175,13 +162,10 @@ class Contents:
         )
 
     def _is_whole(self, donor: Donor) -> bool:
-        places = (donor.place, *donor.hosts)
-        if not (donor.findings and donor.hosts and 0 <= min(places)):
-            return False
-        if max(places) >= len(self.slices):
-            return False
         return (
-            0 <= min(donor.findings) <= max(donor.findings) < len(self.slices[donor.place].labels)
+            bool(donor.findings and donor.hosts)
+            and max(donor.place, *donor.hosts) < len(self.slices)
+            and max(donor.findings) < len(self.slices[donor.place].labels)
         )
 
 
@@ -218,7 +202,7 @@ def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Seque
         "slices": [one.record for one in slices],
         "donors": [asdict(donor) for donor in donors],
     }
-    write_text(folder / _INDEX, json.dumps(document) + "\n")
+    write_json(folder / _INDEX, document)
 
 
 def read_bank(folder: Path) -> Contents:
@@ -258,13 +242,11 @@ def read_bank(folder: Path) -> Contents:
 
 
 def _geometry(fields: Fields) -> Geometry:
-    def numbers(name: str, count: int) -> Any:
-        return None if fields.is_null(name) else fields.numbers(name, count)
-
-    return Geometry(
-        spacing=numbers("spacing", 2),
-        position=numbers("position", 3),
-        along_row=numbers("along_row", 3),
-        along_column=numbers("along_column", 3),
-        thickness=None if fields.is_null("thickness") else fields.number("thickness"),
-    )
+    counts = {"spacing": 2, "position": 3, "along_row": 3, "along_column": 3}
+    known: dict[str, Any] = {
+        name: fields.numbers(name, count)
+        for name, count in counts.items()
+        if not fields.is_null(name)
+    }
+    thickness = None if fields.is_null("thickness") else fields.number("thickness")
+    return Geometry(**known, thickness=thickness)
