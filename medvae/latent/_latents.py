@@ -39,22 +39,17 @@ class Latents:
     logvar: Tensor
 
     def __post_init__(self) -> None:
-        shape = list(self.mu.shape)
-        if self.mu.dim() != 2 or not shape[1]:
-            raise ValueError(f"mu must be [N, D], but is {shape}")
+        check_latents(self.mu, keys=self.keys, groups=self.groups, kinds=self.kinds)
         if self.logvar.shape != self.mu.shape:
+            shape = list(self.mu.shape)
             raise ValueError(f"logvar must be {shape}, but is {list(self.logvar.shape)}")
         for name, tensor in (("mu", self.mu), ("logvar", self.logvar)):
             if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
                 raise ValueError(
                     f"{name} must be float32 on the CPU, but is {tensor.dtype} on {tensor.device}"
                 )
-            if not tensor.isfinite().all():
-                raise ValueError(f"{name} must be finite, but is not")
-        for name in ("keys", "groups", "kinds"):
-            found = len(getattr(self, name))
-            if found != shape[0]:
-                raise ValueError(f"{name} must be {shape[0]}, one a latent, but are {found}")
+        if not self.logvar.isfinite().all():
+            raise ValueError("logvar must be finite, but is not")
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -82,7 +77,7 @@ class Latents:
         """
         if mu.dim() < 2:
             raise ValueError(f"mu must be [N, *latent_shape], but is {list(mu.shape)}")
-        vectors = (x.detach().flatten(1).to("cpu", torch.float32, copy=True) for x in (mu, logvar))
+        vectors = map(as_vectors, (mu, logvar))
         return cls(tuple(keys), tuple(groups), tuple(map(frozenset, kinds)), *vectors)
 
     @classmethod
@@ -106,6 +101,22 @@ class Latents:
             self.mu[rows],
             self.logvar[rows],
         )
+
+
+def check_latents(mu: Tensor, least: int = 0, **names: Sequence[object]) -> None:
+    """Raise ValueError unless latents are finite, `[N, D]` with N >= `least`, and all named."""
+    if mu.dim() != 2 or not mu.shape[1] or len(mu) < least:
+        raise ValueError(f"mu must be [N, D], but is {list(mu.shape)}")
+    if not mu.isfinite().all():
+        raise ValueError("mu must be finite, but is not")
+    for name, found in names.items():
+        if len(found) != len(mu):
+            raise ValueError(f"{name} must be {len(mu)}, one a latent, but are {len(found)}")
+
+
+def as_vectors(latents: Tensor) -> Tensor:
+    """Return a copy of latents `[N, *latent_shape]` as vectors `[N, D]`, float32 on the CPU."""
+    return latents.detach().flatten(1).to("cpu", torch.float32, copy=True)
 
 
 def nearest(

@@ -27,6 +27,12 @@ class Partner(NamedTuple):
     group: str
 
 
+Randoms = Sequence[np.random.Generator]
+
+Offsets = Iterator[tuple[Vector, Partner | None]]
+"""The offset `[D]` for each slice, and the partner that it leads to, if any."""
+
+
 @dataclass(frozen=True, eq=False)
 class Drawn:
     """Latents that a sampler drew.
@@ -108,12 +114,18 @@ class Sampler(ABC):
         """Build a sampler that takes no argument; override this method to use the context."""
         return cls()
 
-    def sample(
-        self,
-        sources: Latents,
-        strength: Sequence[float],
-        randoms: Sequence[np.random.Generator],
-    ) -> Drawn:
+    @classmethod
+    def check_strength(cls, strength: float) -> None:
+        """Check that the sampler can draw at this strength.
+
+        Raises:
+            UsageProblem: The strength is out of range.
+        """
+        if not (0 <= strength <= cls.strongest and math.isfinite(strength)):
+            limit = f"to {cls.strongest:g}" if math.isfinite(cls.strongest) else "on"
+            raise UsageProblem(f"strength of {cls.name} must be from 0 {limit}, but is {strength}")
+
+    def sample(self, sources: Latents, strength: Sequence[float], randoms: Randoms) -> Drawn:
         """Draw a new latent for each slice.
 
         Args:
@@ -126,7 +138,13 @@ class Sampler(ABC):
             UsageProblem: A strength is out of range.
             ValueError: The arguments differ in length, or the latents in their number of units.
         """
-        self._check(sources, strength, randoms)
+        if not len(sources) == len(strength) == len(randoms):
+            raise ValueError(
+                f"there must be a strength and a generator for each of {len(sources)} latents, "
+                f"but there are {len(strength)} and {len(randoms)}"
+            )
+        for t in strength:
+            self.check_strength(t)
         z = sources.mu.clone()
         partners = []
         for index, (offset, partner) in enumerate(self.offsets(sources, randoms)):
@@ -141,36 +159,9 @@ class Sampler(ABC):
         return Drawn(z, tuple(partners))
 
     @abstractmethod
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, Partner | None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         """Yield, for each slice, the offset `[D]` added at strength 1, and the partner if any."""
 
     def own_share(self, strength: float) -> float:
         """Return the factor by which the slice's own latent is multiplied."""
         return 1.0
-
-    def _check(
-        self,
-        sources: Latents,
-        strength: Sequence[float],
-        randoms: Sequence[np.random.Generator],
-    ) -> None:
-        if not len(sources) == len(strength) == len(randoms):
-            raise ValueError(
-                f"there must be a strength and a generator for each of {len(sources)} latents, "
-                f"but there are {len(strength)} and {len(randoms)}"
-            )
-        for t in strength:
-            self.check_strength(t)
-
-    @classmethod
-    def check_strength(cls, strength: float) -> None:
-        """Check that the sampler can draw at this strength.
-
-        Raises:
-            UsageProblem: The strength is out of range.
-        """
-        if not (0 <= strength <= cls.strongest and math.isfinite(strength)):
-            limit = f"to {cls.strongest:g}" if math.isfinite(cls.strongest) else "on"
-            raise UsageProblem(f"strength of {cls.name} must be from 0 {limit}, but is {strength}")

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from medvae.atomic import write_files
 from medvae.errors import ReadError
-from medvae.schema import Fields, read_object
+from medvae.latent._latents import as_vectors, check_latents
+from medvae.schema import read_object
 
 _FORMAT = 1
 _TENSORS = ("mu", "posterior_scale", "mean", "factor")
@@ -52,7 +53,7 @@ class LatentStatistics:
     factor: Tensor
 
     def __post_init__(self) -> None:
-        _check_latents(self.keys, self.groups, self.mu)
+        check_latents(self.mu, 1, keys=self.keys, groups=self.groups)
         units = self.mu.shape[1]
         _require(self.factor.dim() == 2, f"factor must be [D, r], but is {list(self.factor.shape)}")
         rank = self.factor.shape[1]
@@ -89,8 +90,8 @@ class LatentStatistics:
             f"{list(logvar.shape)}",
         )
         keys, groups = tuple(keys), tuple(groups)
-        mu, logvar = (_as_vectors(latents) for latents in (mu, logvar))
-        _check_latents(keys, groups, mu)
+        mu, logvar = map(as_vectors, (mu, logvar))
+        check_latents(mu, 1, keys=keys, groups=groups)
         mean = mu.double().mean(0)
         scale = logvar.double().exp().mean(0).sqrt()
         factor = _covariance_factor(mu.double() - mean)
@@ -120,7 +121,10 @@ class LatentStatistics:
         Raises:
             ReadError: A file is missing or damaged, or the two do not belong together.
         """
-        fields = _read_names(folder)
+        absent = f"{folder}: no latent statistics here, {_NAME_FILE} is missing"
+        fields = read_object(folder / _NAME_FILE, absent)
+        if fields.content.get("format") != _FORMAT:
+            raise ReadError(f"{fields.where}: must describe latent statistics of format {_FORMAT}")
         path = folder / _TENSOR_FILE
         try:
             data = path.read_bytes()
@@ -142,22 +146,6 @@ class LatentStatistics:
             raise ReadError(f"{path}: does not hold latent statistics: {error}") from error
 
 
-def _read_names(folder: Path) -> Fields:
-    """Return the fields of `latents.json`."""
-    absent = f"{folder}: no latent statistics here, {_NAME_FILE} is missing"
-    fields = read_object(folder / _NAME_FILE, absent)
-    if fields.content.get("format") != _FORMAT:
-        raise ReadError(f"{fields.where}: must describe latent statistics of format {_FORMAT}")
-    fields.texts("keys")
-    fields.texts("groups")
-    return fields
-
-
-def _as_vectors(latents: Tensor) -> Tensor:
-    """Return a copy of latents `[N, *latent_shape]` as vectors `[N, D]`."""
-    return latents.detach().flatten(1).to("cpu", torch.float32, copy=True)
-
-
 def _covariance_factor(centred: Tensor) -> Tensor:
     """Return `factor`, `[D, r]`, for latents `[N, D]` with mean 0, widest direction first."""
     count, units = centred.shape
@@ -176,16 +164,6 @@ def _covariance_factor(centred: Tensor) -> Tensor:
     # The sign of a direction is arbitrary; it is fixed so that equal latents give equal files.
     largest = factor.abs().argmax(0, keepdim=True)
     return factor * factor.gather(0, largest).sign() / math.sqrt(max(count - 1, 1))
-
-
-def _check_latents(keys: tuple[str, ...], groups: tuple[str, ...], mu: Tensor) -> None:
-    """Raise ValueError unless there is a key and a group for each of the latents `[N, D]`."""
-    _require(mu.dim() == 2 and mu.numel() > 0, f"mu must be [N, D], but is {list(mu.shape)}")
-    for name, found in (("keys", keys), ("groups", groups)):
-        _require(
-            len(found) == len(mu), f"{name} must be {len(mu)}, one a latent, but are {len(found)}"
-        )
-    _require(bool(mu.isfinite().all()), "mu must be finite, but is not")
 
 
 def _require(condition: bool, otherwise: str) -> None:
