@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class AutocastInferer(Inferer):
         return result
 
 
+@dataclass(eq=False)
 class EpochSeed(TrainerHandler):
     """Handler that seeds each epoch, in the same way whether or not training was interrupted.
 
@@ -74,17 +76,10 @@ class EpochSeed(TrainerHandler):
 
     event = Events.EPOCH_STARTED
 
-    def __init__(
-        self,
-        seed: int,
-        dataset: SliceDataset,
-        sampler: torch.utils.data.DistributedSampler[Any],
-        rank: int = 0,
-    ) -> None:
-        self.seed = seed
-        self.dataset = dataset
-        self.sampler = sampler
-        self.rank = rank
+    seed: int
+    dataset: SliceDataset
+    sampler: torch.utils.data.DistributedSampler[Any]
+    rank: int = 0
 
     def __call__(self, engine: Engine) -> None:
         epoch = engine.state.epoch
@@ -126,6 +121,7 @@ class GradientClip(TrainerHandler):
         nn.utils.clip_grad_norm_(self.parameters, self.norm)
 
 
+@dataclass(eq=False)
 class SharedBuffers(TrainerHandler):
     """Handler that copies the buffers of the first process to all others before each validation.
 
@@ -137,8 +133,7 @@ class SharedBuffers(TrainerHandler):
         network: Network whose buffers are shared.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    network: nn.Module
 
     def __call__(self, engine: Engine) -> None:
         if torch.distributed.is_initialized():

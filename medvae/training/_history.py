@@ -7,6 +7,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -175,13 +176,19 @@ class CollapseWatch(TrainerHandler):
         self._said = False
 
     def __call__(self, engine: Engine) -> None:
+        device = next(self.network.parameters()).device
+        with eval_mode(self.network):
+            means = [
+                self.network.encode(batch.float().to(device))[0].float()
+                for batch in self.images.split(_AT_ONCE)
+            ]
         last = self.history.epochs[-1]
-        last["validation_active_units"] = self._active_units()
+        last["validation_active_units"] = float(active_units(torch.cat(means)))
         recent = self.history.epochs[-2:]
         if self._said or engine.state.iteration < _FIRST_STEPS or len(recent) < 2:
             return
-        if all(not epoch.get("validation_active_units", 1) for epoch in recent) and all(
-            epoch["kl"] < _NATS for epoch in recent
+        if all(
+            epoch.get("validation_active_units", 1) == 0 and epoch["kl"] < _NATS for epoch in recent
         ):
             self._said = True
             notice(
@@ -189,16 +196,8 @@ class CollapseWatch(TrainerHandler):
                 f"(KL {last['kl']:.2f} nats a slice): {COLLAPSED}"
             )
 
-    def _active_units(self) -> float:
-        device = next(self.network.parameters()).device
-        with eval_mode(self.network):
-            means = [
-                self.network.encode(batch.float().to(device))[0].float()
-                for batch in self.images.split(_AT_ONCE)
-            ]
-        return float(active_units(torch.cat(means)))
 
-
+@dataclass(eq=False)
 class TrainingPictures(TrainerHandler):
     """Handler that writes ``curves.png`` regularly and ``reconstructions.png`` after some epochs.
 
@@ -212,20 +211,12 @@ class TrainingPictures(TrainerHandler):
         every: Number of epochs from one set of reconstructions to the next.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        history: History,
-        network: SliceVAE,
-        items: Sequence[dict[str, Any]],
-        every: int = 5,
-    ) -> None:
-        self.folder = Path(folder)
-        self.history = history
-        self.network = network
-        self.items = items
-        self.every = every
-        self._drawn = time.monotonic()
+    folder: str | Path
+    history: History
+    network: SliceVAE
+    items: Sequence[dict[str, Any]]
+    every: int = 5
+    _drawn: float = field(init=False, default_factory=time.monotonic)
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
@@ -237,10 +228,10 @@ class TrainingPictures(TrainerHandler):
         if not last and time.monotonic() - self._drawn > _SECONDS:
             self._draw_curves()
         if last or engine.state.epoch % self.every == 0:
-            write_bytes(self.folder / "reconstructions.png", self._reconstructions())
+            write_bytes(Path(self.folder, "reconstructions.png"), self._reconstructions())
 
     def _draw_curves(self) -> None:
-        write_bytes(self.folder / "curves.png", _curves(self.history.epochs))
+        write_bytes(Path(self.folder, "curves.png"), _curves(self.history.epochs))
         self._drawn = time.monotonic()
 
     def _reconstructions(self) -> bytes:

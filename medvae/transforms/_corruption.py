@@ -61,7 +61,8 @@ class _RandCorruption(RandomizableTransform):
 
     def _applied(self, picture: torch.Tensor, drawn: Any) -> torch.Tensor:
         """Return the corrupted image; by default, what was drawn is additive noise."""
-        return picture + drawn
+        noisy: torch.Tensor = picture + drawn
+        return noisy
 
     def _normal(self, picture: torch.Tensor, std: float) -> torch.Tensor:
         noise = self.R.standard_normal(tuple(picture.shape)) * std
