@@ -62,11 +62,7 @@ class SamplerContext:
     target: Latents | None = None
 
     def pool_for(self, name: str) -> Latents:
-        """Return the pool.
-
-        Raises:
-            ValueError: There is no pool.
-        """
+        """Return the pool, which the sampler of this name needs."""
         if self.pool is None:
             raise ValueError(f"sampler {name} needs the latents of all slices")
         return self.pool

@@ -55,14 +55,9 @@ class EfficientNet(EncoderPart):
 
 
 class _Backbone(nn.Module):
-    """Convolutional stages of MONAI's EfficientNet, without the classification layers.
+    """Convolutional stages of MONAI's EfficientNet, whose last `levels` feature maps are returned.
 
     Attributes start with an underscore because the ImageNet weights have these names.
-
-    Args:
-        name: MONAI's name of the network.
-        levels: Number of feature maps to return, counted from the deepest.
-        drop_connect: Fraction of the last block's outputs dropped in training.
     """
 
     def __init__(self, name: str, levels: int, drop_connect: float) -> None:
@@ -101,11 +96,7 @@ class _Backbone(nn.Module):
 
 
 class _TopDown(nn.Module):
-    """Sum of the feature maps, enlarged to the shallowest map's size: `[N, 128, h, w]`.
-
-    Args:
-        channels: Channels of the maps, shallowest first; each is half the size of the one before.
-    """
+    """Sum of feature maps, shallowest first and each half as large: `[N, 128, h, w]`."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()

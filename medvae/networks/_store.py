@@ -146,11 +146,7 @@ def load_model(folder: str | Path) -> SliceVAE:
 
 
 def _check_sizes(network: Mapping[str, Any]) -> None:
-    """Refuse a network with a part larger than any in use, before it is built.
-
-    Raises:
-        UsageProblem: The network has such a part.
-    """
+    """Refuse a network with a part larger than any in use, before it is built."""
     parts = {name: part for name, part in network.items() if isinstance(part, Mapping)}
     for where, arguments in ({"": network} | parts).items():
         for name, value in arguments.items():

@@ -37,12 +37,8 @@ _WORKSPACE = 2**26
 def fit_batch(parser: ConfigParser, device: torch.device, chosen: Collection[str]) -> None:
     """Halve the batch of a config until a step fits in memory, and accumulate gradients instead.
 
-    Nothing is changed if the memory of a step cannot be estimated.
-
-    Args:
-        parser: Parser of the config, whose ``batch_size`` and ``accumulation`` are changed.
-        device: Device on which the training will run.
-        chosen: Keys of the config that the user has set; a batch that the user chose is kept.
+    Nothing is changed if the memory of a step cannot be estimated, or the user has chosen the batch
+    by one of the keys ``chosen``.
     """
     if "accumulation" not in parser or (memory := _step_memory(parser)) is None:
         return

@@ -124,15 +124,9 @@ def run_config(
 ) -> tuple[ConfigParser, dict[str, Any]]:
     """Return the config of a run without file names, and the files that it was given, by key.
 
-    The config lists the variants under ``variants`` and the keys of the files under ``files``.
-
-    Args:
-        bundle: Folder of the bundle.
-        variants: Names of variants, which are merged in this order.
-        settings: Values by key, as `normal_settings` returns them.
-
-    Raises:
-        UsageProblem: The bundle cannot be trained, or a variant or a setting is invalid.
+    The variants are merged in their order, and the keys of the settings are as `normal_settings`
+    returns them. The config lists the variants under ``variants`` and the keys of the files under
+    ``files``.
     """
     parser = _with_variants(bundle, variants)
     for key, value in settings.items():

@@ -182,11 +182,7 @@ def _reported(out: Path, folder: OutputFolder, *, new: bool) -> Iterator[None]:
 def _files_of_resumed(
     out: Path, variants: Sequence[str], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the files for a run that continues, by key in its config.
-
-    Raises:
-        UsageProblem: There is no run to continue, or it was started with other arguments.
-    """
+    """Return the files for a run that continues, by key in its config, or refuse to continue it."""
     path = out / "configs" / "train.json"
     if not path.is_file():
         raise UsageProblem(

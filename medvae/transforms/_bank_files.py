@@ -170,11 +170,7 @@ class Contents:
 
 
 def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
-    """Write the pixels of slices, ``count`` in total, one slice at a time.
-
-    Raises:
-        WriteError: The file system refuses to write.
-    """
+    """Write the pixels of slices, ``count`` in total, one slice at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _VALUES).open("wb") as values, (folder / _PADDING).open("wb") as padding:
@@ -190,11 +186,7 @@ def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
 
 
 def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Sequence[Donor]) -> None:
-    """Write the index, which describes the pixels and completes the bank.
-
-    Raises:
-        WriteError: The file system refuses to write.
-    """
+    """Write the index, which describes the pixels and completes the bank."""
     document = {
         "format": _FORMAT,
         "secret": secret_fingerprint(),
@@ -206,12 +198,7 @@ def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Seque
 
 
 def read_bank(folder: Path) -> Contents:
-    """Open a bank.
-
-    Raises:
-        ReadError: The bank does not exist or is damaged.
-        UsageProblem: The bank was built with another ``MEDVAE_SECRET``.
-    """
+    """Read a bank, which must have been built with the same ``MEDVAE_SECRET``."""
     absent = f"{folder}: holds no transplant bank: make one with TransplantBank.build"
     document = read_object(folder / _INDEX, absent)
     if document.content.get("format") != _FORMAT:

@@ -19,12 +19,6 @@ class SliceModel:
     """A model that is opened on first use.
 
     Each worker of a data loader therefore opens its own; only the path of the folder is sent to it.
-
-    Args:
-        folder: Folder of the bundle.
-
-    Raises:
-        UsageProblem: The bundle does not exist.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -49,14 +43,9 @@ class SliceModel:
         return self.trained.statistics()
 
     def modality(self, given: str | None) -> str | None:
-        """Return the modality of slices whose file is unknown.
+        """Return the modality of slices whose file is unknown, if the user has not given it.
 
-        Args:
-            given: Modality that the user gave, if any.
-
-        Raises:
-            UsageProblem: The user must give the modality, which determines how values are mapped to
-                those of the model.
+        It determines how values are mapped to those of the model, so it must be unambiguous.
         """
         known = self.trained.modalities
         if given is None and self.trained.intensity is None and len(known) > 1:
@@ -67,11 +56,7 @@ class SliceModel:
         return known[0] if given is None and len(known) == 1 else given
 
     def scene(self, native: Slice, pixels: Pixels) -> Scene:
-        """Return a slice in the form that renders take.
-
-        Raises:
-            UsageProblem: The model was trained on other modalities.
-        """
+        """Return a slice, of a modality that the model was trained on, as renders take it."""
         self.trained.check_modalities([native])
         return self.trained.scene(native, pixels)
 

@@ -40,10 +40,10 @@ class Traced(RandomizableTransform, InvertibleTransform):
             self._seed = int(self.R.randint(_SEEDS, dtype=np.uint64))
 
     def _trace(self, data: Any, moved: bool, **drawn: str) -> Any:
-        """Record what was drawn.
+        """Return a tensor with a record of what was drawn; other types are returned as is.
 
         Args:
-            data: Tensor, whose metadata the result does not share; other types are returned as is.
+            data: Tensor, whose metadata the result does not share.
             moved: Whether what lies at a position is no longer what was there.
             drawn: Names to record beside seed and strength.
         """
@@ -56,11 +56,7 @@ class Traced(RandomizableTransform, InvertibleTransform):
         return InvertibleTransform.push_transform(self, own, extra_info=record)
 
     def _undo(self, data: T) -> T:
-        """Remove the last record.
-
-        Raises:
-            UsageProblem: The recorded operation cannot be undone.
-        """
+        """Remove the last record, unless the recorded operation cannot be undone."""
         if isinstance(data, MetaTensor):
             done = self.pop_transform(data)
             if done[TraceKeys.EXTRA_INFO]["moved"]:
