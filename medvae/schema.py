@@ -134,10 +134,10 @@ class Fields:
         found: int = self._typed(name, what, lambda v: _is_whole(v, least, most))
         return found
 
-    def wholes(self, name: str, least: int = 0, most: int = _LARGEST_NUMBER) -> tuple[int, ...]:
-        """Return a list of whole numbers between two limits."""
-        what = f"a list of whole numbers from {least} to {most}"
-        return self._list(name, what, lambda one: _is_whole(one, least, most))
+    def wholes(self, name: str) -> tuple[int, ...]:
+        """Return a list of whole numbers that are not negative."""
+        what = f"a list of whole numbers from 0 to {_LARGEST_NUMBER}"
+        return self._list(name, what, lambda one: _is_whole(one, 0, _LARGEST_NUMBER))
 
     def number(self, name: str) -> float:
         """Return a finite number."""

@@ -71,15 +71,8 @@ def _step_memory(parser: ConfigParser) -> tuple[int, int] | None:
     config = ConfigParser(copy.deepcopy(parser.get()))
     if "network_def::encoder::pretrained" in config:
         config["network_def::encoder::pretrained"] = False
-
-    def make() -> SliceVAE:
-        network = config.get_parsed_content("network_def")
-        if not isinstance(network, SliceVAE):
-            raise TypeError(f"{type(network).__name__} is not a SliceVAE")
-        return network
-
     try:
-        return step_memory(make)
+        return step_memory(lambda: config.get_parsed_content("network_def"))
     # Errors in the network are reported when it is created for training.
     except Exception:
         return None

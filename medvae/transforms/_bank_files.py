@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from medvae.atomic import write_json
 from medvae.errors import ReadError, WriteError
 from medvae.geometry import Geometry
-from medvae.intensity import Canvas, IntensityMap
+from medvae.intensity import IntensityMap
 from medvae.labels import finding_from_record, finding_record
 from medvae.records import Labels, Pixels, Slice, check_secret, secret_fingerprint
 from medvae.render import Scene
 from medvae.schema import Fields, read_object
+
+Contents = tuple[int, list["Stored"], list["Donor"], NDArray[np.float32], NDArray[np.bool_]]
+"""Side of the model's canvas, slices, donors, and the values and padding of all slices."""
 
 _FORMAT = 1
 _VALUES, _PADDING, _INDEX = "values.npy", "padding.npy", "bank.json"
@@ -114,61 +117,6 @@ class Donor:
     hosts: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Contents:
-    """The contents of a bank.
-
-    Attributes:
-        size: Numbers of rows and columns of the model's canvas.
-        slices: Slices of donors and hosts.
-        donors: Slices with lesions that can be transplanted.
-        values: Values of all slices in real units, ``[P]``, mapped into memory.
-        padding: Whether each pixel is padding, ``[P]``, mapped into memory.
-    """
-
-    size: int
-    slices: Sequence[Stored]
-    donors: Sequence[Donor]
-    values: NDArray[np.float32]
-    padding: NDArray[np.bool_]
-
-    def scene(self, place: int) -> Scene:
-        """Return a slice in the form that renders take."""
-        one = self.slices[place]
-        own = slice(one.start, one.stop)
-        values = np.asarray(self.values[own]).reshape(one.shape)
-        padding = np.asarray(self.padding[own]).reshape(one.shape)
-        pixels = Pixels(values, values, padding if padding.any() else None)
-        native = Slice.in_memory(
-            pixels,
-            key=one.key,
-            group=one.group,
-            modality="CT" if one.absolute else None,
-            geometry=one.geometry,
-            labels=one.labels,
-        )
-        return Scene(native, pixels, Canvas.fit(one.shape, one.geometry, self.size), one.intensity)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the pixels are complete and all indices are valid."""
-        count = max((one.stop for one in self.slices), default=0)
-        return (
-            self.values.dtype == np.float32
-            and self.padding.dtype == np.bool_
-            and self.values.shape == self.padding.shape == (count,)
-            and bool(self.donors)
-            and all(map(self._is_whole, self.donors))
-        )
-
-    def _is_whole(self, donor: Donor) -> bool:
-        return (
-            bool(donor.findings and donor.hosts)
-            and max(donor.place, *donor.hosts) < len(self.slices)
-            and max(donor.findings) < len(self.slices[donor.place].labels)
-        )
-
-
 def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
     """Write the pixels of slices, ``count`` in total, one slice at a time."""
     try:
@@ -205,7 +153,7 @@ def read_bank(folder: Path) -> Contents:
         raise document.wrong("format", str(_FORMAT))
     check_secret(folder, document.text("secret") if "secret" in document else None)
     try:
-        contents = Contents(
+        contents = (
             document.whole("size", 1, _LARGEST_CANVAS),
             [Stored.from_record(record) for record in document.objects("slices")],
             [
@@ -223,9 +171,33 @@ def read_bank(folder: Path) -> Contents:
         raise ReadError(f"{error}: {_DAMAGED}") from error
     except ValueError as error:  # from NumPy, whose messages span several lines
         raise ReadError(f"{folder}: {_DAMAGED}") from error
-    if not contents.is_whole:
+    if not _are_whole(*contents):
         raise ReadError(f"{folder}: {_DAMAGED}")
     return contents
+
+
+def _are_whole(
+    size: int,
+    slices: Sequence[Stored],
+    donors: Sequence[Donor],
+    values: NDArray[np.float32],
+    padding: NDArray[np.bool_],
+) -> bool:
+    """Return whether the pixels are complete and all indices are valid."""
+    count = max((one.stop for one in slices), default=0)
+    return (
+        values.dtype == np.float32
+        and padding.dtype == np.bool_
+        and values.shape == padding.shape == (count,)
+        and bool(donors)
+        and all(
+            donor.findings
+            and donor.hosts
+            and max(donor.place, *donor.hosts) < len(slices)
+            and max(donor.findings) < len(slices[donor.place].labels)
+            for donor in donors
+        )
+    )
 
 
 def _geometry(fields: Fields) -> Geometry:

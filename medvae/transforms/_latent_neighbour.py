@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,20 +26,6 @@ from medvae.transforms._marks import Marks, boxes_like, like, numbers_of
 from medvae.transforms._model import SliceModel
 from medvae.transforms._plane import Plane
 from medvae.transforms._trace import Traced
-
-
-class Neighbor(NamedTuple):
-    """An image with its masks and boxes.
-
-    Attributes:
-        image: Image ``[1, H, W]``.
-        masks: Label maps ``[C, H, W]``.
-        boxes: Sets of boxes ``[N, 4]``.
-    """
-
-    image: Tensor
-    masks: tuple[Any, ...]
-    boxes: tuple[Any, ...]
 
 
 class RandLatentNeighbor(Traced):
@@ -92,7 +78,8 @@ class RandLatentNeighbor(Traced):
             img: Image ``[1, H, W]``.
             randomize: Whether to draw again; if False, the last draw is reused.
         """
-        return self.with_marks(img, randomize=randomize).image
+        image, _, _ = self.with_marks(img, randomize=randomize)
+        return image
 
     def with_marks(
         self,
@@ -100,7 +87,7 @@ class RandLatentNeighbor(Traced):
         masks: Sequence[NdarrayOrTensor] = (),
         boxes: Sequence[NdarrayOrTensor] = (),
         randomize: bool = True,
-    ) -> Neighbor:
+    ) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
         """Return an image with its masks and boxes, all moved by the same displacement field.
 
         A draw that would remove a box or a label of a mask is not applied.
@@ -126,7 +113,7 @@ class RandLatentNeighbor(Traced):
         image, maps, sets = drawn or (picture, masks, given)
         moved = drawn is not None and not self._render.preserves_locations
         tensors = [like(new, old) for new, old in zip(maps, masks, strict=True)]
-        return Neighbor(
+        return (
             self._trace(like(image, picture), moved),
             tuple(self._trace(convert_to_tensor(m, track_meta=track_meta), moved) for m in tensors),
             tuple(
@@ -134,14 +121,6 @@ class RandLatentNeighbor(Traced):
                 for new, old in zip(sets, boxes, strict=True)
             ),
         )
-
-    def inverse(self, data: Tensor) -> Tensor:
-        """Remove the trace of this transform from a tensor; as in MONAI, changed intensities stay.
-
-        Raises:
-            UsageProblem: The contents of the image were moved.
-        """
-        return self._undo(data)
 
     def _drawn(
         self,
@@ -252,15 +231,14 @@ class RandLatentNeighbord(RandomizableTransform, MapTransform, InvertibleTransfo
         masks = [key for key in self.mask_keys if key in there]
         boxes = [key for key in self.box_keys if key in there]
         self.randomize()
-        result = self.neighbor.with_marks(
+        image, maps, sets = self.neighbor.with_marks(
             changed[self.image_key],
             [changed[key] for key in masks],
             [changed[key] for key in boxes],
             randomize=False,
         )
-        changed[self.image_key] = result.image
-        changed.update(zip(masks, result.masks, strict=True))
-        changed.update(zip(boxes, result.boxes, strict=True))
+        changed[self.image_key] = image
+        changed.update(zip(masks + boxes, maps + sets, strict=True))
         return changed
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from monai.data.meta_obj import get_track_meta
@@ -12,8 +12,6 @@ from monai.transforms.transform import RandomizableTransform
 from monai.utils.enums import TraceKeys, TransformBackends
 
 from medvae.errors import UsageProblem
-
-T = TypeVar("T")
 
 _SEEDS = 2**32
 
@@ -55,8 +53,12 @@ class Traced(RandomizableTransform, InvertibleTransform):
         record = {"moved": moved, "seed": self._seed, "strength": self.strength, **drawn}
         return InvertibleTransform.push_transform(self, own, extra_info=record)
 
-    def _undo(self, data: T) -> T:
-        """Remove the last record, unless the recorded operation cannot be undone."""
+    def inverse(self, data: Any) -> Any:
+        """Remove the trace of this transform from a tensor; as in MONAI, changed intensities stay.
+
+        Raises:
+            UsageProblem: The contents of the image were moved.
+        """
         if isinstance(data, MetaTensor):
             done = self.pop_transform(data)
             if done[TraceKeys.EXTRA_INFO]["moved"]:

@@ -120,7 +120,7 @@ class RandTransplantd(Traced, MapTransform):
         """
         undone = dict(data)
         for key in self.key_iterator(undone):
-            undone[key] = self._undo(undone[key])
+            undone[key] = super().inverse(undone[key])
         return undone
 
     def _replace(
