@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.errors import UsageProblem
-from medvae.latent._latents import Latents
-from medvae.latent._statistics import LatentStatistics
+from medvae.latent._latents import Latents, LatentStatistics
 
 Vector = NDArray[np.float64]
 

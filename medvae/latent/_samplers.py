@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from medvae.errors import UsageProblem
-from medvae.latent._latents import Latents, nearest
+from medvae.latent._latents import Latents, LatentStatistics, nearest
 from medvae.latent._sampler import Offsets, Partner, Randoms, Sampler, SamplerContext, Vector
-from medvae.latent._statistics import LatentStatistics
 
 _NEIGHBOURS = 8
 """Number of neighbours from which one is drawn."""

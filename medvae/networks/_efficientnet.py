@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medvae.errors import UsageProblem
-from medvae.networks._inference import merge_padding
-from medvae.networks._parts import EncoderPart, Features
+from medvae.networks._codec import merge_padding
 from medvae.networks._pretrained import load_pretrained
+from medvae.networks._vae import EncoderPart, Features
 
 _MODELS = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7")
 _LEVELS = {32: 1, 16: 2, 8: 3}

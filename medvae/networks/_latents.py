@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from medvae.errors import UsageProblem
-from medvae.networks._parts import LatentHead, LatentPart, Shape
+from medvae.networks._vae import LatentHead, LatentPart, Shape
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,27 @@ from torch.overrides import TorchFunctionMode
 
 from medvae.atomic import write_files
 from medvae.errors import ReadError, UsageProblem
-from medvae.networks._decoders import ConvDecoder, ResidualDecoder
+from medvae.networks._convolutions import (
+    VGG11BN,
+    ConvDecoder,
+    PlainEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+    ResNet152,
+)
 from medvae.networks._efficientnet import EfficientNet
-from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
 from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, VectorLatent
 from medvae.networks._losses import CalibratedLoss, PublishedLoss, VAELoss
-from medvae.networks._parts import (
+from medvae.networks._pretrained import fit_weights, read_weights
+from medvae.networks._vae import (
     DecoderPart,
     EncoderPart,
     GrayToColor,
     LatentPart,
     NetworkPart,
+    SliceVAE,
     StemPart,
 )
-from medvae.networks._pretrained import fit_weights, read_weights
-from medvae.networks._vae import SliceVAE
 from medvae.schema import read_object
 
 PARTS: dict[str, type[NetworkPart] | type[VAELoss]] = {
@@ -86,14 +92,10 @@ def build(description: Mapping[str, Any]) -> SliceVAE:
         UsageProblem: The description is not that of a valid network.
     """
     try:
-        return SliceVAE(
-            stem=_part(description.get("stem"), "stem"),
-            encoder=_part(description.get("encoder"), "encoder"),
-            latent=_part(description.get("latent"), "latent"),
-            decoder=_part(description.get("decoder"), "decoder"),
-            image_size=description["image_size"],
-            out_channels=description["out_channels"],
-        )
+        roles = ("stem", "encoder", "latent", "decoder")
+        parts = {role: _part(description.get(role), role) for role in roles}
+        numbers = {name: description[name] for name in ("image_size", "out_channels")}
+        return SliceVAE(**parts, **numbers)
     except UsageProblem:
         raise
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
