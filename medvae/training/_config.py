@@ -150,9 +150,7 @@ def normal_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def variant_names(variant: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of variants, which may be given as none, one or several."""
-    if variant is None:
-        return ()
-    return (variant,) if isinstance(variant, str) else tuple(variant)
+    return (variant,) if isinstance(variant, str) else tuple(variant or ())
 
 
 def check_device(parser: ConfigParser) -> torch.device | None:
