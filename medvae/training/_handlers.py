@@ -38,6 +38,7 @@ class TrainingView(nn.Module):
         return self.network.reconstruct(x)
 
 
+@dataclass(eq=False)
 class AutocastInferer(Inferer):
     """Inferer that calls the network in bfloat16, which needs no loss scaling, on any device.
 
@@ -47,9 +48,7 @@ class AutocastInferer(Inferer):
         enabled: Whether to use bfloat16; otherwise the network is called in single precision.
     """
 
-    def __init__(self, enabled: bool = True) -> None:
-        super().__init__()
-        self.enabled = enabled
+    enabled: bool = True
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
@@ -156,6 +155,7 @@ class ListedOutput(TrainerHandler):
         state.output = [state.output]
 
 
+@dataclass(eq=False)
 class Checkpoints:
     """Handler that writes ``last.pt`` after each epoch, and ``best.pt`` if that is the best so far.
 
@@ -171,21 +171,12 @@ class Checkpoints:
         rank: Rank of this process; only rank 0 writes.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        parts: Mapping[str, Any],
-        history: History,
-        metric: str = "validation_psnr",
-        resume: bool = False,
-        rank: int = 0,
-    ) -> None:
-        self.folder = Path(folder)
-        self.parts = {**parts, "history": history}
-        self.history = history
-        self.metric = metric
-        self.resume = resume
-        self.rank = rank
+    folder: str | Path
+    parts: Mapping[str, Any]
+    history: History
+    metric: str = "validation_psnr"
+    resume: bool = False
+    rank: int = 0
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, after everything else that changes state in an epoch."""
@@ -194,12 +185,12 @@ class Checkpoints:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _load(self, engine: Engine) -> None:
-        path = self.folder / "last.pt"
+        path = Path(self.folder, "last.pt")
         if not self.resume or not path.is_file():
             return
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
-            for name, part in self.parts.items():
+            for name, part in {**self.parts, "history": self.history}.items():
                 part.load_state_dict(saved[name])
         except UsageProblem:
             raise  # by the parts, about what was passed to this run
@@ -211,11 +202,12 @@ class Checkpoints:
         engine.state.iteration = saved["iteration"]
 
     def _save(self, engine: Engine) -> None:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
+        parts = {**self.parts, "history": self.history}
+        state = {name: part.state_dict() for name, part in parts.items()}
         state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_bytes(self.folder / "last.pt", buffer.getvalue())
+        write_bytes(Path(self.folder, "last.pt"), buffer.getvalue())
         values = [epoch.get(self.metric, -math.inf) for epoch in self.history.epochs]
         if values[-1] == max(values):
-            write_bytes(self.folder / "best.pt", buffer.getvalue())
+            write_bytes(Path(self.folder, "best.pt"), buffer.getvalue())

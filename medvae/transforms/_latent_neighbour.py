@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,20 @@ from medvae.transforms._marks import Marks, boxes_like, like, numbers_of
 from medvae.transforms._model import SliceModel
 from medvae.transforms._plane import Plane
 from medvae.transforms._trace import Traced
+
+
+class Neighbor(NamedTuple):
+    """An image with its masks and boxes.
+
+    Attributes:
+        image: Image ``[1, H, W]``.
+        masks: Label maps ``[C, H, W]``.
+        boxes: Sets of boxes ``[N, 4]``.
+    """
+
+    image: Tensor
+    masks: tuple[Any, ...]
+    boxes: tuple[Any, ...]
 
 
 class RandLatentNeighbor(Traced):
@@ -78,8 +92,7 @@ class RandLatentNeighbor(Traced):
             img: Image ``[1, H, W]``.
             randomize: Whether to draw again; if False, the last draw is reused.
         """
-        image, _, _ = self.with_marks(img, randomize=randomize)
-        return image
+        return self.with_marks(img, randomize=randomize).image
 
     def with_marks(
         self,
@@ -87,7 +100,7 @@ class RandLatentNeighbor(Traced):
         masks: Sequence[NdarrayOrTensor] = (),
         boxes: Sequence[NdarrayOrTensor] = (),
         randomize: bool = True,
-    ) -> tuple[Tensor, tuple[Any, ...], tuple[Any, ...]]:
+    ) -> Neighbor:
         """Return an image with its masks and boxes, all moved by the same displacement field.
 
         A draw that would remove a box or a label of a mask is not applied.
@@ -113,7 +126,7 @@ class RandLatentNeighbor(Traced):
         image, maps, sets = drawn or (picture, masks, given)
         moved = drawn is not None and not self._render.preserves_locations
         tensors = [like(new, old) for new, old in zip(maps, masks, strict=True)]
-        return (
+        return Neighbor(
             self._trace(like(image, picture), moved),
             tuple(self._trace(convert_to_tensor(m, track_meta=track_meta), moved) for m in tensors),
             tuple(
