@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 from medvae.errors import WriteError
 
-__all__ = ["write_bytes", "write_text"]
+__all__ = ["write_bytes", "write_files", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -16,23 +18,38 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+def write_json(path: Path, content: object, indent: int | None = None) -> None:
+    """Write a JSON file by means of ``write_bytes``."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk and rename it.
+    """Write one file by means of ``write_files``."""
+    write_files({path: data})
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write files under temporary names, flush them to disk, and rename all once all are complete.
 
     Raises:
-        WriteError: If the file system refuses; an existing file at ``path`` is left unchanged.
+        WriteError: If the file system refuses; existing files are left unchanged.
     """
     # Processes of several machines may write the same file at once.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    token = secrets.token_hex(4)
+    parts = {path: path.with_name(f".{path.name}.{token}.part") for path in files}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
+            for path, data in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with parts[path].open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            for path, part in parts.items():
+                part.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            for part in parts.values():
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror}") from error

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from medvae.errors import DecodeError, WriteError
 from medvae.folders import output
@@ -127,10 +125,11 @@ def _counted(decoded: Iterable[Decoded], total: int, progress: Progress) -> Iter
         yield item
 
 
+@dataclass(eq=False)
 class _SeriesDenoiser:
     """A denoiser of one series at a time, with counts of what was written.
 
-    Args:
+    Attributes:
         out: Output folder for all patients.
         formats: Names of the writers.
         codec: Model that reconstructs the slices.
@@ -138,23 +137,15 @@ class _SeriesDenoiser:
         synthesis: Provenance that is recorded in the files.
     """
 
-    def __init__(
-        self,
-        out: Path,
-        formats: Sequence[str],
-        codec: Codec,
-        intensity: str | None,
-        synthesis: Synthesis,
-    ) -> None:
-        self.files: list[Path] = []
-        self.failures: list[Failure] = []
-        self.series = 0
-        self.slices = 0
-        self._out = out
-        self._formats = tuple(dict.fromkeys(formats))
-        self._codec = codec
-        self._intensity = intensity
-        self._synthesis = synthesis
+    out: Path
+    formats: Sequence[str]
+    codec: Codec
+    intensity: str | None
+    synthesis: Synthesis
+    files: list[Path] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    series: int = 0
+    slices: int = 0
 
     def do(self, series: Series, decoded: Iterator[Decoded]) -> None:
         """Denoise a series while its slices are being decoded, and write the slices that succeed.
@@ -169,10 +160,9 @@ class _SeriesDenoiser:
             return
         whole = replace(series, slices=tuple(native for native, _ in done))
         pixels = [new for _, new in done]
-        before = len(self.files)
-        for name in self._formats:
+        folder, before = self.out / f"sub-{done[0][0].group}", len(self.files)
+        for name in dict.fromkeys(self.formats):
             try:
-                folder = self._out / f"sub-{done[0][0].group}"
                 self.files += write_series(name, folder, whole, pixels)
             except WriteError as error:
                 if isinstance(error.__cause__, OSError):
@@ -189,29 +179,20 @@ class _SeriesDenoiser:
                 self._fail(native, pixels)
             else:
                 good.append((native, pixels))
-        values = _reconstructed(self._codec, good, self._intensity)
-        for (native, pixels), new in zip(good, values, strict=True):
+        if not good:
+            return
+        seen = [model_image(*one, self.codec.size, self.intensity) for one in good]
+        mu, _ = self.codec.encode([image for image, _, _ in seen])
+        pictures = self.codec.decode(mu)[:, 0].cpu().numpy()
+        for (native, own), (_, canvas, rule), picture in zip(good, seen, pictures, strict=True):
+            # The model has not seen what the map clipped. The change is added to the source, so
+            # that within the map's range the result is the model's, and values beyond stay beyond.
+            before = rule.to_model(own.values, own.padding)
+            new = rule.restore(own.values, before, canvas.back(picture), own.padding)
             try:
-                yield native, NewPixels.of(pixels, new, self._synthesis)
+                yield native, NewPixels.of(own, new, self.synthesis)
             except WriteError as error:
                 self._fail(native, error)
 
     def _fail(self, native: Slice, error: DecodeError | WriteError) -> None:
-        where = str(native.source.path)
-        self.failures.append(Failure(where, error.reason))
-
-
-def _reconstructed(
-    codec: Codec, slices: Sequence[tuple[Slice, Pixels]], spec: str | None
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the new values of each slice, ``[rows, columns]``, in real units."""
-    if not slices:
-        return
-    seen = [model_image(*one, codec.size, spec) for one in slices]
-    mu, _ = codec.encode([image for image, _, _ in seen])
-    pictures = codec.decode(mu)[:, 0].cpu().numpy()
-    for (_, pixels), (_, canvas, intensity), picture in zip(slices, seen, pictures, strict=True):
-        # The model has not seen what the map clipped. The change is added to the source, so that
-        # within the map's range the result is the model's, and values beyond it stay beyond it.
-        before = intensity.to_model(pixels.values, pixels.padding)
-        yield intensity.restore(pixels.values, before, canvas.back(picture), pixels.padding)
+        self.failures.append(Failure(str(native.source.path), error.reason))

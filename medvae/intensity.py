@@ -319,13 +319,13 @@ class Canvas:
         """Place ``values``, ``[rows, columns]``, on ``[size, size]``, surrounded by 0."""
         _check_shape(values, self.native)
         canvas = np.zeros((self.size, self.size), dtype=np.float32)
-        canvas[self._place] = _resize(self._flip(values), self.extent)
+        canvas[self._place] = _resize(self.flip(values), self.extent)
         return canvas
 
     def back(self, canvas: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map a canvas, ``[size, size]``, back to the native ``[rows, columns]``."""
         _check_shape(canvas, (self.size, self.size))
-        return self._flip(_resize(canvas[self._place], self.native))
+        return self.flip(_resize(canvas[self._place], self.native))
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Place a mask, ``[rows, columns]``, on ``[size, size]``.
@@ -334,7 +334,7 @@ class Canvas:
         pixels that it covers most, so that it does not vanish.
         """
         _check_shape(mask, self.native)
-        flipped = Image.fromarray(self._flip(mask).astype(np.float32))
+        flipped = Image.fromarray(self.flip(mask).astype(np.float32))
         covered = np.asarray(flipped.resize(self.extent[::-1], Image.Resampling.BOX))
         canvas = np.zeros((self.size, self.size), dtype=np.bool_)
         canvas[self._place] = (covered > 0) & (covered >= min(0.5, covered.max()))
@@ -342,11 +342,11 @@ class Canvas:
 
     def boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map native boxes, ``[N, 4]``, onto the canvas."""
-        return self._flip_boxes(boxes) * self._scales + self._offsets
+        return self.flip_boxes(boxes) * self._scales + self._offsets
 
     def boxes_back(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map boxes on the canvas, ``[N, 4]``, back to native boxes."""
-        return self._flip_boxes((boxes - self._offsets) / self._scales)
+        return self.flip_boxes((boxes - self._offsets) / self._scales)
 
     @property
     def _scales(self) -> NDArray[np.float64]:
@@ -358,12 +358,14 @@ class Canvas:
         rows, columns = self._place
         return np.array([columns.start, rows.start, columns.start, rows.start], dtype=np.float64)
 
-    def _flip(self, pixels: NDArray[Any]) -> NDArray[Any]:
+    def flip(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Reverse rows and columns of ``[rows, columns]`` as on the canvas, or back."""
         return np.ascontiguousarray(
             pixels[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
         )
 
-    def _flip_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def flip_boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Reverse native boxes, ``[N, 4]``, as on the canvas, or back."""
         flipped = np.array(boxes, dtype=np.float64)
         rows, columns = self.native
         if self.flip_columns:

@@ -114,20 +114,15 @@ def open_model(name: str | Path) -> TrainedModel:
     metadata = read_object(folder / "configs" / "metadata.json")
     fields = metadata.object("medvae") if "medvae" in metadata else Fields(metadata.where, {})
     modalities = fields.texts("modalities") if "modalities" in fields else ()
-    if _has_collapsed(folder, metadata.content.get("eval_metrics")):
-        notice(f"{folder}: the latent space of this model has collapsed: {COLLAPSED}")
-    return TrainedModel(folder, model, _intensity(fields), modalities, _digest(folder / "models"))
-
-
-def _intensity(fields: Fields) -> str | None:
-    if fields.is_null("intensity"):
-        return None
-    spec = fields.text("intensity")
+    intensity = None if fields.is_null("intensity") else fields.text("intensity")
     try:
-        intensity_rule(spec)
+        if intensity is not None:
+            intensity_rule(intensity)
     except UsageProblem as error:
         raise ReadError(f"{fields.where}: {error}") from error
-    return spec
+    if _has_collapsed(folder, metadata.content.get("eval_metrics")):
+        notice(f"{folder}: the latent space of this model has collapsed: {COLLAPSED}")
+    return TrainedModel(folder, model, intensity, modalities, _digest(folder / "models"))
 
 
 def _has_collapsed(folder: Path, figures: Any) -> bool:

@@ -119,12 +119,8 @@ class Neighbours:
         if len(rows) > count:
             near = ~(squares > np.partition(squares, count - 1)[count - 1])
             rows, squares = rows[near], squares[near]
-        keys = (self._keys[row] for row in rows)
-        ranked = sorted(zip(squares.tolist(), keys, rows.tolist(), strict=True))[:count]
-        return (
-            np.array([row for _, _, row in ranked], dtype=np.intp),
-            np.sqrt([square for square, _, _ in ranked]),
-        )
+        ranked = np.lexsort((rows, [self._keys[row] for row in rows], squares))[:count]
+        return rows[ranked], np.sqrt(squares[ranked])
 
     def _pieces(self) -> Iterator[slice]:
         """Yield slices of the vectors, each small enough to process at once."""

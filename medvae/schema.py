@@ -59,7 +59,7 @@ def parse(data: bytes, where: str) -> Fields:
     """
     try:
         content = json.loads(data)
-        too_deep = _is_deep(content)
+        too_deep = _depth(content) > _DEEPEST
     except RecursionError:
         too_deep = True
     except ValueError as error:
@@ -67,7 +67,7 @@ def parse(data: bytes, where: str) -> Fields:
     if too_deep:
         raise ReadError(f"{where}: is nested too deeply")
     if not isinstance(content, dict):
-        raise ReadError(f"{where}: must be a JSON object, but is {_shown(content)}")
+        raise ReadError(f"{where}: must be a JSON object, but is {reprlib.repr(content)}")
     return Fields(where, content)
 
 
@@ -84,7 +84,7 @@ def below(folder: Path, name: str) -> Path:
     except (OSError, RuntimeError, ValueError):  # a loop of links, or NUL in the name
         inside = False
     if not inside:
-        raise ReadError(f"{folder}: the file {_shown(name)} is not in this folder")
+        raise ReadError(f"{folder}: the file {reprlib.repr(name)} is not in this folder")
     return folder / path
 
 
@@ -117,10 +117,7 @@ class Fields:
     def texts(self, name: str, least: int = 0) -> tuple[str, ...]:
         """Return a list of at least ``least`` strings."""
         what = "a list of strings" if not least else f"a list of {least} or more strings"
-        found: list[str] = self._typed(
-            name, what, lambda v: isinstance(v, list) and len(v) >= least and all(map(_is_text, v))
-        )
-        return tuple(found)
+        return self._list(name, what, _is_text, least)
 
     def strings(self) -> dict[str, str]:
         """Return the whole object, whose values must all be strings."""
@@ -137,14 +134,10 @@ class Fields:
         found: int = self._typed(name, what, lambda v: _is_whole(v, least, most))
         return found
 
-    def wholes(self, name: str, least: int = 0, most: int = _LARGEST_NUMBER) -> tuple[int, ...]:
-        """Return a list of whole numbers between two limits."""
-        found: list[int] = self._typed(
-            name,
-            f"a list of whole numbers from {least} to {most}",
-            lambda v: isinstance(v, list) and all(_is_whole(one, least, most) for one in v),
-        )
-        return tuple(found)
+    def wholes(self, name: str) -> tuple[int, ...]:
+        """Return a list of whole numbers that are not negative."""
+        what = f"a list of whole numbers from 0 to {_LARGEST_NUMBER}"
+        return self._list(name, what, lambda one: _is_whole(one, 0, _LARGEST_NUMBER))
 
     def number(self, name: str) -> float:
         """Return a finite number."""
@@ -152,25 +145,16 @@ class Fields:
 
     def numbers(self, name: str, count: int) -> tuple[float, ...]:
         """Return a list of exactly ``count`` finite numbers."""
-        found: list[float] = self._typed(
-            name,
-            f"a list of {count} finite numbers",
-            lambda v: isinstance(v, list) and len(v) == count and all(map(_is_number, v)),
-        )
-        return tuple(map(float, found))
+        what = f"a list of {count} finite numbers"
+        return tuple(map(float, self._list(name, what, _is_number, count, count)))
 
     def shape(self, name: str) -> tuple[int, int]:
         """Return the numbers of rows and columns of a slice."""
-        rows, columns = self._typed(
-            name,
-            f"the rows and columns of a slice, of at most {_MOST_PIXELS} pixels",
-            lambda v: (
-                isinstance(v, list)
-                and len(v) == 2
-                and all(_is_whole(side, 1, _MOST_PIXELS) for side in v)
-                and v[0] * v[1] <= _MOST_PIXELS
-            ),
-        )
+        what = f"the rows and columns of a slice, of at most {_MOST_PIXELS} pixels"
+        sides = self._list(name, what, lambda side: _is_whole(side, 1, _MOST_PIXELS), 2, 2)
+        if math.prod(sides) > _MOST_PIXELS:
+            raise self.wrong(name, what)
+        rows, columns = sides
         return rows, columns
 
     def object(self, name: str) -> Fields:
@@ -180,22 +164,34 @@ class Fields:
 
     def objects(self, name: str) -> tuple[Fields, ...]:
         """Return a list of objects."""
-        found = self._typed(
-            name,
-            "a list of objects",
-            lambda v: isinstance(v, list) and all(isinstance(one, dict) for one in v),
-        )
+        found = self._list(name, "a list of objects", lambda one: isinstance(one, dict))
         return tuple(Fields(f"{self.where}: {name!r}[{i}]", one) for i, one in enumerate(found))
 
     def wrong(self, name: str, what: str) -> ReadError:
         """Return an error that says what a value must be and what it is instead."""
-        found = f"is {_shown(self.content[name])}" if name in self.content else "is missing"
+        found = f"is {reprlib.repr(self.content[name])}" if name in self.content else "is missing"
         return ReadError(f"{self.where}: {name!r} must be {what}, but {found}")
 
     def _typed(self, name: str, what: str, fits: Callable[[Any], bool]) -> Any:
         if name not in self.content or not fits(self.content[name]):
             raise self.wrong(name, what)
         return self.content[name]
+
+    def _list(
+        self,
+        name: str,
+        what: str,
+        fits: Callable[[Any], bool],
+        least: int = 0,
+        most: float = math.inf,
+    ) -> tuple[Any, ...]:
+        return tuple(
+            self._typed(
+                name,
+                what,
+                lambda v: isinstance(v, list) and least <= len(v) <= most and all(map(fits, v)),
+            )
+        )
 
 
 def _is_text(value: object) -> bool:
@@ -212,22 +208,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def _is_deep(content: object) -> bool:
-    """Return whether lists and objects are nested more deeply than is allowed."""
-    level = [content]
-    for _ in range(_DEEPEST):
-        level = [
-            one
-            for value in level
-            if isinstance(value, dict | list)
-            for one in (value.values() if isinstance(value, dict) else value)
-            if isinstance(one, dict | list)
-        ]
-        if not level:
-            return False
-    return True
-
-
-def _shown(value: object) -> str:
-    """Return an abbreviated representation of a value."""
-    return reprlib.repr(value)
+def _depth(content: object) -> int:
+    """Return how deeply lists and objects are nested."""
+    if not isinstance(content, dict | list):
+        return 0
+    inner = content.values() if isinstance(content, dict) else content
+    return 1 + max(map(_depth, inner), default=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medvae.atomic import write_bytes, write_text
+from medvae.atomic import write_bytes, write_files, write_text
 from medvae.errors import WriteError
 
 
@@ -38,3 +38,12 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 def test_a_folder_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match="cannot be written: Is a directory"):
         write_text(tmp_path, "text")
+
+
+def test_several_files_are_replaced_together(tmp_path: Path) -> None:
+    path = tmp_path / "weights"
+    write_bytes(path, b"old")
+    with pytest.raises(WriteError, match="weights/names: cannot be written: Not a directory"):
+        write_files({path: b"new", path / "names": b"new"})
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae_cli.options import BURNED_IN, DEVICE, MODALITY, OUT, READERS, image_formats
+from medvae_cli.options import (
+    BURNED_IN,
+    DEVICE,
+    EXISTING,
+    MODALITY,
+    MODEL,
+    OUT,
+    READERS,
+    image_formats,
+)
 from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bars
 
@@ -22,19 +31,8 @@ _FEW = 3
 
 
 @click.command()
-@click.argument(
-    "studies",
-    nargs=-1,
-    required=True,
-    metavar="STUDIES...",
-    type=click.Path(exists=True, path_type=Path),
-)
-@click.option(
-    "--model",
-    required=True,
-    metavar="MODEL",
-    help="Trained model: the folder that 'medvae train' wrote, or another trained bundle.",
-)
+@click.argument("studies", nargs=-1, required=True, metavar="STUDIES...", type=EXISTING)
+@MODEL
 @OUT
 @image_formats("nifti")
 @MODALITY
@@ -42,17 +40,7 @@ _FEW = 3
 @DEVICE
 @READERS
 @click.pass_context
-def denoise(
-    ctx: click.Context,
-    studies: tuple[Path, ...],
-    model: str,
-    out: Path,
-    formats: tuple[str, ...],
-    modality: str | None,
-    allow_burned_in: bool,
-    device: str | None,
-    workers: int | None,
-) -> None:
+def denoise(ctx: click.Context, /, studies: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Denoise slices: replace each by its reconstruction, at native size and in native units.
 
     Detail that is finer than the model's canvas is smoothed away, and so may be a finding of a
@@ -68,17 +56,7 @@ def denoise(
     import medvae.denoising
 
     with progress_bars() as progress:
-        denoised = medvae.denoising.denoise(
-            studies,
-            model,
-            out,
-            modality=modality,
-            allow_burned_in=allow_burned_in,
-            formats=formats,
-            device=device,
-            workers=workers,
-            progress=progress,
-        )
+        denoised = medvae.denoising.denoise(studies, out=out, progress=progress, **options)
     for line in _lines(denoised, out):
         click.echo(printable(line))
     if not denoised.files:

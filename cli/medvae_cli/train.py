@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -80,24 +80,7 @@ def _settings(
     type=click.Choice(["mlflow"]),
     help="Log with MLflow as well, to mlruns.db in --out or to MLFLOW_TRACKING_URI.",
 )
-def train(
-    data: tuple[Path, ...],
-    bundle: str,
-    out: Path,
-    variant: tuple[str, ...],
-    labels: Path | None,
-    outlines: Path | None,
-    split: Path | None,
-    epochs: int | None,
-    batch_size: int | None,
-    device: str | None,
-    amp: bool | None,
-    seed: int | None,
-    modality: str | None,
-    settings: dict[str, Any],
-    resume: bool,
-    tracking: Literal["mlflow"] | None,
-) -> None:
+def train(data: tuple[Path, ...], out: Path, **options: Any) -> None:
     """Train a bundle on the slices in files and folders, as listed by `medvae inspect`.
 
     The finished run is itself a bundle: it holds the model, the statistics of its latents, and the
@@ -118,24 +101,7 @@ def train(
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from medvae.training import train as run_training
 
-    figures = run_training(
-        data,
-        bundle,
-        out,
-        variant=variant,
-        labels=labels,
-        outlines=outlines,
-        split=split,
-        epochs=epochs,
-        batch_size=batch_size,
-        device=device,
-        amp=amp,
-        seed=seed,
-        modality=modality,
-        settings=settings,
-        resume=resume,
-        tracking=tracking,
-    )
+    figures = run_training(data, out=out, **options)
     for name, value in figures.items():
         click.echo(f"{name}: {value}")
     doubt = "" if figures.get("active_units", 1) else " (see the warning above)"

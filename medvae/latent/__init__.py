@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medvae.latent._latents import Latents, nearest
+from medvae.latent._latents import Latents, LatentStatistics, nearest
 from medvae.latent._sampler import Drawn, Partner, Sampler, SamplerContext
 from medvae.latent._samplers import (
     SAMPLERS,
@@ -14,7 +14,6 @@ from medvae.latent._samplers import (
     PriorSampler,
     make_sampler,
 )
-from medvae.latent._statistics import LatentStatistics
 
 __all__ = [
     "SAMPLERS",

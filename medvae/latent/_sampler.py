@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.errors import UsageProblem
-from medvae.latent._latents import Latents
-from medvae.latent._statistics import LatentStatistics
-
-__all__ = ["Drawn", "Partner", "Sampler", "SamplerContext", "Vector"]
+from medvae.latent._latents import Latents, LatentStatistics
 
 Vector = NDArray[np.float64]
 
@@ -27,6 +24,12 @@ class Partner(NamedTuple):
 
     key: str
     group: str
+
+
+Randoms = Sequence[np.random.Generator]
+
+Offsets = Iterator[tuple[Vector, Partner | None]]
+"""The offset `[D]` for each slice, and the partner that it leads to, if any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +61,7 @@ class SamplerContext:
     target: Latents | None = None
 
     def pool_for(self, name: str) -> Latents:
-        """Return the pool.
-
-        Raises:
-            ValueError: There is no pool.
-        """
+        """Return the pool, which the sampler of this name needs."""
         if self.pool is None:
             raise ValueError(f"sampler {name} needs the latents of all slices")
         return self.pool
@@ -110,12 +109,18 @@ class Sampler(ABC):
         """Build a sampler that takes no argument; override this method to use the context."""
         return cls()
 
-    def sample(
-        self,
-        sources: Latents,
-        strength: Sequence[float],
-        randoms: Sequence[np.random.Generator],
-    ) -> Drawn:
+    @classmethod
+    def check_strength(cls, strength: float) -> None:
+        """Check that the sampler can draw at this strength.
+
+        Raises:
+            UsageProblem: The strength is out of range.
+        """
+        if not (0 <= strength <= cls.strongest and math.isfinite(strength)):
+            limit = f"to {cls.strongest:g}" if math.isfinite(cls.strongest) else "on"
+            raise UsageProblem(f"strength of {cls.name} must be from 0 {limit}, but is {strength}")
+
+    def sample(self, sources: Latents, strength: Sequence[float], randoms: Randoms) -> Drawn:
         """Draw a new latent for each slice.
 
         Args:
@@ -128,7 +133,13 @@ class Sampler(ABC):
             UsageProblem: A strength is out of range.
             ValueError: The arguments differ in length, or the latents in their number of units.
         """
-        self._check(sources, strength, randoms)
+        if not len(sources) == len(strength) == len(randoms):
+            raise ValueError(
+                f"there must be a strength and a generator for each of {len(sources)} latents, "
+                f"but there are {len(strength)} and {len(randoms)}"
+            )
+        for t in strength:
+            self.check_strength(t)
         z = sources.mu.clone()
         partners = []
         for index, (offset, partner) in enumerate(self.offsets(sources, randoms)):
@@ -143,27 +154,9 @@ class Sampler(ABC):
         return Drawn(z, tuple(partners))
 
     @abstractmethod
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, Partner | None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         """Yield, for each slice, the offset `[D]` added at strength 1, and the partner if any."""
 
     def own_share(self, strength: float) -> float:
         """Return the factor by which the slice's own latent is multiplied."""
         return 1.0
-
-    def _check(
-        self,
-        sources: Latents,
-        strength: Sequence[float],
-        randoms: Sequence[np.random.Generator],
-    ) -> None:
-        if not len(sources) == len(strength) == len(randoms):
-            raise ValueError(
-                f"there must be a strength and a generator for each of {len(sources)} latents, "
-                f"but there are {len(strength)} and {len(randoms)}"
-            )
-        for t in strength:
-            if not (0 <= t <= self.strongest and math.isfinite(t)):
-                limit = f"to {self.strongest:g}" if math.isfinite(self.strongest) else "on"
-                raise UsageProblem(f"strength of {self.name} must be from 0 {limit}, but is {t}")

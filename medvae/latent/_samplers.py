@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from medvae.errors import UsageProblem
-from medvae.latent._latents import Latents, nearest
-from medvae.latent._sampler import Partner, Sampler, SamplerContext, Vector
-from medvae.latent._statistics import LatentStatistics
-
-__all__ = [
-    "SAMPLERS",
-    "AlignSampler",
-    "DirectionSampler",
-    "GaussianSampler",
-    "InterpolateSampler",
-    "PosteriorSampler",
-    "PriorSampler",
-    "make_sampler",
-]
+from medvae.latent._latents import Latents, LatentStatistics, nearest
+from medvae.latent._sampler import Offsets, Partner, Randoms, Sampler, SamplerContext, Vector
 
 _NEIGHBOURS = 8
 """Number of neighbours from which one is drawn."""
@@ -39,9 +27,7 @@ class PriorSampler(Sampler):
     name = "prior"
     strongest = 1.0
 
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         for random in randoms:
             yield random.standard_normal(sources.mu.shape[1]), None
 
@@ -54,9 +40,7 @@ class PosteriorSampler(Sampler):
 
     name = "posterior"
 
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         for logvar, random in zip(sources.logvar, randoms, strict=True):
             sigma = np.exp(logvar.double().numpy() / 2)
             yield sigma * random.standard_normal(len(sigma)), None
@@ -74,9 +58,7 @@ class GaussianSampler(Sampler):
     def from_context(cls, context: SamplerContext) -> GaussianSampler:
         return cls(context.statistics)
 
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         for random in randoms:
             draw = random.standard_normal(self._factor.shape[1])
             # Unlike BLAS products, this rounds in the same way for any number of threads.
@@ -102,9 +84,7 @@ class InterpolateSampler(Sampler):
     def from_context(cls, context: SamplerContext) -> InterpolateSampler:
         return cls(context.pool_for(cls.name))
 
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, Partner | None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         found = nearest(sources, self._pool, _NEIGHBOURS, same_kinds=True)
         for own, neighbours, random in zip(sources.mu, found, randoms, strict=True):
             if not len(neighbours):
@@ -150,9 +130,7 @@ class DirectionSampler(Sampler):
         """Build the sampler from directions, with or without amounts: ``1,3`` or ``1=-2,3``."""
         return cls(context.statistics, _amounts(argument or ""))
 
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         for random in randoms:
             offset = np.zeros(self._units)
             for direction, amount in self._steps:
@@ -187,9 +165,7 @@ class AlignSampler(Sampler):
             )
         return cls(pool, context.target)
 
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[Vector, None]]:
+    def offsets(self, sources: Latents, randoms: Randoms) -> Offsets:
         for _ in randoms:
             yield self._shift, None
 
@@ -263,8 +239,6 @@ def _mean(latents: Latents) -> Vector:
     """Return the mean of `mu`, `[D]`, independent of the order of the slices."""
     if not len(latents):
         raise ValueError("there must be latents to take the mean of, but there are none")
-    mu = latents.mu.numpy()
-    total = np.zeros(mu.shape[1])
-    for row in sorted(range(len(latents)), key=lambda row: latents.keys[row]):
-        total += mu[row]
+    order = sorted(range(len(latents)), key=latents.keys.__getitem__)
+    total: Vector = latents.mu.numpy()[order].sum(0, dtype=np.float64)
     return total / len(latents)

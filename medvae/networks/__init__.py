@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from medvae.networks._codec import Codec, device_named, fastest_dtype
-from medvae.networks._decoders import ConvDecoder, ResidualDecoder
+from medvae.networks._codec import Codec, device_named, fastest_dtype, inference_copy
+from medvae.networks._convolutions import (
+    VGG11BN,
+    ConvDecoder,
+    PlainEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+    ResNet152,
+)
 from medvae.networks._efficientnet import EfficientNet
-from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
-from medvae.networks._inference import inference_copy
 from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, VectorLatent
 from medvae.networks._losses import (
     CalibratedLoss,
@@ -16,7 +21,8 @@ from medvae.networks._losses import (
     active_units,
     kl_of_units,
 )
-from medvae.networks._parts import (
+from medvae.networks._store import PARTS, build, load_model, parts_for, save_model, without_weights
+from medvae.networks._vae import (
     Decoder,
     DecoderPart,
     EncoderPart,
@@ -24,10 +30,10 @@ from medvae.networks._parts import (
     GrayToColor,
     LatentHead,
     LatentPart,
+    Reconstruction,
+    SliceVAE,
     StemPart,
 )
-from medvae.networks._store import PARTS, build, load_model, parts_for, save_model, without_weights
-from medvae.networks._vae import Reconstruction, SliceVAE
 
 __all__ = [
     "PARTS",

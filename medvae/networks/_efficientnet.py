@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medvae.errors import UsageProblem
-from medvae.networks._inference import merge_padding
-from medvae.networks._parts import EncoderPart, Features
+from medvae.networks._codec import merge_padding
 from medvae.networks._pretrained import load_pretrained
+from medvae.networks._vae import EncoderPart, Features
 
 _MODELS = ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7")
 _LEVELS = {32: 1, 16: 2, 8: 3}
@@ -55,14 +55,9 @@ class EfficientNet(EncoderPart):
 
 
 class _Backbone(nn.Module):
-    """Convolutional stages of MONAI's EfficientNet, without the classification layers.
+    """Convolutional stages of MONAI's EfficientNet, whose last `levels` feature maps are returned.
 
     Attributes start with an underscore because the ImageNet weights have these names.
-
-    Args:
-        name: MONAI's name of the network.
-        levels: Number of feature maps to return, counted from the deepest.
-        drop_connect: Fraction of the last block's outputs dropped in training.
     """
 
     def __init__(self, name: str, levels: int, drop_connect: float) -> None:
@@ -101,11 +96,7 @@ class _Backbone(nn.Module):
 
 
 class _TopDown(nn.Module):
-    """Sum of the feature maps, enlarged to the shallowest map's size: `[N, 128, h, w]`.
-
-    Args:
-        channels: Channels of the maps, shallowest first; each is half the size of the one before.
-    """
+    """Sum of feature maps, shallowest first and each half as large: `[N, 128, h, w]`."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()

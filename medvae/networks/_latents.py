@@ -9,7 +9,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from medvae.errors import UsageProblem
-from medvae.networks._parts import LatentHead, LatentPart, Shape
+from medvae.networks._vae import LatentHead, LatentPart, Shape
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,6 @@ class FullyConnectedLatent(LatentPart):
     hidden: tuple[int, ...] = (4096, 2048)
     pool: bool = False
     unit_variance: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
 
     def build(self, features: Shape, decoder: Shape) -> LatentHead:
         inputs = features[0] if self.pool else math.prod(features)

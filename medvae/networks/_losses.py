@@ -33,7 +33,7 @@ class VAELoss(nn.Module, ABC):
 
     step: Tensor
 
-    def __init__(self, kl_weight: float, warm_up_steps: int) -> None:
+    def __init__(self, kl_weight: float = 1.0, warm_up_steps: int = 0) -> None:
         super().__init__()
         self.kl_weight = kl_weight
         self.warm_up_steps = warm_up_steps
@@ -61,9 +61,6 @@ class PublishedLoss(VAELoss):
         kl_weight: Weight of the KL divergence after the warm-up.
         warm_up_steps: Number of training steps in which the weight grows from 0.
     """
-
-    def __init__(self, kl_weight: float = 1.0, warm_up_steps: int = 0) -> None:
-        super().__init__(kl_weight, warm_up_steps)
 
     def terms(self, prediction: Reconstruction, target: Tensor) -> LossTerms:
         error = (prediction.image.float() - target.float()).square().flatten(1).sum(1).mean()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import re
 from pathlib import Path
-from urllib.parse import urlparse
 
 import safetensors.torch
 import torch
@@ -16,20 +15,12 @@ from medvae.errors import ReadError
 
 _EFFICIENTNET_STAGE = re.compile(r"^_blocks\.\d+\.(?=\d+\.)")
 _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.", "classifier.", "fc.")
-_HASH = re.compile(r"-([0-9a-f]{8,})\.")
 
 
 def load_pretrained(module: nn.Module, pretrained: bool | str, url: str) -> None:
-    """Load pretrained weights into an encoder, if requested.
+    """Load weights into an encoder: none if False, those of ImageNet if True, or those of a file.
 
-    Args:
-        module: Encoder whose parameters have the names of the ImageNet weights.
-        pretrained: False for none, True for ImageNet weights, or the path of a weight file:
-            safetensors, or a state dict written by `torch.save`.
-        url: URL of the ImageNet weights, which are cached in the torch hub directory.
-
-    Raises:
-        ReadError: The weights cannot be fetched or read, or do not fit.
+    The ImageNet weights, whose parameters have the same names, are cached in the torch hub folder.
     """
     if pretrained is False:
         return
@@ -45,8 +36,7 @@ def load_pretrained(module: nn.Module, pretrained: bool | str, url: str) -> None
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a weight file by name, without running code from it.
 
-    Raises:
-        ReadError: The file does not exist, or is not a weight file.
+    The file holds safetensors, or a state dict written by `torch.save`.
     """
     try:
         if path.suffix == ".safetensors":
@@ -64,18 +54,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remedy: str) -> None:
-    """Load weights into a module, which must have the same names and shapes.
+    """Load finite weights into a module that has the same names and shapes.
 
-    The module may be on the meta device, as its tensors are replaced.
-
-    Args:
-        module: Module to load the weights into.
-        weights: Tensors by name.
-        path: File from which the weights were read, for error messages.
-        remedy: Advice for error messages if the weights do not fit.
-
-    Raises:
-        ReadError: The weights do not fit, or are not finite.
+    The module may be on the meta device, as its tensors are replaced. Error messages name `path`,
+    from which the weights were read, and the remedy.
     """
     wanted = module.state_dict()
     # Old ImageNet files date from before batch norm counted its batches.
@@ -102,16 +84,14 @@ def fit_weights(module: nn.Module, weights: dict[str, Tensor], path: Path, remed
 
 def _imagenet_file(url: str) -> Path:
     """Return the path of the ImageNet weights, after downloading them if necessary."""
-    name = Path(urlparse(url).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if path.exists():
         return path
-    found = _HASH.search(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(
-            url, str(path), hash_prefix=found.group(1) if found else None, progress=False
-        )
+        # The names of the files end with the first digits of their hashes.
+        digits = path.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digits, progress=False)
     except (OSError, RuntimeError) as error:
         raise ReadError(
             f"cannot download {url}; save the file as {path}, or pass its path as pretrained"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,25 +11,31 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch.overrides import TorchFunctionMode
 
-from medvae.errors import ReadError, UsageProblem, WriteError
-from medvae.networks._decoders import ConvDecoder, ResidualDecoder
+from medvae.atomic import write_files
+from medvae.errors import ReadError, UsageProblem
+from medvae.networks._convolutions import (
+    VGG11BN,
+    ConvDecoder,
+    PlainEncoder,
+    ResidualDecoder,
+    ResidualEncoder,
+    ResNet152,
+)
 from medvae.networks._efficientnet import EfficientNet
-from medvae.networks._encoders import VGG11BN, PlainEncoder, ResidualEncoder, ResNet152
 from medvae.networks._latents import FullyConnectedLatent, SpatialLatent, VectorLatent
 from medvae.networks._losses import CalibratedLoss, PublishedLoss, VAELoss
-from medvae.networks._parts import (
+from medvae.networks._pretrained import fit_weights, read_weights
+from medvae.networks._vae import (
     DecoderPart,
     EncoderPart,
     GrayToColor,
     LatentPart,
     NetworkPart,
+    SliceVAE,
     StemPart,
 )
-from medvae.networks._pretrained import fit_weights, read_weights
-from medvae.networks._vae import SliceVAE
 from medvae.schema import read_object
 
 PARTS: dict[str, type[NetworkPart] | type[VAELoss]] = {
@@ -87,14 +92,10 @@ def build(description: Mapping[str, Any]) -> SliceVAE:
         UsageProblem: The description is not that of a valid network.
     """
     try:
-        return SliceVAE(
-            stem=_part(description.get("stem"), "stem"),
-            encoder=_part(description.get("encoder"), "encoder"),
-            latent=_part(description.get("latent"), "latent"),
-            decoder=_part(description.get("decoder"), "decoder"),
-            image_size=description["image_size"],
-            out_channels=description["out_channels"],
-        )
+        roles = ("stem", "encoder", "latent", "decoder")
+        parts = {role: _part(description.get(role), role) for role in roles}
+        numbers = {name: description[name] for name in ("image_size", "out_channels")}
+        return SliceVAE(**parts, **numbers)
     except UsageProblem:
         raise
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -113,11 +114,10 @@ def save_model(model: SliceVAE, folder: str | Path) -> None:
     folder = Path(folder)
     weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     description = {"format": _FORMAT, "network": model.describe()}
-    text = json.dumps(description, indent=2) + "\n"
-    _write(
+    write_files(
         {
-            folder / "model.safetensors": lambda path: safetensors.torch.save_file(weights, path),
-            folder / "model.json": lambda path: path.write_text(text, encoding="utf-8"),
+            folder / "model.safetensors": safetensors.torch.save(weights),
+            folder / "model.json": (json.dumps(description, indent=2) + "\n").encode(),
         }
     )
 
@@ -148,11 +148,7 @@ def load_model(folder: str | Path) -> SliceVAE:
 
 
 def _check_sizes(network: Mapping[str, Any]) -> None:
-    """Refuse a network with a part larger than any in use, before it is built.
-
-    Raises:
-        UsageProblem: The network has such a part.
-    """
+    """Refuse a network with a part larger than any in use, before it is built."""
     parts = {name: part for name, part in network.items() if isinstance(part, Mapping)}
     for where, arguments in ({"": network} | parts).items():
         for name, value in arguments.items():
@@ -198,21 +194,3 @@ def _part(description: object, role: str) -> Any:
     # A description read from a file must not make the loader fetch or read other files.
     arguments.pop("pretrained", None)
     return choices[name](**arguments)
-
-
-def _write(writers: Mapping[Path, Callable[[Path], object]]) -> None:
-    """Write each file under a temporary name, and put all in place once they are complete."""
-    unfinished = {path: path.with_name(f".{path.name}.unfinished") for path in writers}
-    path = Path()
-    try:
-        for path, write in writers.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(unfinished[path])
-            with unfinished[path].open("rb") as file:
-                os.fsync(file.fileno())
-        for path in writers:
-            unfinished[path].replace(path)
-    except (OSError, SafetensorError) as error:
-        for remains in unfinished.values():
-            remains.unlink(missing_ok=True)
-        raise WriteError(f"{path}: cannot be written: {error}") from error

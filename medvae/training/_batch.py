@@ -14,8 +14,6 @@ from medvae.machine import available_memory
 from medvae.networks import SliceVAE, without_weights
 from medvae.notices import notice
 
-__all__ = ["fit_batch", "step_memory"]
-
 _SMALLEST = 4
 """Fewest slices in a batch; with fewer, the statistics of a batch norm mean little."""
 
@@ -39,12 +37,8 @@ _WORKSPACE = 2**26
 def fit_batch(parser: ConfigParser, device: torch.device, chosen: Collection[str]) -> None:
     """Halve the batch of a config until a step fits in memory, and accumulate gradients instead.
 
-    Nothing is changed if the memory of a step cannot be estimated.
-
-    Args:
-        parser: Parser of the config, whose ``batch_size`` and ``accumulation`` are changed.
-        device: Device on which the training will run.
-        chosen: Keys of the config that the user has set; a batch that the user chose is kept.
+    Nothing is changed if the memory of a step cannot be estimated, or the user has chosen the batch
+    by one of the keys ``chosen``.
     """
     if "accumulation" not in parser or (memory := _step_memory(parser)) is None:
         return
@@ -77,15 +71,8 @@ def _step_memory(parser: ConfigParser) -> tuple[int, int] | None:
     config = ConfigParser(copy.deepcopy(parser.get()))
     if "network_def::encoder::pretrained" in config:
         config["network_def::encoder::pretrained"] = False
-
-    def make() -> SliceVAE:
-        network = config.get_parsed_content("network_def")
-        if not isinstance(network, SliceVAE):
-            raise TypeError(f"{type(network).__name__} is not a SliceVAE")
-        return network
-
     try:
-        return step_memory(make)
+        return step_memory(lambda: config.get_parsed_content("network_def"))
     # Errors in the network are reported when it is created for training.
     except Exception:
         return None

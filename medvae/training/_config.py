@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from pydoc import ErrorDuringImport, locate
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigComponent, ConfigParser
 
-from medvae.atomic import write_bytes, write_text
+from medvae.atomic import write_bytes, write_json
 from medvae.errors import UsageProblem
 from medvae.folders import clear, contents
 from medvae.models import find_bundle
@@ -21,16 +20,6 @@ from medvae.networks import device_named, parts_for
 from medvae.notices import notice
 from medvae.schema import read_object
 from medvae.training._batch import fit_batch
-
-__all__ = [
-    "DATA",
-    "STAND_INS",
-    "check_device",
-    "normal_settings",
-    "prepare_run",
-    "run_config",
-    "variant_names",
-]
 
 DATA = "dataset_dir"
 STAND_INS: Mapping[str, Any] = {
@@ -53,13 +42,7 @@ _COPIED = (
 
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
-_MAIN = {
-    "train.json",
-    "evaluate.json",
-    "inference.json",
-    "metadata.json",
-    "multi_gpu_train.json",
-}
+_MAIN = {"train", "evaluate", "inference", "metadata", "multi_gpu_train"}
 """Files in a bundle's ``configs`` that are not variants."""
 
 
@@ -101,7 +84,7 @@ def prepare_run(
         _copy(source, out)
         _agree(out, parser)
         # This file identifies a run and is written last, so that only complete runs are resumed.
-        _write_json(out / "configs" / "train.json", parser.get())
+        write_json(out / "configs" / "train.json", parser.get(), indent=4)
     except BaseException:
         if out.exists():
             clear(out)
@@ -121,7 +104,7 @@ def _agree(out: Path, parser: ConfigParser) -> None:
     inference = out / "configs" / "inference.json"
     if inference.is_file():
         same = {key: parser[key] for key in ("image_size", "intensity", "network_def")}
-        _write_json(inference, {**read_object(inference).content, **same})
+        write_json(inference, {**read_object(inference).content, **same}, indent=4)
     path = out / "configs" / "metadata.json"
     metadata = dict(read_object(path).content)
     formats = metadata["network_data_format"]
@@ -133,7 +116,7 @@ def _agree(out: Path, parser: ConfigParser) -> None:
         for tensor in formats["outputs"].values():
             tensor["num_channels"] = channels
             tensor["channel_def"] = {str(i): "reconstruction" for i in range(channels)}
-    _write_json(path, metadata)
+    write_json(path, metadata, indent=4)
 
 
 def run_config(
@@ -141,15 +124,9 @@ def run_config(
 ) -> tuple[ConfigParser, dict[str, Any]]:
     """Return the config of a run without file names, and the files that it was given, by key.
 
-    The config lists the variants under ``variants`` and the keys of the files under ``files``.
-
-    Args:
-        bundle: Folder of the bundle.
-        variants: Names of variants, which are merged in this order.
-        settings: Values by key, as `normal_settings` returns them.
-
-    Raises:
-        UsageProblem: The bundle cannot be trained, or a variant or a setting is invalid.
+    The variants are merged in their order, and the keys of the settings are as `normal_settings`
+    returns them. The config lists the variants under ``variants`` and the keys of the files under
+    ``files``.
     """
     parser = _with_variants(bundle, variants)
     for key, value in settings.items():
@@ -157,8 +134,7 @@ def run_config(
         parser[key] = value
     for key in settings:
         _check_objects(parser, key)
-    found = {key: parser.get(key) for key in _all_keys(parser.get())}
-    files = {key: value for key, value in found.items() if _names_file(key, value)}
+    files = {key: value for key, value in _walk(parser.get()) if _names_file(key, value)}
     for key in files:
         parser[key] = STAND_INS.get(key, False)
     parser[DATA] = STAND_INS[DATA]
@@ -174,9 +150,7 @@ def normal_settings(settings: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def variant_names(variant: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the names of variants, which may be given as none, one or several."""
-    if variant is None:
-        return ()
-    return (variant,) if isinstance(variant, str) else tuple(variant)
+    return (variant,) if isinstance(variant, str) else tuple(variant or ())
 
 
 def check_device(parser: ConfigParser) -> torch.device | None:
@@ -206,7 +180,7 @@ def _with_variants(bundle: Path, variants: Sequence[str]) -> ConfigParser:
             where=bundle,
             parameter="bundle",
         )
-    names = sorted(path.stem for path in main.parent.glob("*.json") if path.name not in _MAIN)
+    names = sorted(path.stem for path in main.parent.glob("*.json") if path.stem not in _MAIN)
     for variant in variants:
         if variant not in names:
             known = f"choose from {', '.join(names)}" if names else "the bundle has none"
@@ -233,7 +207,7 @@ def _check_key(parser: ConfigParser, key: str) -> None:
     if isinstance(holder, dict) and "_target_" in holder:
         _check_parameter(parser, above, holder, name)
         return
-    advice = _nearest(key, _all_keys(parser.get()))
+    advice = _nearest(key, dict(_walk(parser.get())))
     raise UsageProblem(f"the config has no such key; {advice}", where=key, parameter="settings")
 
 
@@ -241,19 +215,11 @@ def _check_objects(parser: ConfigParser, key: str) -> None:
     """Check each object that a setting has put into the config, or given another class."""
     above, _, name = key.rpartition("::")
     place = above if name == "_target_" else key
-    for where, holder in _objects(parser.get(place), place):
-        _check_target(parser, where, holder)
-        for argument in holder:
-            _check_parameter(parser, where, holder, argument)
-
-
-def _objects(config: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each object that a part of the config describes, after its key."""
-    if ConfigComponent.is_instantiable(config):
-        yield where, config
-    if isinstance(config, dict | list):
-        for name, value in config.items() if isinstance(config, dict) else enumerate(config):
-            yield from _objects(value, f"{where}::{name}")
+    for where, holder in _walk(parser.get(place), place):
+        if ConfigComponent.is_instantiable(holder):
+            _check_target(parser, where, holder)
+            for argument in holder:
+                _check_parameter(parser, where, holder, argument)
 
 
 def _check_target(parser: ConfigParser, where: str, holder: Mapping[str, Any]) -> None:
@@ -306,20 +272,16 @@ def _parameters(called: object | None) -> set[str] | None:
     """
     if not callable(called):
         return None
-    if not isinstance(called, type):
-        calls: list[tuple[Any, int]] = [(called, 0)]
-    else:
-        own = [base for base in called.__mro__[:-1] if "__init__" in vars(base)]
-        calls = [(vars(base)["__init__"], 1) for base in own] or [(called, 0)]
+    bases = called.__mro__[:-1] if isinstance(called, type) else ()
     names: set[str] = set()
-    for call, skipped in calls:
+    for call in [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or [called]:
         try:
-            parameters = list(inspect.signature(call).parameters.values())[skipped:]
+            parameters = inspect.signature(call).parameters.values()
         except (TypeError, ValueError):
             return None
         names |= {one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, _EITHER)}
         if not any(one.kind is one.VAR_KEYWORD for one in parameters):
-            return names
+            return names - {"self"}
     return None
 
 
@@ -336,15 +298,10 @@ def _names_file(key: str, value: object) -> bool:
     return known or Path(value).is_absolute() or ("/" in value and Path(value).exists())
 
 
-def _all_keys(config: Any, above: str = "") -> list[str]:
-    keys: list[str] = []
-    items = config.items() if isinstance(config, dict) else enumerate(config)
-    for name, value in items:
-        keys.append(f"{above}{name}")
-        if isinstance(value, dict | list):
-            keys += _all_keys(value, f"{above}{name}::")
-    return keys
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=4) + "\n")
+def _walk(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a part of the config after its key, and then each part of it."""
+    if key:
+        yield key, config
+    if isinstance(config, dict | list):
+        for name, value in config.items() if isinstance(config, dict) else enumerate(config):
+            yield from _walk(value, f"{key}::{name}" if key else str(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from medvae.atomic import write_bytes, write_text
+from medvae.atomic import write_bytes, write_json
 from medvae.latent import LatentStatistics
 from medvae.metrics import held_out_figures
 from medvae.models import COLLAPSED
@@ -19,8 +18,6 @@ from medvae.networks import Codec, SliceVAE, active_units, save_model
 from medvae.notices import notice
 from medvae.schema import read_object
 from medvae.training._slices import CanvasSlices, TrainingSlices
-
-__all__ = ["finish"]
 
 _BATCH = 32
 
@@ -105,7 +102,7 @@ def _describe(
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    write_text(path, json.dumps(metadata, indent=4) + "\n")
+    write_json(path, metadata, indent=4)
 
 
 def _keep_intensity(path: Path, intensity: str | None) -> None:
@@ -114,4 +111,4 @@ def _keep_intensity(path: Path, intensity: str | None) -> None:
         return
     config = read_object(path).content
     if config.get("intensity") != intensity:
-        write_text(path, json.dumps({**config, "intensity": intensity}, indent=4) + "\n")
+        write_json(path, {**config, "intensity": intensity}, indent=4)

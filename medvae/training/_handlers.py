@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -18,19 +19,8 @@ from torch import Tensor, nn
 from medvae.atomic import write_bytes
 from medvae.errors import ReadError, TrainingError, UsageProblem
 from medvae.networks import Reconstruction, SliceVAE
-from medvae.training._history import History
+from medvae.training._history import History, TrainerHandler
 from medvae.training._slices import SliceDataset
-
-__all__ = [
-    "AutocastInferer",
-    "Checkpoints",
-    "EpochSeed",
-    "GradientClip",
-    "ListedOutput",
-    "NanGuard",
-    "SharedBuffers",
-    "TrainingView",
-]
 
 
 class TrainingView(nn.Module):
@@ -48,6 +38,7 @@ class TrainingView(nn.Module):
         return self.network.reconstruct(x)
 
 
+@dataclass(eq=False)
 class AutocastInferer(Inferer):
     """Inferer that calls the network in bfloat16, which needs no loss scaling, on any device.
 
@@ -57,9 +48,7 @@ class AutocastInferer(Inferer):
         enabled: Whether to use bfloat16; otherwise the network is called in single precision.
     """
 
-    def __init__(self, enabled: bool = True) -> None:
-        super().__init__()
-        self.enabled = enabled
+    enabled: bool = True
 
     def __call__(
         self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
@@ -73,7 +62,8 @@ class AutocastInferer(Inferer):
         return result
 
 
-class EpochSeed:
+@dataclass(eq=False)
+class EpochSeed(TrainerHandler):
     """Handler that seeds each epoch, in the same way whether or not training was interrupted.
 
     Args:
@@ -83,21 +73,12 @@ class EpochSeed:
         rank: Rank of this process, so that processes draw different noise.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        dataset: SliceDataset,
-        sampler: torch.utils.data.DistributedSampler[Any],
-        rank: int = 0,
-    ) -> None:
-        self.seed = seed
-        self.dataset = dataset
-        self.sampler = sampler
-        self.rank = rank
+    event = Events.EPOCH_STARTED
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self)
+    seed: int
+    dataset: SliceDataset
+    sampler: torch.utils.data.DistributedSampler[Any]
+    rank: int = 0
 
     def __call__(self, engine: Engine) -> None:
         epoch = engine.state.epoch
@@ -106,12 +87,10 @@ class EpochSeed:
         torch.manual_seed(hash((self.seed, epoch, self.rank)) % 2**63)
 
 
-class NanGuard:
+class NanGuard(TrainerHandler):
     """Handler that stops training if the loss is not finite, before it spoils the checkpoints."""
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+    event = Events.ITERATION_COMPLETED
 
     def __call__(self, engine: Engine) -> None:
         output: Any = engine.state.output
@@ -123,7 +102,7 @@ class NanGuard:
             )
 
 
-class GradientClip:
+class GradientClip(TrainerHandler):
     """Handler that clips gradients, so that one unusual batch does little harm.
 
     Args:
@@ -131,34 +110,29 @@ class GradientClip:
         norm: Maximum norm of the gradients.
     """
 
+    event = IterationEvents.BACKWARD_COMPLETED
+
     def __init__(self, parameters: Iterable[nn.Parameter], norm: float) -> None:
         self.parameters = list(parameters)
         self.norm = norm
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         nn.utils.clip_grad_norm_(self.parameters, self.norm)
 
 
-class SharedBuffers:
+@dataclass(eq=False)
+class SharedBuffers(TrainerHandler):
     """Handler that copies the buffers of the first process to all others before each validation.
 
     Parameters stay equal without it. The statistics of batch norms do not: each process updates
     its own with its last batch, and the network that is validated must be the one that is saved.
+    Attach it before the validation.
 
     Args:
         network: Network whose buffers are shared.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, before the validation."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+    network: nn.Module
 
     def __call__(self, engine: Engine) -> None:
         if torch.distributed.is_initialized():
@@ -166,28 +140,22 @@ class SharedBuffers:
                 torch.distributed.broadcast(buffer, src=0)
 
 
-class ListedOutput:
+class ListedOutput(TrainerHandler):
     """Handler that wraps the output of a step in a list of one item for the handlers after it.
 
     MONAI's own handlers, such as those for tracking, expect a batch as a list of its items. The
-    batch is not split into them here, because that takes time.
+    batch is not split into them here, because that takes time. Attach it after all handlers of this
+    package.
     """
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after all handlers of this package."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+    event = Events.ITERATION_COMPLETED
 
     def __call__(self, engine: Engine) -> None:
         state: Any = engine.state
         state.output = [state.output]
 
 
-class _Stateful(Protocol):
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state: Any) -> Any: ...
-
-
+@dataclass(eq=False)
 class Checkpoints:
     """Handler that writes ``last.pt`` after each epoch, and ``best.pt`` if that is the best so far.
 
@@ -196,28 +164,19 @@ class Checkpoints:
 
     Args:
         folder: Folder to which checkpoints are written.
-        parts: Objects whose state is saved, by name, including the network.
+        parts: Objects with ``state_dict`` and ``load_state_dict``, by name, such as the network.
         history: History that decides which epoch is the best.
         metric: Name of the metric in the history; higher is better.
         resume: Whether to load the last checkpoint if there is one.
         rank: Rank of this process; only rank 0 writes.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        parts: Mapping[str, _Stateful],
-        history: History,
-        metric: str = "validation_psnr",
-        resume: bool = False,
-        rank: int = 0,
-    ) -> None:
-        self.folder = Path(folder)
-        self.parts = {**parts, "history": history}
-        self.history = history
-        self.metric = metric
-        self.resume = resume
-        self.rank = rank
+    folder: str | Path
+    parts: Mapping[str, Any]
+    history: History
+    metric: str = "validation_psnr"
+    resume: bool = False
+    rank: int = 0
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer, after everything else that changes state in an epoch."""
@@ -226,12 +185,12 @@ class Checkpoints:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     def _load(self, engine: Engine) -> None:
-        path = self.folder / "last.pt"
+        path = Path(self.folder, "last.pt")
         if not self.resume or not path.is_file():
             return
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
-            for name, part in self.parts.items():
+            for name, part in {**self.parts, "history": self.history}.items():
                 part.load_state_dict(saved[name])
         except UsageProblem:
             raise  # by the parts, about what was passed to this run
@@ -243,11 +202,12 @@ class Checkpoints:
         engine.state.iteration = saved["iteration"]
 
     def _save(self, engine: Engine) -> None:
-        state = {name: part.state_dict() for name, part in self.parts.items()}
+        parts = {**self.parts, "history": self.history}
+        state = {name: part.state_dict() for name, part in parts.items()}
         state |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_bytes(self.folder / "last.pt", buffer.getvalue())
+        write_bytes(Path(self.folder, "last.pt"), buffer.getvalue())
         values = [epoch.get(self.metric, -math.inf) for epoch in self.history.epochs]
         if values[-1] == max(values):
-            write_bytes(self.folder / "best.pt", buffer.getvalue())
+            write_bytes(Path(self.folder, "best.pt"), buffer.getvalue())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
+from monai.networks.utils import eval_mode
 from PIL import Image
 
 from medvae.atomic import write_bytes
@@ -20,8 +22,6 @@ from medvae.models import COLLAPSED
 from medvae.networks import SliceVAE, VAELoss, active_units
 from medvae.notices import notice
 from medvae.training._slices import CanvasSlices
-
-__all__ = ["CollapseWatch", "History", "TrainingPictures"]
 
 _WATCHED = 64
 """Approximate number of held-out slices whose latents are monitored."""
@@ -47,10 +47,28 @@ _PANELS = {
 }
 
 
-class History:
+class TrainerHandler(ABC):
+    """Handler that is called on one event of a trainer.
+
+    Attributes:
+        event: The event.
+    """
+
+    event: ClassVar[Any] = Events.EPOCH_COMPLETED
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(self.event, self)
+
+    @abstractmethod
+    def __call__(self, engine: Engine) -> None: ...
+
+
+class History(TrainerHandler):
     """Figures of each epoch: the loss and its terms, the speed, and the validation metrics.
 
-    Processes that train together share one history, with mean figures and their total speed.
+    Processes that train together share one history, with mean figures and their total speed. Attach
+    it after the validation.
 
     Args:
         loss: Loss whose terms are recorded every ``every`` steps.
@@ -71,10 +89,10 @@ class History:
         self._start = self._seconds = 0.0
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the validation."""
+        """Register with the trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        super().attach(engine)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, to be saved in a checkpoint."""
@@ -135,12 +153,14 @@ def _of_all_processes(figures: dict[str, float], engine: Engine) -> dict[str, fl
     return means | {"images_per_second": means["images_per_second"] * processes}
 
 
-class CollapseWatch:
+class CollapseWatch(TrainerHandler):
     """Handler that warns once if the latents of held-out slices no longer distinguish the slices.
 
     It adds ``validation_active_units`` to the history. A count of zero is no bad sign at first:
     nothing has been learned in the first steps, and running means of batch norms lag behind. A
     warning therefore requires zero for two epochs, and almost no KL divergence in training either.
+
+    Attach it after the history.
 
     Args:
         history: History of the training.
@@ -155,18 +175,20 @@ class CollapseWatch:
         self.images = slices.images[::step]
         self._said = False
 
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the history."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
     def __call__(self, engine: Engine) -> None:
+        device = next(self.network.parameters()).device
+        with eval_mode(self.network):
+            means = [
+                self.network.encode(batch.float().to(device))[0].float()
+                for batch in self.images.split(_AT_ONCE)
+            ]
         last = self.history.epochs[-1]
-        last["validation_active_units"] = self._active_units()
+        last["validation_active_units"] = float(active_units(torch.cat(means)))
         recent = self.history.epochs[-2:]
         if self._said or engine.state.iteration < _FIRST_STEPS or len(recent) < 2:
             return
-        if all(not epoch.get("validation_active_units", 1) for epoch in recent) and all(
-            epoch["kl"] < _NATS for epoch in recent
+        if all(
+            epoch.get("validation_active_units", 1) == 0 and epoch["kl"] < _NATS for epoch in recent
         ):
             self._said = True
             notice(
@@ -174,21 +196,12 @@ class CollapseWatch:
                 f"(KL {last['kl']:.2f} nats a slice): {COLLAPSED}"
             )
 
-    def _active_units(self) -> float:
-        device = next(self.network.parameters()).device
-        was_training = self.network.training
-        self.network.eval()
-        with torch.inference_mode():
-            means = [
-                self.network.encode(batch.float().to(device))[0].float()
-                for batch in self.images.split(_AT_ONCE)
-            ]
-        self.network.train(was_training)
-        return float(active_units(torch.cat(means)))
 
-
-class TrainingPictures:
+@dataclass(eq=False)
+class TrainingPictures(TrainerHandler):
     """Handler that writes ``curves.png`` regularly and ``reconstructions.png`` after some epochs.
+
+    Attach it after the history.
 
     Args:
         folder: Folder to which the images are written.
@@ -198,24 +211,16 @@ class TrainingPictures:
         every: Number of epochs from one set of reconstructions to the next.
     """
 
-    def __init__(
-        self,
-        folder: str | Path,
-        history: History,
-        network: SliceVAE,
-        items: Sequence[dict[str, Any]],
-        every: int = 5,
-    ) -> None:
-        self.folder = Path(folder)
-        self.history = history
-        self.network = network
-        self.items = items
-        self.every = every
-        self._drawn = time.monotonic()
+    folder: str | Path
+    history: History
+    network: SliceVAE
+    items: Sequence[dict[str, Any]]
+    every: int = 5
+    _drawn: float = field(init=False, default_factory=time.monotonic)
 
     def attach(self, engine: Engine) -> None:
-        """Register with the trainer, after the history."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        """Register with the trainer."""
+        super().attach(engine)
         engine.add_event_handler(Events.COMPLETED, lambda _: self._draw_curves())
 
     def __call__(self, engine: Engine) -> None:
@@ -223,10 +228,10 @@ class TrainingPictures:
         if not last and time.monotonic() - self._drawn > _SECONDS:
             self._draw_curves()
         if last or engine.state.epoch % self.every == 0:
-            write_bytes(self.folder / "reconstructions.png", self._reconstructions())
+            write_bytes(Path(self.folder, "reconstructions.png"), self._reconstructions())
 
     def _draw_curves(self) -> None:
-        write_bytes(self.folder / "curves.png", _curves(self.history.epochs))
+        write_bytes(Path(self.folder, "curves.png"), _curves(self.history.epochs))
         self._drawn = time.monotonic()
 
     def _reconstructions(self) -> bytes:
@@ -235,14 +240,12 @@ class TrainingPictures:
         places = [(2 * i + 1) * len(self.items) // (2 * count) for i in range(count)]
         images = torch.stack([self.items[place]["image"].as_tensor() for place in places])
         device = next(self.network.parameters()).device
-        was_training = self.network.training
-        self.network.eval()
-        with torch.inference_mode():
+        with eval_mode(self.network):
             restored = self.network(images.to(device))[:, :1].cpu()
-        self.network.train(was_training)
-        rows = [torch.cat(list(row[:, 0]), dim=1) for row in (images, restored)]
-        grid = (torch.cat(rows).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        return _png(Image.fromarray(np.ascontiguousarray(grid)))
+        grid = torch.stack((images, restored))[:, :, 0].permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
+        buffer = io.BytesIO()
+        Image.fromarray((grid.clamp(0, 1) * 255).round().byte().numpy()).save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 def _curves(epochs: Sequence[dict[str, float]]) -> bytes:
@@ -257,10 +260,4 @@ def _curves(epochs: Sequence[dict[str, float]]) -> bytes:
             axes.legend()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
     return buffer.getvalue()

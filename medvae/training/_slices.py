@@ -20,9 +20,7 @@ from medvae.labels import attach_labels, check_outlines, folded
 from medvae.notices import notice
 from medvae.readers import check_unchanged, open_studies, pixel_fingerprint, read_pixels
 from medvae.records import Slice, Study
-from medvae.split import Split, make_split, read_split, write_split
-
-__all__ = ["CanvasSlices", "SliceDataset", "TrainingSlices"]
+from medvae.split import make_split, read_split, write_split
 
 _FEW = 5
 """Maximum number of label problems that are reported one by one."""
@@ -84,9 +82,11 @@ class TrainingSlices:
         if record is not None and not (resume and Path(record).is_file()):
             write_split(Path(record), sides)
         self.modalities = sorted({item.modality for item in slices if item.modality})
-        self.training = CanvasSlices(_of(slices, sides.training), size, intensity)
-        self.validation = CanvasSlices(_of(slices, sides.validation), size, intensity)
-        self.split: Split = sides
+        self.training, self.validation = (
+            CanvasSlices([item for item in slices if item.group in groups], size, intensity)
+            for groups in (sides.training, sides.validation)
+        )
+        self._sides = {"training": self.training, "validation": self.validation}
         self.intensity = intensity
         maps = self.training.maps | self.validation.maps
         if intensity is None and self.modalities == ["CT"] and len(maps) == 1:
@@ -112,10 +112,6 @@ class TrainingSlices:
                 )
         for name, side in self._sides.items():
             check_unchanged(state[name], side.fingerprints, side.files, self._where)
-
-    @property
-    def _sides(self) -> dict[str, CanvasSlices]:
-        return {"training": self.training, "validation": self.validation}
 
 
 class CanvasSlices(Sequence[dict[str, Any]]):
@@ -249,7 +245,3 @@ def _labelled(studies: Sequence[Study], labels: str, outlines: str | None) -> tu
     if len(lines) > _FEW:
         notice(f"{len(lines) - _FEW} more of the labels could not be used")
     return attached.studies
-
-
-def _of(slices: Sequence[Slice], groups: frozenset[str]) -> list[Slice]:
-    return [item for item in slices if item.group in groups]

@@ -32,8 +32,6 @@ from medvae.training._config import (
     variant_names,
 )
 
-__all__ = ["train"]
-
 _NO_ROOM = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}
 """Error numbers of the system when nothing more can be written."""
 
@@ -152,8 +150,8 @@ def _train(
             prepare_run(bundle, out, variant=variants, settings=settings)
         if together:
             torch.distributed.barrier()
-        given = {**files, DATA: [str(Path(path).resolve()) for path in paths]}
-        workflow = _workflow(out, together, resume, tracking, given)
+        given = {**files, DATA: [str(Path(path).resolve()) for path in paths], "resume": resume}
+        workflow = _workflow(out, together, tracking=tracking, **given)
         with _reported(out, folder, new=first and not resume):
             workflow.initialize()
             workflow.run()
@@ -165,13 +163,7 @@ def _train(
 
 @contextmanager
 def _reported(out: Path, folder: OutputFolder, *, new: bool) -> Iterator[None]:
-    """Report an error of a training, and what it leaves behind.
-
-    Args:
-        out: Folder of the run.
-        folder: The same folder, which keeps account of what is finished.
-        new: Whether the folder was made by this process, so that it can be cleared.
-    """
+    """Report an error of a training, and what it leaves in a folder, which is cleared if new."""
     try:
         yield
     except BaseException as error:
@@ -190,11 +182,7 @@ def _reported(out: Path, folder: OutputFolder, *, new: bool) -> Iterator[None]:
 def _files_of_resumed(
     out: Path, variants: Sequence[str], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the files for a run that continues, by key in its config.
-
-    Raises:
-        UsageProblem: There is no run to continue, or it was started with other arguments.
-    """
+    """Return the files for a run that continues, by key in its config, or refuse to continue it."""
     path = out / "configs" / "train.json"
     if not path.is_file():
         raise UsageProblem(
@@ -215,7 +203,9 @@ def _files_of_resumed(
             "started with",
             parameter=others[0],
         )
-    _check_resumed(out)
+    check_device(ConfigParser(dict(config.content)))
+    if (out / "split.json").is_file():
+        read_held_out(out / "split.json")  # raises if its patients were named with another secret
     begun = (out / "checkpoints" / "last.pt").is_file()
     for key in named:
         if key not in settings and (key in ("labels", "outlines") or not begun):
@@ -227,24 +217,8 @@ def _files_of_resumed(
     return dict(settings)
 
 
-def _check_resumed(out: Path) -> None:
-    """Check that the device of a run exists, and that its patients go by the same names."""
-    parser = ConfigParser()
-    parser.read_config(str(out / "configs" / "train.json"))
-    check_device(parser)
-    split = out / "split.json"
-    if split.is_file():
-        read_held_out(split)  # raises if its patients were named with another secret
-
-
-def _workflow(
-    out: Path,
-    together: bool,
-    resume: bool,
-    tracking: Literal["mlflow"] | None,
-    given: Mapping[str, Any],
-) -> ConfigWorkflow:
-    """Return the workflow of a prepared run, with the files that were passed."""
+def _workflow(out: Path, together: bool, /, **given: Any) -> ConfigWorkflow:
+    """Return the workflow of a prepared run, with values that replace those of its config."""
     files = [out / "configs" / "train.json"]
     if together:
         files.append(out / "configs" / "multi_gpu_train.json")
@@ -260,8 +234,6 @@ def _workflow(
         logging_file=str(out / "configs" / "logging.conf"),
         workflow_type="train",
         bundle_root=str(out),
-        resume=resume,
-        tracking=tracking,
         save_execute_config=False,  # for tracking; the run has its configs anyway
         **given,
     )

@@ -11,14 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from medvae.intensity import Canvas
 from medvae.randomness import generator
-from medvae.records import Category
+from medvae.records import Category, Finding, Pixels, Slice
 from medvae.render import Ground, Lesion, Refused, Rendered, Scene, transplant_to_one
 from medvae.transforms._bank_build import build_bank
-from medvae.transforms._bank_files import Contents, Donor, Stored, read_bank
+from medvae.transforms._bank_files import Donor, Stored, read_bank
 from medvae.transforms._model import SliceModel
-
-__all__ = ["Transplant", "TransplantBank"]
 
 T = TypeVar("T")
 
@@ -47,6 +46,11 @@ class TransplantBank:
 
     Attributes:
         folder: Folder of the bank.
+        size: Numbers of rows and columns of the model's canvas.
+        slices: Slices of donors and hosts.
+        donors: Slices with lesions that can be transplanted.
+        values: Values of all slices in real units, ``[P]``, mapped into memory.
+        padding: Whether each pixel is padding, ``[P]``, mapped into memory.
         categories: Categories of its lesions, in the order in which ``write_datalist`` numbers them
             from 0.
         masked: Whether all its lesions have masks.
@@ -54,31 +58,29 @@ class TransplantBank:
             was only opened.
     """
 
-    def __init__(self, folder: Path, contents: Contents, problems: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, problems: Sequence[str] = ()) -> None:
         self.folder = folder
         self.problems = tuple(problems)
-        self._contents = contents
-        lesions = [
-            contents.slices[donor.place].labels.findings[index]
-            for donor in contents.donors
-            for index in donor.findings
-        ]
+        self.size, self.slices, self.donors, self.values, self.padding = read_bank(folder)
+        by_patient: dict[str, list[Donor]] = defaultdict(list)
+        lesions: list[Finding] = []
+        for donor in self.donors:
+            own = self.slices[donor.place]
+            by_patient[own.group].append(donor)
+            lesions += [own.labels.findings[index] for index in donor.findings]
+        self._donors_of = list(by_patient.values())
+        self.masked = all(lesion.mask is not None for lesion in lesions)
         found = {lesion.category for lesion in lesions}
         self.categories: tuple[Category, ...] = tuple(
             sorted(found, key=lambda category: (category.supercategory, category.name))
         )
-        by_patient = defaultdict(list)
-        for donor in contents.donors:
-            by_patient[contents.slices[donor.place].group].append(donor)
-        self._donors_of = list(by_patient.values())
-        self.masked = all(lesion.mask is not None for lesion in lesions)
 
     def __len__(self) -> int:
         """Return the number of donors."""
-        return len(self._contents.donors)
+        return len(self.donors)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TransplantBank.open, (self.folder,)
+        return type(self), (self.folder,)
 
     @classmethod
     def open(cls, folder: str | Path) -> TransplantBank:
@@ -87,8 +89,7 @@ class TransplantBank:
         Raises:
             ReadError: The bank does not exist or is damaged.
         """
-        folder = Path(folder).absolute()
-        return cls(folder, read_bank(folder))
+        return cls(Path(folder).absolute())
 
     @classmethod
     def build(
@@ -139,7 +140,24 @@ class TransplantBank:
             allow_burned_in=allow_burned_in,
             workers=workers,
         )
-        return cls(folder, read_bank(folder), problems)
+        return cls(folder, problems)
+
+    def scene(self, place: int) -> Scene:
+        """Return a slice in the form that renders take."""
+        one = self.slices[place]
+        own = slice(one.start, one.stop)
+        values = np.asarray(self.values[own]).reshape(one.shape)
+        padding = np.asarray(self.padding[own]).reshape(one.shape)
+        pixels = Pixels(values, values, padding if padding.any() else None)
+        native = Slice.in_memory(
+            pixels,
+            key=one.key,
+            group=one.group,
+            modality="CT" if one.absolute else None,
+            geometry=one.geometry,
+            labels=one.labels,
+        )
+        return Scene(native, pixels, Canvas.fit(one.shape, one.geometry, self.size), one.intensity)
 
     def draw(self, seed: int, strength: float, balance: str = "patients") -> Transplant | None:
         """Transplant one of the lesions into one of its hosts; return None if no attempt fits.
@@ -150,18 +168,16 @@ class TransplantBank:
             balance: Draw a donor patient first and then one of the patient's slices
                 (``patients``), or any of the slices (``slices``).
         """
-        contents, random = self._contents, generator(seed, "donor")
-        donors: Sequence[Donor] = contents.donors
-        if balance == "patients":
-            donors = _one_of(self._donors_of, random)
+        random = generator(seed, "donor")
+        donors = _one_of(self._donors_of, random) if balance == "patients" else self.donors
         donor = _one_of(donors, random)
-        lesion = Lesion.on(contents.scene(donor.place), _one_of(donor.findings, random))
+        lesion = Lesion.on(self.scene(donor.place), _one_of(donor.findings, random))
         if isinstance(lesion, Refused):
             return None
 
         @cache
         def ground(host: int) -> Ground:
-            return Ground.of(contents.scene(host))
+            return Ground.of(self.scene(host))
 
         made = transplant_to_one(
             lesion,
@@ -173,7 +189,7 @@ class TransplantBank:
         if isinstance(made, Refused):
             return None
         host, rendered = made
-        slices = contents.slices
+        slices = self.slices
         return Transplant(slices[donor.place], slices[host], ground(host).scene, rendered)
 
 

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,16 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.atomic import write_text
+from medvae.atomic import write_json
 from medvae.errors import ReadError, WriteError
 from medvae.geometry import Geometry
-from medvae.intensity import Canvas, IntensityMap
+from medvae.intensity import IntensityMap
 from medvae.labels import finding_from_record, finding_record
 from medvae.records import Labels, Pixels, Slice, check_secret, secret_fingerprint
 from medvae.render import Scene
 from medvae.schema import Fields, read_object
 
-__all__ = ["Contents", "Donor", "Stored", "read_bank", "write_index", "write_pixels"]
+Contents = tuple[int, list["Stored"], list["Donor"], NDArray[np.float32], NDArray[np.bool_]]
+"""Side of the model's canvas, slices, donors, and the values and padding of all slices."""
 
 _FORMAT = 1
 _VALUES, _PADDING, _INDEX = "values.npy", "padding.npy", "bank.json"
@@ -61,24 +61,12 @@ class Stored:
     @classmethod
     def of(cls, native: Slice, scene: Scene) -> Stored:
         """Return the description of a slice whose pixels are not stored yet."""
-        return cls(
-            native.key,
-            native.group,
-            0,
-            native.shape,
-            native.geometry,
-            scene.intensity,
-            scene.absolute,
-            scene.labels,
-        )
+        seen = scene.intensity, scene.absolute, scene.labels
+        return cls(native.key, native.group, 0, native.shape, native.geometry, *seen)
 
     @classmethod
     def from_record(cls, record: Fields) -> Stored:
-        """Return the description that a :attr:`record` holds.
-
-        Raises:
-            ReadError: The record is invalid.
-        """
+        """Return the description that a :attr:`record` holds; raise ReadError if it is invalid."""
         shape, intensity = record.shape("shape"), record.object("intensity")
         findings = (
             finding_from_record(one.content, shape, one.where) for one in record.objects("findings")
@@ -129,70 +117,8 @@ class Donor:
     hosts: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Contents:
-    """The contents of a bank.
-
-    Attributes:
-        size: Numbers of rows and columns of the model's canvas.
-        slices: Slices of donors and hosts.
-        donors: Slices with lesions that can be transplanted.
-        values: Values of all slices in real units, ``[P]``, mapped into memory.
-        padding: Whether each pixel is padding, ``[P]``, mapped into memory.
-    """
-
-    size: int
-    slices: Sequence[Stored]
-    donors: Sequence[Donor]
-    values: NDArray[np.float32]
-    padding: NDArray[np.bool_]
-
-    def scene(self, place: int) -> Scene:
-        """Return a slice in the form that renders take."""
-        one = self.slices[place]
-        own = slice(one.start, one.stop)
-        values = np.asarray(self.values[own]).reshape(one.shape)
-        padding = np.asarray(self.padding[own]).reshape(one.shape)
-        pixels = Pixels(values, values, padding if padding.any() else None)
-        native = Slice.in_memory(
-            pixels,
-            key=one.key,
-            group=one.group,
-            modality="CT" if one.absolute else None,
-            geometry=one.geometry,
-            labels=one.labels,
-        )
-        return Scene(native, pixels, Canvas.fit(one.shape, one.geometry, self.size), one.intensity)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the pixels are complete and all indices are valid."""
-        count = max((one.stop for one in self.slices), default=0)
-        return (
-            self.values.dtype == np.float32
-            and self.padding.dtype == np.bool_
-            and self.values.shape == self.padding.shape == (count,)
-            and bool(self.donors)
-            and all(map(self._is_whole, self.donors))
-        )
-
-    def _is_whole(self, donor: Donor) -> bool:
-        places = (donor.place, *donor.hosts)
-        if not (donor.findings and donor.hosts and 0 <= min(places)):
-            return False
-        if max(places) >= len(self.slices):
-            return False
-        return (
-            0 <= min(donor.findings) <= max(donor.findings) < len(self.slices[donor.place].labels)
-        )
-
-
 def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
-    """Write the pixels of slices, ``count`` in total, one slice at a time.
-
-    Raises:
-        WriteError: The file system refuses to write.
-    """
+    """Write the pixels of slices, ``count`` in total, one slice at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _VALUES).open("wb") as values, (folder / _PADDING).open("wb") as padding:
@@ -208,11 +134,7 @@ def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
 
 
 def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Sequence[Donor]) -> None:
-    """Write the index, which describes the pixels and completes the bank.
-
-    Raises:
-        WriteError: The file system refuses to write.
-    """
+    """Write the index, which describes the pixels and completes the bank."""
     document = {
         "format": _FORMAT,
         "secret": secret_fingerprint(),
@@ -220,23 +142,18 @@ def write_index(folder: Path, size: int, slices: Sequence[Stored], donors: Seque
         "slices": [one.record for one in slices],
         "donors": [asdict(donor) for donor in donors],
     }
-    write_text(folder / _INDEX, json.dumps(document) + "\n")
+    write_json(folder / _INDEX, document)
 
 
 def read_bank(folder: Path) -> Contents:
-    """Open a bank.
-
-    Raises:
-        ReadError: The bank does not exist or is damaged.
-        UsageProblem: The bank was built with another ``MEDVAE_SECRET``.
-    """
+    """Read a bank, which must have been built with the same ``MEDVAE_SECRET``."""
     absent = f"{folder}: holds no transplant bank: make one with TransplantBank.build"
     document = read_object(folder / _INDEX, absent)
     if document.content.get("format") != _FORMAT:
         raise document.wrong("format", str(_FORMAT))
     check_secret(folder, document.text("secret") if "secret" in document else None)
     try:
-        contents = Contents(
+        contents = (
             document.whole("size", 1, _LARGEST_CANVAS),
             [Stored.from_record(record) for record in document.objects("slices")],
             [
@@ -254,19 +171,41 @@ def read_bank(folder: Path) -> Contents:
         raise ReadError(f"{error}: {_DAMAGED}") from error
     except ValueError as error:  # from NumPy, whose messages span several lines
         raise ReadError(f"{folder}: {_DAMAGED}") from error
-    if not contents.is_whole:
+    if not _are_whole(*contents):
         raise ReadError(f"{folder}: {_DAMAGED}")
     return contents
 
 
-def _geometry(fields: Fields) -> Geometry:
-    def numbers(name: str, count: int) -> Any:
-        return None if fields.is_null(name) else fields.numbers(name, count)
-
-    return Geometry(
-        spacing=numbers("spacing", 2),
-        position=numbers("position", 3),
-        along_row=numbers("along_row", 3),
-        along_column=numbers("along_column", 3),
-        thickness=None if fields.is_null("thickness") else fields.number("thickness"),
+def _are_whole(
+    size: int,
+    slices: Sequence[Stored],
+    donors: Sequence[Donor],
+    values: NDArray[np.float32],
+    padding: NDArray[np.bool_],
+) -> bool:
+    """Return whether the pixels are complete and all indices are valid."""
+    count = max((one.stop for one in slices), default=0)
+    return (
+        values.dtype == np.float32
+        and padding.dtype == np.bool_
+        and values.shape == padding.shape == (count,)
+        and bool(donors)
+        and all(
+            donor.findings
+            and donor.hosts
+            and max(donor.place, *donor.hosts) < len(slices)
+            and max(donor.findings) < len(slices[donor.place].labels)
+            for donor in donors
+        )
     )
+
+
+def _geometry(fields: Fields) -> Geometry:
+    counts = {"spacing": 2, "position": 3, "along_row": 3, "along_column": 3}
+    known: dict[str, Any] = {
+        name: fields.numbers(name, count)
+        for name, count in counts.items()
+        if not fields.is_null(name)
+    }
+    thickness = None if fields.is_null("thickness") else fields.number("thickness")
+    return Geometry(**known, thickness=thickness)

@@ -18,28 +18,8 @@ from monai.data.meta_obj import get_track_meta
 from monai.transforms.transform import MapTransform, RandomizableTransform
 from monai.utils.enums import TransformBackends
 from monai.utils.type_conversion import convert_to_tensor
-from numpy.typing import NDArray
 
 from medvae.errors import UsageProblem
-
-__all__ = [
-    "RandGaussianCorruption",
-    "RandGaussianCorruptionD",
-    "RandGaussianCorruptionDict",
-    "RandGaussianCorruptiond",
-    "RandMaskCorruption",
-    "RandMaskCorruptionD",
-    "RandMaskCorruptionDict",
-    "RandMaskCorruptiond",
-    "RandPoissonGaussianCorruption",
-    "RandPoissonGaussianCorruptionD",
-    "RandPoissonGaussianCorruptionDict",
-    "RandPoissonGaussianCorruptiond",
-    "RandRicianCorruption",
-    "RandRicianCorruptionD",
-    "RandRicianCorruptionDict",
-    "RandRicianCorruptiond",
-]
 
 Range = float | tuple[float, float]
 """A single value, or the two limits between which a value is drawn for each image."""
@@ -54,6 +34,8 @@ class _RandCorruption(RandomizableTransform):
 
     backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
 
+    _drawn: Any = None
+
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> torch.Tensor:
         """Return the corrupted image as float32, with the same shape and metadata.
 
@@ -65,21 +47,22 @@ class _RandCorruption(RandomizableTransform):
         picture: torch.Tensor = convert_to_tensor(img, dtype=torch.float32, track_meta=track_meta)
         if randomize:
             self.randomize(picture)
-        if not self._do_transform:
-            return picture
-        return self._apply(picture)
+        return self._applied(picture, self._drawn) if self._do_transform else picture
 
     def randomize(self, data: torch.Tensor) -> None:
         """Draw whether to corrupt this image `[C, H, W]`, and the parameters of the corruption."""
         super().randomize(None)
         if self._do_transform:
-            self._draw(data)
+            self._drawn = self._draw(data)
 
     @abstractmethod
-    def _draw(self, picture: torch.Tensor) -> None: ...
+    def _draw(self, picture: torch.Tensor) -> Any:
+        """Draw what :meth:`_applied` needs to corrupt an image of this size."""
 
-    @abstractmethod
-    def _apply(self, picture: torch.Tensor) -> torch.Tensor: ...
+    def _applied(self, picture: torch.Tensor, drawn: Any) -> torch.Tensor:
+        """Return the corrupted image; by default, what was drawn is additive noise."""
+        noisy: torch.Tensor = picture + drawn
+        return noisy
 
     def _normal(self, picture: torch.Tensor, std: float) -> torch.Tensor:
         noise = self.R.standard_normal(tuple(picture.shape)) * std
@@ -103,19 +86,17 @@ class RandMaskCorruption(_RandCorruption):
         if block < 1:
             raise UsageProblem(f"block must be 1 or more pixels, but is {block}")
         self.block = block
-        self._left = torch.empty(0)
 
-    def _draw(self, picture: torch.Tensor) -> None:
+    def _draw(self, picture: torch.Tensor) -> torch.Tensor:
         rows, columns = picture.shape[-2:]
-        grid = (-(-rows // self.block), -(-columns // self.block))
-        left: NDArray[np.float32] = np.zeros(grid, dtype=np.float32)
+        left = np.zeros((-(-rows // self.block), -(-columns // self.block)), dtype=np.float32)
         count = round(self.R.uniform(*self.share) * left.size)
         left.flat[self.R.permutation(left.size)[:count]] = 1.0
         pixels = left.repeat(self.block, axis=0).repeat(self.block, axis=1)[:rows, :columns]
-        self._left = torch.as_tensor(pixels, device=picture.device)
+        return torch.as_tensor(pixels, device=picture.device)
 
-    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
-        return picture * self._left
+    def _applied(self, picture: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+        return picture * drawn
 
 
 class RandGaussianCorruption(_RandCorruption):
@@ -129,13 +110,9 @@ class RandGaussianCorruption(_RandCorruption):
     def __init__(self, std: Range = _STD, prob: float = 1.0) -> None:
         super().__init__(prob)
         self.std = _range("std", std)
-        self._noise = torch.empty(0)
 
-    def _draw(self, picture: torch.Tensor) -> None:
-        self._noise = self._normal(picture, self.R.uniform(*self.std))
-
-    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
-        return picture + self._noise
+    def _draw(self, picture: torch.Tensor) -> torch.Tensor:
+        return self._normal(picture, self.R.uniform(*self.std))
 
 
 class RandRicianCorruption(_RandCorruption):
@@ -149,15 +126,16 @@ class RandRicianCorruption(_RandCorruption):
     def __init__(self, std: Range = _STD, prob: float = 1.0) -> None:
         super().__init__(prob)
         self.std = _range("std", std)
-        self._real = self._imaginary = torch.empty(0)
 
-    def _draw(self, picture: torch.Tensor) -> None:
+    def _draw(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         std = self.R.uniform(*self.std)
-        self._real = self._normal(picture, std)
-        self._imaginary = self._normal(picture, std)
+        return self._normal(picture, std), self._normal(picture, std)
 
-    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
-        return torch.hypot(picture + self._real, self._imaginary)
+    def _applied(
+        self, picture: torch.Tensor, drawn: tuple[torch.Tensor, torch.Tensor]
+    ) -> torch.Tensor:
+        real, imaginary = drawn
+        return torch.hypot(picture + real, imaginary)
 
 
 class RandPoissonGaussianCorruption(_RandCorruption):
@@ -177,17 +155,13 @@ class RandPoissonGaussianCorruption(_RandCorruption):
         if self.photons[0] <= 0:
             raise UsageProblem(f"photons must be above 0, but is {photons}")
         self.std = _range("std", std)
-        self._noise = torch.empty(0)
 
-    def _draw(self, picture: torch.Tensor) -> None:
+    def _draw(self, picture: torch.Tensor) -> torch.Tensor:
         photons = self.R.uniform(*self.photons)
         clean = picture.detach().cpu().numpy().clip(min=0.0)
         noise = self.R.poisson(clean * photons) / photons - clean
         electronic = self._normal(picture, self.R.uniform(*self.std))
-        self._noise = electronic + torch.as_tensor(noise, dtype=torch.float32).to(picture.device)
-
-    def _apply(self, picture: torch.Tensor) -> torch.Tensor:
-        return picture + self._noise
+        return electronic + torch.as_tensor(noise, dtype=torch.float32).to(picture.device)
 
 
 class _RandCorruptiond(RandomizableTransform, MapTransform):

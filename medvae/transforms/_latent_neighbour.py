@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +10,15 @@ import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection, NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
+from monai.transforms.inverse import InvertibleTransform
 from monai.transforms.transform import MapTransform, RandomizableTransform
-from monai.utils.enums import TransformBackends
 from monai.utils.misc import ensure_tuple
 from monai.utils.type_conversion import convert_to_tensor
 from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.errors import UsageProblem
-from medvae.latent import SAMPLERS, LatentStatistics, Sampler, make_sampler
+from medvae.latent import SAMPLERS, make_sampler
 from medvae.randomness import generator
 from medvae.records import Labels, Pixels, Slice
 from medvae.render import Rendered, make_render
@@ -28,15 +26,6 @@ from medvae.transforms._marks import Marks, boxes_like, like, numbers_of
 from medvae.transforms._model import SliceModel
 from medvae.transforms._plane import Plane
 from medvae.transforms._trace import Traced
-
-__all__ = [
-    "RandLatentNeighbor",
-    "RandLatentNeighborD",
-    "RandLatentNeighborDict",
-    "RandLatentNeighbord",
-]
-
-_SEEDS = 2**32
 
 
 class Neighbor(NamedTuple):
@@ -53,7 +42,7 @@ class Neighbor(NamedTuple):
     boxes: tuple[Any, ...]
 
 
-class RandLatentNeighbor(RandomizableTransform, Traced):
+class RandLatentNeighbor(Traced):
     """Random change of an image to a neighbour in the latent space of a model.
 
     A latent near the image's own is drawn, and the native pixels change as the decoded image does;
@@ -77,8 +66,6 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         UsageProblem: An argument is invalid.
     """
 
-    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
-
     def __init__(
         self,
         model: str | Path,
@@ -94,15 +81,9 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         self.strength = strength
         self.modality = modality
         self.rows_first = rows_first
-        self._near = _Near(SliceModel(model), sampler)
+        self._model = SliceModel(model)
+        self._sampler = sampler
         self._render = make_render(render)
-        self._seed = 0
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw whether to change an image, and the seed of its random numbers."""
-        super().randomize(None)
-        if self._do_transform:
-            self._seed = int(self.R.randint(_SEEDS, dtype=np.uint64))
 
     def __call__(self, img: NdarrayOrTensor, randomize: bool = True) -> Tensor:
         """Return the image, ``[1, H, W]`` float32, with its metadata.
@@ -143,23 +124,16 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         given = [numbers_of(one) for one in boxes]
         drawn = self._drawn(picture, masks, given) if self._do_transform else None
         image, maps, sets = drawn or (picture, masks, given)
-        result = Neighbor(
-            like(image, picture),
+        moved = drawn is not None and not self._render.preserves_locations
+        tensors = [like(new, old) for new, old in zip(maps, masks, strict=True)]
+        return Neighbor(
+            self._trace(like(image, picture), moved),
+            tuple(self._trace(convert_to_tensor(m, track_meta=track_meta), moved) for m in tensors),
             tuple(
-                convert_to_tensor(like(new, old), track_meta=track_meta)
-                for new, old in zip(maps, masks, strict=True)
+                self._trace(boxes_like(new, old), moved)
+                for new, old in zip(sets, boxes, strict=True)
             ),
-            tuple(boxes_like(new, old) for new, old in zip(sets, boxes, strict=True)),
         )
-        return self._noted(result, drawn is not None)
-
-    def inverse(self, data: Tensor) -> Tensor:
-        """Remove the trace of this transform from a tensor; as in MONAI, changed intensities stay.
-
-        Raises:
-            UsageProblem: The contents of the image were moved.
-        """
-        return self._undo(data)
 
     def _drawn(
         self,
@@ -189,28 +163,19 @@ class RandLatentNeighbor(RandomizableTransform, Traced):
         )
 
     def _rendered(self, values: NDArray[np.float32], labels: Labels, plane: Plane) -> Rendered:
-        model = self._near.model
-        pixels = Pixels(values, values)
+        model, pixels = self._model, Pixels(values, values)
         modality = model.modality(self.modality)
         native = Slice.in_memory(pixels, modality=modality, geometry=plane.geometry, labels=labels)
         scene = model.scene(native, pixels)
         own = model.latents(native, scene)
-        z = self._near.sampler.sample(own, [self.strength], [generator(self._seed, "latent")]).z
-        (rendered,) = self._render.render([scene], model.decoded(own.mu), model.decoded(z))
+        sampler = make_sampler(self._sampler, model.statistics)
+        z = sampler.sample(own, [self.strength], [generator(self._seed, "latent")]).z
+        decode = model.codec.decode
+        (rendered,) = self._render.render([scene], decode(own.mu), decode(z))
         return rendered
 
-    def _noted(self, result: Neighbor, applied: bool) -> Neighbor:
-        moved = applied and not self._render.preserves_locations
 
-        def note(data: Any) -> Any:
-            return self._trace(data, moved, seed=self._seed, strength=self.strength)
-
-        return Neighbor(
-            note(result.image), tuple(map(note, result.masks)), tuple(map(note, result.boxes))
-        )
-
-
-class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
+class RandLatentNeighbord(RandomizableTransform, MapTransform, InvertibleTransform):
     """Dictionary form of :class:`RandLatentNeighbor`.
 
     Args:
@@ -279,15 +244,14 @@ class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
         masks = [key for key in self.mask_keys if key in there]
         boxes = [key for key in self.box_keys if key in there]
         self.randomize()
-        result = self.neighbor.with_marks(
+        image, maps, sets = self.neighbor.with_marks(
             changed[self.image_key],
             [changed[key] for key in masks],
             [changed[key] for key in boxes],
             randomize=False,
         )
-        changed[self.image_key] = result.image
-        changed.update(zip(masks, result.masks, strict=True))
-        changed.update(zip(boxes, result.boxes, strict=True))
+        changed[self.image_key] = image
+        changed.update(zip(masks + boxes, maps + sets, strict=True))
         return changed
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -302,22 +266,6 @@ class RandLatentNeighbord(RandomizableTransform, MapTransform, Traced):
         return undone
 
 
-class _Near:
-    """A model and the sampler of latents near those of its slices; opened on first use."""
-
-    def __init__(self, model: SliceModel, spec: str) -> None:
-        self.model = model
-        self._spec = spec
-
-    def __reduce__(self) -> tuple[type[_Near], tuple[SliceModel, str]]:
-        return type(self), (self.model, self._spec)
-
-    @cached_property
-    def sampler(self) -> Sampler:
-        """Sampler of these latents."""
-        return make_sampler(self._spec, LatentStatistics.load(self.model.folder / "models"))
-
-
 def _check(sampler: str, strength: float) -> None:
     name = sampler.partition(":")[0]
     # The patient of an image is unknown here, so it has no neighbours of other patients.
@@ -328,10 +276,7 @@ def _check(sampler: str, strength: float) -> None:
         raise UsageProblem(
             f"sampler {sampler!r}: cannot draw near a picture alone; choose from {', '.join(alone)}"
         )
-    most = SAMPLERS[name].strongest
-    if not (0 <= strength <= most and math.isfinite(strength)):
-        limit = f"to {most:g}" if math.isfinite(most) else "on"
-        raise UsageProblem(f"strength of {name} must be from 0 {limit}, but is {strength}")
+    SAMPLERS[name].check_strength(strength)
 
 
 RandLatentNeighborD = RandLatentNeighborDict = RandLatentNeighbord

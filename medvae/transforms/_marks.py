@@ -17,8 +17,6 @@ from medvae.errors import UsageProblem
 from medvae.geometry import Box
 from medvae.records import Category, Finding, Labels, Mask
 
-__all__ = ["Marks", "boxes_like", "like", "numbers_of"]
-
 _UNNAMED = Category("")
 
 _TOUCHING = np.ones((3, 3), dtype=np.int8)

@@ -6,28 +6,19 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from medvae.errors import UsageProblem
-from medvae.latent import Latents
+from medvae.latent import Latents, LatentStatistics
 from medvae.models import TrainedModel, find_bundle, open_model
 from medvae.networks import Codec
 from medvae.records import Pixels, Slice
 from medvae.render import Scene
-
-__all__ = ["SliceModel"]
 
 
 class SliceModel:
     """A model that is opened on first use.
 
     Each worker of a data loader therefore opens its own; only the path of the folder is sent to it.
-
-    Args:
-        folder: Folder of the bundle.
-
-    Raises:
-        UsageProblem: The bundle does not exist.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -46,15 +37,15 @@ class SliceModel:
         """The network, which encodes and decodes one slice at a time."""
         return self.trained.codec("cpu", torch.float32, at_once=1)
 
+    @cached_property
+    def statistics(self) -> LatentStatistics:
+        """Statistics of the latents of the training slices."""
+        return self.trained.statistics()
+
     def modality(self, given: str | None) -> str | None:
-        """Return the modality of slices whose file is unknown.
+        """Return the modality of slices whose file is unknown, if the user has not given it.
 
-        Args:
-            given: Modality that the user gave, if any.
-
-        Raises:
-            UsageProblem: The user must give the modality, which determines how values are mapped to
-                those of the model.
+        It determines how values are mapped to those of the model, so it must be unambiguous.
         """
         known = self.trained.modalities
         if given is None and self.trained.intensity is None and len(known) > 1:
@@ -65,11 +56,7 @@ class SliceModel:
         return known[0] if given is None and len(known) == 1 else given
 
     def scene(self, native: Slice, pixels: Pixels) -> Scene:
-        """Return a slice in the form that renders take.
-
-        Raises:
-            UsageProblem: The model was trained on other modalities.
-        """
+        """Return a slice, of a modality that the model was trained on, as renders take it."""
         self.trained.check_modalities([native])
         return self.trained.scene(native, pixels)
 
@@ -78,7 +65,3 @@ class SliceModel:
         mu, logvar = self.codec.encode([scene.picture()])
         kinds = {finding.category.name for finding in scene.labels}
         return Latents.of([native.key], [native.group], [kinds], mu, logvar)
-
-    def decoded(self, z: Tensor) -> Tensor:
-        """Return the decoded image, ``[1, 1, size, size]``, of a latent, ``[1, D]``."""
-        return self.codec.decode(z)

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from medvae.geometry import Geometry
 
-__all__ = ["Plane"]
-
 
 @dataclass(frozen=True)
 class Plane:

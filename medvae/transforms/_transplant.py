@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ import torch
 from monai.config.type_definitions import KeysCollection
 from monai.data.meta_obj import get_track_meta
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.transform import MapTransform, RandomizableTransform
-from monai.utils.enums import TransformBackends
+from monai.transforms.transform import MapTransform
 from monai.utils.misc import ensure_tuple
 from monai.utils.type_conversion import convert_to_tensor
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.errors import UsageProblem
-from medvae.intensity import standard_flips
+from medvae.intensity import Canvas, standard_flips
 from medvae.records import Category
 from medvae.render import check_balance
 from medvae.transforms._bank import Transplant, TransplantBank
@@ -29,12 +27,8 @@ from medvae.transforms._marks import boxes_like, like
 from medvae.transforms._plane import Plane
 from medvae.transforms._trace import Traced
 
-__all__ = ["RandTransplantD", "RandTransplantDict", "RandTransplantd"]
 
-_SEEDS = 2**32
-
-
-class RandTransplantd(RandomizableTransform, MapTransform, Traced):
+class RandTransplantd(Traced, MapTransform):
     """Random replacement of an item with a slice that contains a lesion of another patient.
 
     Donor, lesion and host are drawn from a bank, whatever the item holds. ``prob`` is therefore the
@@ -66,8 +60,6 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         ReadError: The bank does not exist or is damaged.
     """
 
-    backend = [TransformBackends.TORCH, TransformBackends.NUMPY]  # noqa: RUF012
-
     def __init__(
         self,
         image_key: Hashable,
@@ -88,7 +80,7 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         self.label_keys: tuple[Hashable, ...] = ensure_tuple(label_keys)
         keys = (image_key, *self.mask_keys, *self.box_keys, *self.label_keys)
         MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
+        Traced.__init__(self, prob)
         if not (strength >= 0 and math.isfinite(strength)):
             raise UsageProblem(f"strength must be 0 or more, but is {strength}")
         check_balance(balance)
@@ -99,13 +91,6 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         self.balance = balance
         self.rows_first = rows_first
         self._labels = _numbered(self.bank, categories)
-        self._seed = 0
-
-    def randomize(self, data: Any = None) -> None:
-        """Draw whether to replace an item, and the seed of its random numbers."""
-        super().randomize(None)
-        if self._do_transform:
-            self._seed = int(self.R.randint(_SEEDS, dtype=np.uint64))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return the item or its replacement."""
@@ -124,13 +109,7 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         if made is not None:
             self._replace(item, made, there)
         for key in there:
-            item[key] = self._trace(
-                item[key],
-                made is not None,
-                seed=self._seed,
-                strength=self.strength,
-                **_names(made),
-            )
+            item[key] = self._trace(item[key], made is not None, **_names(made))
         return item
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -141,7 +120,7 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         """
         undone = dict(data)
         for key in self.key_iterator(undone):
-            undone[key] = self._undo(undone[key])
+            undone[key] = super().inverse(undone[key])
         return undone
 
     def _replace(
@@ -152,68 +131,32 @@ class RandTransplantd(RandomizableTransform, MapTransform, Traced):
         if picture.dim() != 3 or len(picture) != 1:
             raise UsageProblem(f"a picture must be [1, H, W], but is {list(picture.shape)}")
         plane = Plane.of(picture, self.rows_first)
-        shown = _Shown.of(made, plane)
+        canvas = _shown(made, plane)
         findings = made.rendered.labels
         labels = [self._labels[finding.category] for finding in findings]
-        painted = np.zeros(made.scene.values.shape, dtype=np.int64)
+        painted = np.zeros(made.host.shape, dtype=np.int64)
         for finding, label in zip(findings, labels, strict=True):
             if finding.mask is not None:
                 painted[finding.mask.on(made.host.shape)] = label + 1
-        for key in filter(there.__contains__, self.keys):
-            old = item[key]
-            if key == self.image_key:
-                item[key] = _spaced(like(shown.pixels(made.rendered.values), old), plane, made)
-            elif key in self.mask_keys:
-                item[key] = _spaced(like(shown.pixels(painted), old), plane, made)
+        for key in there:
+            if key in (self.image_key, *self.mask_keys):
+                values = made.rendered.values if key == self.image_key else painted
+                new = like(plane.turned(canvas.flip(values))[None], item[key])
+                if isinstance(new, MetaTensor):
+                    new.affine = plane.spaced(new.affine, made.scene.spacing)
+                item[key] = new
             elif key in self.box_keys:
-                item[key] = boxes_like(shown.boxes(findings.boxes), old)
+                boxes = plane.turned_boxes(canvas.flip_boxes(findings.boxes))
+                item[key] = boxes_like(boxes, item[key])
             else:
-                item[key] = like(np.array(labels, dtype=np.int64), old)
+                item[key] = like(np.array(labels, dtype=np.int64), item[key])
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A slice of the bank in the orientation of the image that it replaces.
-
-    Attributes:
-        plane: Plane of that image.
-        shape: Numbers of rows and columns of the slice.
-        flip_rows, flip_columns: Whether rows and columns must be reversed.
-    """
-
-    plane: Plane
-    shape: tuple[int, int]
-    flip_rows: bool
-    flip_columns: bool
-
-    @classmethod
-    def of(cls, made: Transplant, plane: Plane) -> _Shown:
-        """Return how the host of a transplant is shown in a plane."""
-        rows, columns = standard_flips(plane.geometry)
-        canvas = made.scene.canvas
-        return cls(plane, made.host.shape, canvas.flip_rows != rows, canvas.flip_columns != columns)
-
-    def pixels(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Convert pixels ``[rows, columns]`` to ``[1, H, W]``."""
-        rows, columns = -1 if self.flip_rows else 1, -1 if self.flip_columns else 1
-        return self.plane.turned(values[::rows, ::columns])[None]
-
-    def boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Convert boxes ``[N, 4]`` on the slice to boxes on the image."""
-        shown = boxes.copy()
-        height, width = self.shape
-        if self.flip_rows:
-            shown[:, [1, 3]] = height - boxes[:, [3, 1]]
-        if self.flip_columns:
-            shown[:, [0, 2]] = width - boxes[:, [2, 0]]
-        return self.plane.turned_boxes(shown)
-
-
-def _spaced(picture: Any, plane: Plane, made: Transplant) -> Any:
-    """Return an image with the spacing of the host."""
-    if isinstance(picture, MetaTensor):
-        picture.affine = plane.spaced(picture.affine, made.scene.spacing)
-    return picture
+def _shown(made: Transplant, plane: Plane) -> Canvas:
+    """Return the canvas that flips the host of a transplant to the orientation of an image."""
+    rows, columns = standard_flips(plane.geometry)
+    own = made.scene.canvas
+    return replace(own, flip_rows=own.flip_rows != rows, flip_columns=own.flip_columns != columns)
 
 
 def _names(made: Transplant | None) -> dict[str, str]:

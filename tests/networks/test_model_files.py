@@ -174,11 +174,10 @@ def test_failed_write_leaves_the_old_model(
     save_model(plain, tmp_path)
     before = (tmp_path / "model.safetensors").read_bytes()
 
-    def full_disk(weights: dict[str, torch.Tensor], path: Path) -> None:
-        path.write_bytes(b"half")
+    def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
+    monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(WriteError, match=r"model\.safetensors: cannot be written: .*No space"):
         save_model(plain, tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before

@@ -49,8 +49,8 @@ class TestBuild:
         assert [category.name for category in opened.categories] == ["glioma"]
         assert opened.masked
         real = {s.key: s.pixels().values for s in open_studies([studies]).slices}
-        for place, stored in enumerate(opened._contents.slices):
-            np.testing.assert_array_equal(opened._contents.scene(place).values, real[stored.key])
+        for place, stored in enumerate(opened.slices):
+            np.testing.assert_array_equal(opened.scene(place).values, real[stored.key])
 
     def test_padding(self, studies: Path, run: Path, tmp_path: Path) -> None:
         padded = tmp_path / "studies"
@@ -63,8 +63,8 @@ class TestBuild:
         opened = build(tmp_path / "bank", padded, run)
         real = {s.key: s.pixels().padding for s in open_studies([padded]).slices}
         found = 0
-        for place, stored in enumerate(opened._contents.slices):
-            padding, expected = opened._contents.scene(place).padding, real[stored.key]
+        for place, stored in enumerate(opened.slices):
+            padding, expected = opened.scene(place).padding, real[stored.key]
             if expected is None:
                 assert padding is None
                 continue
@@ -97,9 +97,9 @@ class TestBuild:
         own = {native.group for native in open_studies([marked / "p2"]).slices}
         refused = build(tmp_path / "bank", marked, run)
         assert any("BurnedInAnnotation YES" in problem for problem in refused.problems)
-        assert not own & {stored.group for stored in refused._contents.slices}
+        assert not own & {stored.group for stored in refused.slices}
         allowed = build(tmp_path / "allowed", marked, run, allow_burned_in=True)
-        assert own & {stored.group for stored in allowed._contents.slices}
+        assert own & {stored.group for stored in allowed.slices}
 
     def test_only_what_can_be_decoded(self, studies: Path, run: Path, tmp_path: Path) -> None:
         shutil.copytree(studies, tmp_path / "studies")
@@ -158,7 +158,7 @@ class TestDraw:
 
     def test_pixels_are_shared_between_processes(self, bank: Path) -> None:
         opened = TransplantBank.open(bank)
-        assert isinstance(opened._contents.values, np.memmap)
+        assert isinstance(opened.values, np.memmap)
         sent = pickle.dumps(opened)
         assert len(sent) < 1000
         assert len(pickle.loads(sent)) == len(opened)

@@ -76,7 +76,7 @@ class TestItems:
         found = transform(item())
         said = found["image"].applied_operations[0]["extra_info"]
         assert said["donor_group"] != said["host_group"]
-        stored = {one.key: one.group for one in TransplantBank.open(bank)._contents.slices}
+        stored = {one.key: one.group for one in TransplantBank.open(bank).slices}
         assert stored[said["donor"]] == said["donor_group"]
         assert stored[said["host"]] == said["host_group"]
         with pytest.raises(UsageProblem, match="RandTransplantd cannot be undone"):

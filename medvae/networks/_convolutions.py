@@ -1,4 +1,4 @@
-"""Encoders other than EfficientNet: ResNet-152, VGG-11-BN, a residual and a plain encoder."""
+"""Encoders other than EfficientNet, and convolutional decoders that mirror the encoders."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from itertools import pairwise
 from monai.networks.nets.resnet import ResNetFeatures
 from torch import Tensor, nn
 
-from medvae.networks._parts import EncoderPart, Features
+from medvae.errors import UsageProblem
 from medvae.networks._pretrained import load_pretrained
+from medvae.networks._vae import Decoder, DecoderPart, EncoderPart, Features
 
 _RESNET152_WEIGHTS = "https://download.pytorch.org/models/resnet152-394f9c45.pth"
 _VGG11BN_WEIGHTS = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
@@ -115,17 +116,14 @@ class ResidualEncoder(EncoderPart):
     blocks: int = 4
     halvings: int = 2
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-
     def build(self) -> Features:
         first, last = self.channels[0], self.channels[-1]
-        layers = _convolution(3, first, kernel_size=7, stride=1)
+        layers = convolution(3, first, kernel_size=7)
         for inputs, outputs in pairwise(self.channels):
-            layers += _convolution(inputs, outputs, kernel_size=4, stride=2)
+            layers += convolution(inputs, outputs, kernel_size=4, stride=2)
         layers += [ResidualBlock(last) for _ in range(self.blocks)]
         for _ in range(self.halvings):
-            layers += _convolution(last, last, kernel_size=4, stride=2)
+            layers += convolution(last, last, kernel_size=4, stride=2)
         stride = 2 ** (len(self.channels) - 1 + self.halvings)
         return _SequentialFeatures(nn.Sequential(*layers), last, stride)
 
@@ -140,19 +138,88 @@ class PlainEncoder(EncoderPart):
 
     channels: tuple[int, ...] = (32, 64)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", tuple(self.channels))
-
     def build(self) -> Features:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((3, *self.channels)):
-            layers += _convolution(inputs, outputs, kernel_size=3, stride=2)
+            layers += convolution(inputs, outputs, kernel_size=3, stride=2)
         stride = 2 ** len(self.channels)
         return _SequentialFeatures(nn.Sequential(*layers), self.channels[-1], stride)
 
 
-def _convolution(inputs: int, outputs: int, kernel_size: int, stride: int) -> list[nn.Module]:
+def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> list[nn.Module]:
     """Return a convolution that keeps or halves the sides, then batch norm and activation."""
     padding = (kernel_size - 1) // 2
-    convolution = nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False)
-    return [convolution, nn.BatchNorm2d(outputs), nn.SiLU()]
+    layer = nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=False)
+    return [layer, nn.BatchNorm2d(outputs), nn.SiLU()]
+
+
+@dataclass(frozen=True)
+class ConvDecoder(DecoderPart):
+    """Decoder that doubles the sides repeatedly, with two 3x3 convolutions after each doubling.
+
+    The output convolution performs the last doubling by computing the four pixels of each 2x2
+    square at once, which mirrors an encoder whose first convolution has stride 2. Layers at full
+    resolution would take half of the time of a whole training step.
+
+    Args:
+        channels: Channels at the start and after each doubling but the last.
+    """
+
+    channels: tuple[int, ...] = (256, 192, 128, 64, 48)
+
+    def build(self, image_size: int, out_channels: int) -> Decoder:
+        side = _start(image_size, len(self.channels))
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(self.channels):
+            layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
+            layers += convolution(inputs, outputs, kernel_size=3)
+            layers += convolution(outputs, outputs, kernel_size=3)
+        out = nn.Conv2d(self.channels[-1], 4 * out_channels, 3, padding=1)
+        # The four pixels start with equal weights, so that no 2x2 pattern has to be unlearnt.
+        for parameter in out.parameters():
+            parameter.data = parameter.data[::4].repeat_interleave(4, dim=0)
+        return Decoder(nn.Sequential(*layers), out, (self.channels[0], side, side), shuffle=2)
+
+
+@dataclass(frozen=True)
+class ResidualDecoder(DecoderPart):
+    """Mirror of `ResidualEncoder`: residual blocks, doublings and a 7x7 convolution.
+
+    Args:
+        channels: Channels of the blocks, and after each doubling that follows them.
+        blocks: Number of residual blocks.
+        doublings: Number of doublings before the blocks, of unchanged width.
+    """
+
+    channels: tuple[int, ...] = (128, 64, 32)
+    blocks: int = 4
+    doublings: int = 2
+
+    def build(self, image_size: int, out_channels: int) -> Decoder:
+        side = _start(image_size, self.doublings + len(self.channels) - 1)
+        first = self.channels[0]
+        layers: list[nn.Module] = []
+        for _ in range(self.doublings):
+            layers += _doubling(first, first)
+        layers += [ResidualBlock(first) for _ in range(self.blocks)]
+        for inputs, outputs in pairwise(self.channels):
+            layers += _doubling(inputs, outputs)
+        out = nn.Conv2d(self.channels[-1], out_channels, 7, padding=3)
+        return Decoder(nn.Sequential(*layers), out, (first, side, side))
+
+
+def _start(image_size: int, doublings: int) -> int:
+    """Return the side that becomes `image_size` after the given number of doublings."""
+    growth = 1 << doublings
+    if image_size % growth:
+        raise UsageProblem(
+            f"image_size must be a multiple of {growth} for a decoder with {doublings} "
+            f"doublings, but is {image_size}"
+        )
+    return image_size // growth
+
+
+def _doubling(inputs: int, outputs: int) -> list[nn.Module]:
+    """Return layers that double the sides and then apply a 5x5 convolution."""
+    upsample = nn.Upsample(scale_factor=2, mode="nearest")
+    return [upsample, *convolution(inputs, outputs, kernel_size=5)]
