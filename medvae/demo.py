@@ -52,9 +52,6 @@ _HEAD_ATTRIBUTES = (
     "ImageOrientationPatient",
 )
 
-_AUDIT_SIZES = (64, 32)
-"""Image sizes that are audited besides the model's own; small, so that the audit is fast."""
-
 _SIDE = 256
 
 
@@ -131,7 +128,6 @@ def _shown(out: Path, model: str | Path, progress: Progress) -> Demo:
         out / "audit",
         labels=SAMPLE_LABELS,
         model=model,
-        sizes=_AUDIT_SIZES,
         progress=progress,
     )
     page = out / "index.html"

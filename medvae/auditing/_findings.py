@@ -110,6 +110,11 @@ class SetFindings:
         """Names of the categories of all findings."""
         return {one.category for slice_ in self.slices for one in slice_.findings}
 
+    def boxes(self, category: str) -> NDArray[np.float64]:
+        """Return the boxes of a category, ``[N, 4]``, as fractions of the side of the canvas."""
+        found = [f.box for one in self.slices for f in one.findings if f.category == category]
+        return np.array(found, np.float64).reshape(-1, 4)
+
     def limits(self) -> Limits:
         """Return the limits of the gates, computed from the slices that declare no sources.
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
-from medvae.auditing._page import PageSection, Report, cell
+from medvae.auditing._page import PageSection, Report, cell, expanded
 from medvae.auditing._registry import STATISTICS
 from medvae.auditing._sets import SliceSet, notes_on
-from medvae.auditing._statistic import AuditSettings, ComparedSets, plain
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Statistic
 from medvae.auditing._verdict import AuditVerdict, judge
 from medvae.pages import part, render
 
@@ -45,17 +48,30 @@ def as_report(
         },
         "medvae": {
             "version": version("monai-medvae"),
-            "canvas": max(settings.sizes),
+            "canvas": settings.image_size,
             "seed": settings.seed,
             "epochs": settings.epochs,
             "model": None if settings.model is None else settings.model.digest,
-            "extractors": [one.name for one in settings.extractors],
+            "extractors": list(sets.real.features),
         },
     }
-    report: dict[str, Any] = plain(found)
+    report: dict[str, Any] = _plain(found)
     verdict = judge(report, sets.synthetic.set.augmentation)
-    report["verdict"] = verdict.as_json()
+    report["verdict"] = _plain(verdict)
     return report, verdict
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as plain JSON data; null for numbers that are not finite."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(vars(value))
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _slice_sets(sets: ComparedSets) -> list[SliceSet]:
@@ -86,7 +102,11 @@ def as_page(report: Report, results: Mapping[str, Any], sets: ComparedSets) -> s
     sections = [PageSection("sets", "What was compared", tuple(_sets(report)))]
     for name, statistic in STATISTICS.items():
         if results[name] is not None:
-            parts = tuple(statistic.section(results[name], report, sets))
+            parts = (
+                part("paragraph", statistic.explanation),
+                _table(statistic, report),
+                *statistic.section(results[name], sets),
+            )
             sections.append(PageSection(name, statistic.title, parts))
     sections.append(PageSection("method", "How this was measured", tuple(_method(report))))
     return render(
@@ -102,6 +122,17 @@ def as_page(report: Report, results: Mapping[str, Any], sets: ComparedSets) -> s
     )
 
 
+def _table(statistic: Statistic, report: Report) -> Markup:
+    """Return a table of the numbers of a statistic that are in the report."""
+    columns = ("measure", "synthetic against real", "real against real")
+    cells = [
+        (f"{text} ({name})" if name else text, cell(report, full), cell(report, f"{full}.baseline"))
+        for path, text in statistic.numbers.items()
+        for name, full in expanded(report, f"{statistic.name}.{path}".removesuffix(".")).items()
+    ]
+    return part("table", "Measured values, with their intervals in brackets", columns, cells)
+
+
 def _set_names(report: Report) -> list[str]:
     return [name for name in ("real", "synthetic", "held-out") if name in report["sets"]]
 
@@ -109,14 +140,11 @@ def _set_names(report: Report) -> list[str]:
 def _verdict(report: Report) -> Markup:
     """Return the verdict in words and as a table, with advice on what to change."""
     rows = [
-        {
+        row
+        | {
             "name": f"{row['name']} ({row['extractor']})" if row["extractor"] else row["name"],
-            "question": row["question"],
-            "mark": row["mark"],
-            "decisive": row["decisive"],
             "value": cell(report, row["path"]),
             "baseline": cell(report, f"{row['path']}.baseline"),
-            "bounds": row["bounds"],
         }
         for row in report["verdict"]["rows"]
     ]
@@ -161,16 +189,13 @@ def _method(report: Report) -> Iterator[Markup]:
     if about["model"] is None:
         yield part(
             "paragraph",
-            "No model was given, so the latent space, copies in it and the features of its encoder "
+            "No model was given, so the features of its encoder, and copies in its latent space, "
             "are left out.",
         )
     else:
-        yield part("paragraph", f"The latent space is that of the model {about['model']}.")
-    yield part(
-        "paragraph",
-        f"Features come from: {', '.join(about['extractors'])}. Networks such as EfficientNet, "
-        "ResNet-152 and VGG-11 are used as well if their weights are given.",
-    )
+        yield part(
+            "paragraph", f"The features 'encoder' are the latents of the model {about['model']}."
+        )
     unused = report["sets"]["not_used"]
     if unused:
         yield part(

@@ -99,9 +99,9 @@ class SliceSet:
 def read_studies(
     name: str,
     paths: Sequence[str | Path],
-    labels: Path | None = None,
+    labels: str | Path | None = None,
+    outlines: str | Path | None = None,
     *,
-    outlines: Path | None = None,
     modality: str | None = None,
     workers: int | None = None,
     progress: Progress = ignore_progress,
@@ -147,7 +147,7 @@ def read_studies(
     if labels is not None and not found.labelled and not may_lack_labels:
         raise UsageProblem(f"{labels}: none of its labels belongs to a slice of the {name} set")
     if outlines is not None and joined is not None and not may_lack_labels:
-        joined.check(outlines)
+        joined.check(Path(outlines))
     return found
 
 

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from medvae.auditing._decoded import DecodedSet, Pool
-from medvae.auditing._figures import histograms
 from medvae.auditing._page import (
-    Report,
-    cell,
-    figures,
+    ReportCell,
     formatted,
     is_measured,
     percentage,
     short_key,
     slice_picture,
 )
-from medvae.auditing._patients import Estimate, Groups, difference, share
-from medvae.auditing._statistic import AuditSettings, ComparedSets, Rule, Statistic
+from medvae.auditing._patients import Groups, difference, share
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Estimate
 from medvae.neighbours import Neighbours
 from medvae.pages import part
 
-__all__ = ["KINDS", "CopiedSlices", "Copies", "NearestReal", "find_copies", "nearest_real"]
+__all__ = [
+    "KINDS",
+    "Copies",
+    "NearestReal",
+    "as_json",
+    "find_copies",
+    "measure",
+    "nearest_real",
+    "section",
+    "sentences",
+]
 
 Vectors = NDArray[np.float32]
 Space = tuple[Vectors, Vectors]
@@ -103,6 +110,11 @@ class Copies:
         """Whether each slice is a copy, ``[M]``."""
         copied: NDArray[np.bool_] = self.kind == _UNDECLARED
         return copied
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of slices of each kind."""
+        return {name: int((self.kind == number).sum()) for number, name in enumerate(KINDS)}
 
     def kind_of(self, row: int) -> str | None:
         """Return the kind of a slice, or None if no real slice is near."""
@@ -249,106 +261,61 @@ def _relations(
     return np.array([_KINDS.index(kind) for kind in kinds], np.intp)
 
 
-class CopiedSlices(Statistic[Copies]):
-    """Share of the synthetic slices that are copies of patients whom they do not declare."""
+def measure(sets: ComparedSets, settings: AuditSettings) -> Copies:
+    """Find copies by their outlines, and in the latent space if there is a model."""
+    real, series = sets.real, [one.native.series for one in sets.real.set.slices]
 
-    name = "copies"
-    title = "Are slices copied?"
-    explanation = (
-        "A synthetic slice is as near to a real one as a copy if their distance is below a limit "
-        "that hardly any real slice falls below for another patient. That is expected for the "
-        "slices it was made from (a transplant is its host except for the lesion) and for their "
-        "neighbours. It counts as a copy only if the real slice shows a patient whom the synthetic "
-        "slice does not declare."
-    )
-    numbers: ClassVar[Mapping[str, str]] = {
-        "": "Slices that are as near as a copy to a patient whom they do not declare",
-        "excess": "Their share minus that of the real slices",
+    def copies_in(other: DecodedSet, baseline: tuple[Copies, Pool] | None = None) -> Copies:
+        spaces = {"pixels": (real.pool.outlines, other.pool.outlines)}
+        if _ENCODER in real.features:
+            spaces[_ENCODER] = (real.features[_ENCODER], other.features[_ENCODER])
+        sources = [one.sources for one in other.set.slices]
+        pools = real.pool, other.pool
+        return find_copies(spaces, *pools, sources, series, settings.seed, baseline)
+
+    held_out = sets.held_out
+    baseline = None if held_out is None else (copies_in(held_out), held_out.pool)
+    return copies_in(sets.synthetic, baseline)
+
+
+def as_json(result: Copies) -> dict[str, Any]:
+    """Return the share of copies, the counts of all kinds, and the pairs that are nearest."""
+    return {
+        **result.share.as_json(),
+        "excess": result.excess,
+        "kinds": result.counts,
+        "worst": [
+            {
+                "synthetic": result.keys[row],
+                "real": result.nearest_keys[row],
+                "nearness": result.nearness[row],
+                "kind": result.kind_of(row),
+            }
+            for row in result.worst()
+        ],
     }
-    rules = (
-        Rule(
-            name="Copies",
-            question="Which share of the slices is as near as a copy to a patient whom it does "
-            "not declare?",
-            green=0.01,
-            amber=0.05,
-            decisive=True,
-            excess="excess",
-            advice=(
-                "Some slices show a patient whom they do not declare: look at the pairs below. If "
-                "they are copies, leave them out of the set, or declare that patient and keep them "
-                "on that patient's side of a split.",
-            ),
-        ),
-    )
 
-    def measure(self, sets: ComparedSets, settings: AuditSettings) -> Copies:
-        """Find copies by their outlines, and in the latent space if there is a model."""
-        real, series = sets.real, [one.native.series for one in sets.real.set.slices]
 
-        def copies_in(other: DecodedSet, baseline: tuple[Copies, Pool] | None = None) -> Copies:
-            spaces = {"pixels": (real.pool.outlines, other.pool.outlines)}
-            if _ENCODER in real.features:
-                spaces[_ENCODER] = (real.features[_ENCODER], other.features[_ENCODER])
-            sources = [one.sources for one in other.set.slices]
-            pools = real.pool, other.pool
-            return find_copies(spaces, *pools, sources, series, settings.seed, baseline)
+def sentences(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the share of copies among the synthetic and the real slices."""
+    if found is None or not is_measured(found):
+        return
+    text = f"{percentage(found)} of its slices are copies of a patient whom they do not declare"
+    if found["baseline"] is not None:
+        text += f"; by the same measure, {100 * found['baseline']:.0f} % of the real slices are"
+    yield f"{text}."
 
-        held_out = sets.held_out
-        baseline = None if held_out is None else (copies_in(held_out), held_out.pool)
-        return copies_in(sets.synthetic, baseline)
 
-    def as_json(self, result: Copies) -> Any:
-        """Return the share of copies, the counts of all kinds, and the pairs that are nearest."""
-        return {
-            **result.share.as_json(),
-            "excess": result.excess,
-            "kinds": {name: int((result.kind == n).sum()) for n, name in enumerate(KINDS)},
-            "limits": {name: space.limit for name, space in result.spaces.items()},
-            "worst": [
-                {
-                    "synthetic": result.keys[row],
-                    "real": result.nearest_keys[row],
-                    "nearness": result.nearness[row],
-                    "kind": result.kind_of(row),
-                }
-                for row in result.worst()
-            ],
-        }
-
-    def sentences(self, found: Mapping[str, Any] | None) -> Iterator[str]:
-        """Yield the share of copies among the synthetic and the real slices."""
-        if found is None or not is_measured(found):
-            return
-        text = f"{percentage(found)} of its slices are copies of a patient whom they do not declare"
-        if found["baseline"] is not None:
-            text += f"; by the same measure, {100 * found['baseline']:.0f} % of the real slices are"
-        yield f"{text}."
-
-    def section(self, result: Copies, report: Report, sets: ComparedSets) -> Iterator[Markup]:
-        """Yield the table, the kinds of near slices, the distances, and the nearest pairs."""
-        yield from super().section(result, report, sets)
-        rows = [(text, cell(report, f"{self.name}.kinds.{n}")) for n, text in KINDS.items()]
-        caption = "Slices that are as near as a copy to a real slice"
-        yield part("table", caption, ("the real slice is", "slices"), rows)
-        yield figures(
-            part(
-                "drawing",
-                histograms(
-                    {
-                        "real to other patients": space.other_patient_distance,
-                        "synthetic to real": space.distance,
-                    },
-                    f"distance ({name}); the limit is {space.limit:.3g}",
-                ).uri,
-                f"Distances to the nearest real slice in the space {name}",
-                "",
-            )
-            for name, space in result.spaces.items()
-        )
-        yield part("heading", "Nearest to a real slice")
-        pairs = (_pair(result, row, sets.real, sets.synthetic) for row in result.worst())
-        yield figures(pairs, "pairs")
+def section(result: Copies, sets: ComparedSets) -> Iterator[Markup]:
+    """Yield the kinds of near slices, and the nearest pairs."""
+    rows = [
+        (text, ReportCell(str(result.counts[n]), f"copies.kinds.{n}")) for n, text in KINDS.items()
+    ]
+    caption = "Slices that are as near as a copy to a real slice"
+    yield part("table", caption, ("the real slice is", "slices"), rows)
+    yield part("heading", "Nearest to a real slice")
+    pairs = [_pair(result, row, sets.real, sets.synthetic) for row in result.worst()]
+    yield part("gallery", "pairs", pairs)
 
 
 def _pair(copies: Copies, row: int, real: DecodedSet, synthetic: DecodedSet) -> Markup:
