@@ -132,7 +132,7 @@ def audit(
         slice_sets = with_one_modality(slice_sets)
         if trained is not None:
             trained.check_modalities(s.native for one in slice_sets for s in one.slices)
-        check_comparable(*slice_sets)
+        check_comparable(slice_sets)
         decoded = [_decoded(one, settings, folder, workers) for one in slice_sets]
         sets = ComparedSets(*decoded)
         results = {name: one.measure(sets, settings) for name, one in STATISTICS.items()}

@@ -34,12 +34,13 @@ def as_report(
         results: Results of the statistics by name; None for those that could not be measured.
         settings: Settings of the measurements.
     """
-    slice_sets = _slice_sets(sets)
+    decoded = (sets.real, sets.synthetic, sets.held_out)
+    slice_sets = [one.set for one in decoded if one is not None]
     found: dict[str, Any] = {
         "verdict": None,
         "sets": {
             **{one.name: _described(one) for one in slice_sets},
-            "notes": list(notes_on(*slice_sets)),
+            "notes": list(notes_on(slice_sets)),
             "not_used": sum(len(one.problems) for one in slice_sets),
         },
         **{
@@ -72,10 +73,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _slice_sets(sets: ComparedSets) -> list[SliceSet]:
-    return [one.set for one in (sets.real, sets.synthetic, sets.held_out) if one is not None]
 
 
 def _described(one: SliceSet) -> dict[str, Any]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from medvae.auditing._page import Report, at, expanded, is_measured
 from medvae.auditing._registry import STATISTICS
 from medvae.auditing._statistic import Rule
 from medvae.errors import UsageProblem
 
-__all__ = ["AuditVerdict", "Bound", "VerdictRow", "broken_bounds", "judge", "parse_bounds"]
+__all__ = ["AuditVerdict", "VerdictRow", "broken_bounds", "judge", "parse_bounds"]
 
-_FORM = re.compile(r"\s*([\w.-]+?)\s*(>=|<=|>|<)\s*(\S+)\s*")
+_BOUND = re.compile(
+    r"\s*(?P<name>[\w.-]+?)\s*(?P<sign>>=|<=|>|<)\s*"
+    r"(?P<limit>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)\s*"
+)
 _COMPARED = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
 
 _OPENINGS = {
@@ -135,23 +137,7 @@ def _sentences(
         yield f"Far from real slices: {', '.join(poor)}."
 
 
-class Bound(NamedTuple):
-    """A bound on one number of a report.
-
-    Attributes:
-        text: The bound as it was given.
-        name: Dotted path of the number in the report.
-        sign: Comparison operator.
-        limit: Value with which the number is compared.
-    """
-
-    text: str
-    name: str
-    sign: str
-    limit: float
-
-
-def parse_bounds(texts: Iterable[str]) -> list[Bound]:
+def parse_bounds(texts: Iterable[str]) -> list[re.Match[str]]:
     """Parse bounds such as ``auc>0.8``, and check them as far as is possible without a report.
 
     Raises:
@@ -160,12 +146,13 @@ def parse_bounds(texts: Iterable[str]) -> list[Bound]:
     bounds = []
     names = (*STATISTICS, "sets")
     for text in texts:
-        form = _FORM.fullmatch(text)
-        if form is None or not _is_number(form[3]):
+        bound = _BOUND.fullmatch(text)
+        if bound is None:
             raise _wrong(text, "give a name, a sign and a number, as in auc>0.8")
-        if form[1].split(".")[0] not in names:
-            raise _wrong(text, f"the report has no {form[1]!r}; choose from {', '.join(names)}")
-        bounds.append(Bound(text.strip(), form[1], form[2], float(form[3])))
+        if bound["name"].split(".")[0] not in names:
+            known = ", ".join(names)
+            raise _wrong(text, f"the report has no {bound['name']!r}; choose from {known}")
+        bounds.append(bound)
     return bounds
 
 
@@ -173,14 +160,7 @@ def _wrong(text: str, reason: str) -> UsageProblem:
     return UsageProblem(f"{text!r}: {reason}", parameter="fail_if")
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return not math.isnan(float(text))
-    except ValueError:
-        return False
-
-
-def broken_bounds(bounds: Iterable[Bound], report: Report) -> tuple[str, ...]:
+def broken_bounds(bounds: Iterable[re.Match[str]], report: Report) -> tuple[str, ...]:
     """Return a line for each bound that a report breaks.
 
     A number that could not be measured breaks its bound, since nothing shows that it is kept.
@@ -190,26 +170,27 @@ def broken_bounds(bounds: Iterable[Bound], report: Report) -> tuple[str, ...]:
     """
     lines = []
     for bound in bounds:
-        number = _number(bound, report)
+        text, name = bound.string.strip(), bound["name"]
+        number = _number(text, name, report)
         if number is None:
-            lines.append(f"{bound.text}: {bound.name} could not be measured")
-        elif _COMPARED[bound.sign](number, bound.limit):
-            lines.append(f"{bound.text}: {bound.name} is {number:.4g}")
+            lines.append(f"{text}: {name} could not be measured")
+        elif _COMPARED[bound["sign"]](number, float(bound["limit"])):
+            lines.append(f"{text}: {name} is {number:.4g}")
     return tuple(lines)
 
 
-def _number(bound: Bound, report: Report) -> float | None:
+def _number(text: str, name: str, report: Report) -> float | None:
     """Return the number of a bound, or None if it could not be measured."""
     found: Any = report
-    for place, part in enumerate(parts := bound.name.split(".")):
+    for place, part in enumerate(parts := name.split(".")):
         if not isinstance(found, Mapping) or part not in found:
             parent = ".".join(parts[:place])
             names = ", ".join(found) if isinstance(found, Mapping) else "nothing"
-            raise _wrong(bound.text, f"{parent} has no {part!r}; it has {names}")
+            raise _wrong(text, f"{parent} has no {part!r}; it has {names}")
         found = found[part]
         if found is None:
             return None
     found = found.get("value", found) if isinstance(found, Mapping) else found
     if isinstance(found, bool) or not isinstance(found, int | float | None):
-        raise _wrong(bound.text, f"{bound.name} is not a number in the report")
+        raise _wrong(text, f"{name} is not a number in the report")
     return found

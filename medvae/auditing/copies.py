@@ -19,7 +19,7 @@ from medvae.auditing._page import (
     short_key,
     slice_picture,
 )
-from medvae.auditing._patients import Groups, difference, share
+from medvae.auditing._patients import difference, share
 from medvae.auditing._statistic import AuditSettings, ComparedSets, Estimate
 from medvae.neighbours import Neighbours
 from medvae.pages import part
@@ -156,9 +156,8 @@ def find_copies(
             use the share of real slices that are below the limit of another patient.
     """
     found = {name: nearest_real(space, real, synthetic) for name, space in spaces.items()}
-    shown = _not_blank(synthetic)
     nearness = np.stack([space.distance / space.limit for space in found.values()])
-    nearness[:, ~shown] = np.inf
+    nearness[:, ~synthetic.shown] = np.inf
     kinds = np.stack(
         [
             _relations(spaces[name], near, real, synthetic, sources, series)
@@ -170,16 +169,14 @@ def find_copies(
     kind = kinds[deciding, each]
     chosen = np.stack([space.row for space in found.values()])[deciding, each]
     if baseline is None:
-        known, known_shown = real, _not_blank(real)
-        marks = np.any([one.other_patient_distance < one.limit for one in found.values()], axis=0)
+        near = [one.other_patient_distance < one.limit for one in found.values()]
+        known = _shown_only(np.any(near, axis=0), real)
     else:
-        (others, known), known_shown = baseline, _not_blank(baseline[1])
-        marks = others.copied
-    copied, groups = _shown_only(kind == _UNDECLARED, synthetic, shown)
-    known_marks, known_groups = _shown_only(marks, known, known_shown)
+        known = _shown_only(baseline[0].copied, baseline[1])
+    copied = _shown_only(kind == _UNDECLARED, synthetic)
     return Copies(
-        share=share(copied, groups, seed, float(known_marks.mean())),
-        excess=difference(copied, groups, known_marks, known_groups, seed),
+        share=share(*copied, seed, float(known[0].mean())),
+        excess=difference(*copied, *known, seed),
         spaces=found,
         kind=kind,
         nearness=nearness[deciding, each],
@@ -190,16 +187,10 @@ def find_copies(
 
 
 def _shown_only(
-    marks: NDArray[np.bool_], pool: Pool, shown: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], Groups]:
-    """Return the marks and the patients of the slices that are shown."""
-    return marks[shown], [pool.groups[row] for row in np.flatnonzero(shown)]
-
-
-def _not_blank(pool: Pool) -> NDArray[np.bool_]:
-    """Return which slices are not blank, ``[N]``; if all of them are blank, select all."""
-    shown = np.array([np.ptp(picture) > 0 for picture in pool.pictures], np.bool_)
-    return shown if shown.any() else ~shown
+    marks: NDArray[np.bool_], pool: Pool
+) -> tuple[NDArray[np.bool_], list[tuple[str, ...]]]:
+    """Return the marks and the patients of the slices that are not blank."""
+    return marks[pool.shown], [pool.groups[row] for row in np.flatnonzero(pool.shown)]
 
 
 def nearest_real(space: Space, real: Pool, synthetic: Pool) -> NearestReal:
@@ -219,7 +210,7 @@ def nearest_real(space: Space, real: Pool, synthetic: Pool) -> NearestReal:
     neighbours = Neighbours(space[0], patients, real.keys)
     nearest = [(rows[0], distances[0]) for rows, distances in neighbours.search(space[1], 1)]
     to_others = neighbours.distances(space[0], groups=patients)
-    distances = to_others[_not_blank(real) & np.isfinite(to_others)]
+    distances = to_others[real.shown & np.isfinite(to_others)]
     limit = 0.0
     if len(distances):
         factor = _SHARE_OF_DISTANCE * min(1.0, len(set(patients)) / _MANY)
