@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,17 +25,6 @@ MOST = 12
 
 _THUMB = 256
 _TIMES = "\N{MULTIPLICATION SIGN}"
-
-
-class _Figure(NamedTuple):
-    """One slice on the page; it has no picture if it cannot be decoded."""
-
-    number: int
-    anchor: str
-    found: str
-    about: str
-    key: str
-    picture: SlicePicture | None
 
 
 def contact_sheet(
@@ -68,7 +57,7 @@ def contact_sheet(
     totals = Counter(f.category.name for one in series for s in one.slices for f in s.labels or ())
     colours = colours_of(totals)
     places = [(number, place) for number, one in enumerate(series) for place in _chosen(one, most)]
-    figures: list[list[_Figure]] = [[] for _ in series]
+    figures: list[list[dict[str, Any]]] = [[] for _ in series]
     decoded = read_pixels((series[number].slices[place] for number, place in places), workers)
     for done, ((number, place), (native, pixels)) in enumerate(
         zip(places, decoded, strict=True), 1
@@ -123,23 +112,27 @@ def _counts(series: Sequence[Series], shown: int) -> str:
 
 
 def _figure(
-    number: int,
-    anchor: str,
-    native: Slice,
-    pixels: Pixels | DecodeError,
-    colours: dict[str, str],
-) -> _Figure:
-    about, key = _described(native), native.key[:8]
-    if isinstance(pixels, DecodeError):
-        return _Figure(number, anchor, "Cannot be decoded", about, key, None)
-    spec = None
-    if native.modality == "CT" and native.window is not None and native.window[1] > 0:
-        spec = f"window:{native.window[0]},{native.window[1]}"
-    image, canvas, _ = model_image(native, pixels, _THUMB, spec)
-    found = _found(native.labels)
-    alt = f"{_modality(native)} slice {key}: {found}"
-    picture = SlicePicture.of(image, canvas, native.labels or (), colours, alt)
-    return _Figure(number, anchor, found, about, key, picture)
+    number: int, anchor: str, native: Slice, pixels: Pixels | DecodeError, colours: dict[str, str]
+) -> dict[str, Any]:
+    """Return what the page shows of a slice: no picture if it cannot be decoded."""
+    found, picture, key = "Cannot be decoded", None, native.key[:8]
+    if not isinstance(pixels, DecodeError):
+        spec = None
+        if native.modality == "CT" and native.window is not None and native.window[1] > 0:
+            spec = f"window:{native.window[0]},{native.window[1]}"
+        image, canvas, _ = model_image(native, pixels, _THUMB, spec)
+        found = _found(native.labels)
+        alt = f"{_modality(native)} slice {key}: {found}"
+        picture = SlicePicture.of(image, canvas, native.labels or (), colours, alt)
+    about = _described(native)
+    return {
+        "number": number,
+        "anchor": anchor,
+        "found": found,
+        "about": about,
+        "key": key,
+        "picture": picture,
+    }
 
 
 def _found(labels: Labels | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import matplotlib
@@ -84,17 +85,13 @@ class Drawing:
 
 def densities(edges: Numbers, heights: Mapping[str, Numbers], x: str) -> Drawing:
     """Draw densities ``[B]`` between bin edges ``[B + 1]``, one outline for each name."""
-
-    def draw(axes: Axes) -> None:
+    with _axes(x, "density") as (figure, axes):
         for place, (name, found) in enumerate(heights.items()):
             patch = axes.stairs(
                 found, edges, label=drawable(name), linewidth=1.4, edgecolor=_colour(place)
             )
             patch.set_linestyle(_DASHES[place % len(_DASHES)])
-        axes.set(xlabel=x, ylabel="density")
-        _legend(axes)
-
-    return _drawn(draw)
+    return Drawing(figure)
 
 
 def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
@@ -102,8 +99,7 @@ def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
     many = len(points) > _MOST_NAMES
     size = float(np.clip(4000 / sum(map(len, points.values())), 9, 36))
     shades = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(points)))
-
-    def draw(axes: Axes) -> None:
+    with _axes(x, y, legend=not many) as (figure, axes):
         for place, (name, found) in enumerate(points.items()):
             shown = found[:: -(-len(found) // _MOST_POINTS) or 1]
             axes.scatter(
@@ -117,11 +113,7 @@ def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
                 label=drawable(name),
                 rasterized=True,
             )
-        axes.set(xlabel=x, ylabel=y)
-        if not many:
-            _legend(axes)
-
-    return _drawn(draw)
+    return Drawing(figure)
 
 
 def tiles(pictures: NDArray[np.float32], names: Sequence[str]) -> Drawing:
@@ -163,13 +155,13 @@ def _colour(place: int) -> str:
     return _COLOURS[place % len(_COLOURS)]
 
 
-def _legend(axes: Axes) -> None:
-    """Add a legend above the axes, where it covers nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
-
-
-def _drawn(draw: Callable[[Axes], None]) -> Drawing:
+@contextmanager
+def _axes(x: str, y: str, *, legend: bool = True) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a new figure and its axes; a legend goes above the axes, where it covers nothing."""
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=_INCHES, layout="constrained")
-        draw(figure.subplots())
-    return Drawing(figure)
+        axes = figure.subplots()
+        yield figure, axes
+        axes.set(xlabel=x, ylabel=y)
+        if legend:
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)

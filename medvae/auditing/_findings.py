@@ -136,7 +136,7 @@ def _elsewhere(scene: Scene, finding: Finding) -> float | None:
     """Measure the first usable mirrored place: left to right, top to bottom, or both."""
     for across, down in ((True, False), (False, True), (True, True)):
         mirrored = _mirrored(finding, scene.values.shape, across, down)
-        if any(_touch(mirrored.box, other.box) for other in scene.labels):
+        if any(mirrored.box.iou(other.box) > 0 for other in scene.labels):
             continue
         patch = Patch.of(scene, mirrored)
         if patch is not None and patch.judgeable and float(patch.picture.max()) > _EMPTY:
@@ -147,18 +147,9 @@ def _elsewhere(scene: Scene, finding: Finding) -> float | None:
 def _mirrored(finding: Finding, shape: tuple[int, ...], across: bool, down: bool) -> Finding:
     x0, y0, x1, y1 = finding.box
     rows, columns = shape
-    if across:
-        x0, x1 = columns - x1, columns - x0
-    if down:
-        y0, y1 = rows - y1, rows - y0
+    x0, x1 = (columns - x1, columns - x0) if across else (x0, x1)
+    y0, y1 = (rows - y1, rows - y0) if down else (y0, y1)
     mask = finding.mask
     if mask is not None:
-        height, width = mask.crop.shape
-        row = rows - mask.row - height if down else mask.row
-        column = columns - mask.column - width if across else mask.column
-        mask = Mask(row, column, mask.crop[:: -1 if down else 1, :: -1 if across else 1])
+        mask = Mask.of(mask.on((rows, columns))[:: -1 if down else 1, :: -1 if across else 1])
     return replace(finding, box=Box(x0, y0, x1, y1), mask=mask)
-
-
-def _touch(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -30,25 +30,14 @@ Report = Mapping[str, Any]
 
 
 class ReportCell(NamedTuple):
-    """A number of the report in a table.
-
-    Attributes:
-        text: The number as text.
-        path: Path of the number in the report.
-    """
+    """A number of the report as text, with its path in the report."""
 
     text: str
     path: str
 
 
 class PageSection(NamedTuple):
-    """A section of a page.
-
-    Attributes:
-        anchor: Its name in links.
-        title: Its heading.
-        parts: Its content.
-    """
+    """A section of a page: its name in links, its heading, and its content."""
 
     anchor: str
     title: str

@@ -60,15 +60,14 @@ _ALL = (
             "a finding."
         ),
         numbers={
-            "": "Findings that still contain a lesion",
+            "": "Share of the findings that still contain a lesion",
             "contrast": "Contrast that findings keep, median",
             "contrast_low": "Contrast that findings keep, 5th percentile",
-            "categories.*": "Findings that still contain a lesion",
+            "categories.*": "Share of the findings of this category that still contain a lesion",
         },
         rules=(
             _SurvivalRule(
                 name="Lesion survival",
-                question="Which share of the labelled findings is still there?",
                 green=0.95,
                 amber=0.80,
                 high_is_good=True,
@@ -94,14 +93,12 @@ _ALL = (
             "the synthetic slice does not declare."
         ),
         numbers={
-            "": "Slices that are as near as a copy to a patient whom they do not declare",
+            "": "Share of the slices that are as near as a copy to an undeclared patient",
             "excess": "Their share minus that of the real slices",
         },
         rules=(
             Rule(
                 name="Copies",
-                question="Which share of the slices is as near as a copy to a patient whom it does "
-                "not declare?",
                 green=0.01,
                 amber=0.05,
                 decisive=True,
@@ -123,12 +120,10 @@ _ALL = (
             "learns from half of the patients and is scored on the others. A detector may see the "
             "same differences, but the AUC does not say whether they matter to it."
         ),
-        numbers={"": "AUC of the small network"},
+        numbers={"": "AUC of the small network: 0.5 is guessing, 1 is always right"},
         rules=(
             _NetworkRule(
                 name="Small network",
-                question="Can a small network tell synthetic slices from real ones? 0.5 is "
-                "guessing, 1 is always right.",
                 green=0.60,
                 amber=0.80,
                 slack=0.10,
@@ -150,7 +145,6 @@ _ALL = (
         rules=(
             Rule(
                 name="Stronger classifier",
-                question="Can logistic regression on features tell them apart?",
                 green=0.70,
                 amber=0.90,
                 path="*",
@@ -170,15 +164,13 @@ _ALL = (
             "slices: compare them with their baseline, never with those of another report."
         ),
         numbers={
-            "*.differing": "Features whose mean differs, corrected for their number",
-            "*.precision": "Precision: share of the synthetic slices among real ones",
-            "*.coverage": "Coverage: share of the real slices with a synthetic one near",
+            "*.differing": "Share of the features whose mean differs, corrected for their number",
+            "*.precision": "Share of the synthetic slices that lie where real ones do",
+            "*.coverage": "Share of the real slices with a synthetic one near; low without variety",
         },
         rules=(
             Rule(
                 name="Features that differ",
-                question="Which share of the features has another mean, after correction for their "
-                "number?",
                 green=0.05,
                 amber=0.30,
                 path="*.differing",
@@ -187,7 +179,6 @@ _ALL = (
             ),
             Rule(
                 name="Precision",
-                question="Which share of the synthetic slices lies where real ones do?",
                 green=0.90,
                 amber=0.60,
                 path="*.precision",
@@ -197,8 +188,6 @@ _ALL = (
             ),
             Rule(
                 name="Coverage",
-                question="Which share of the real slices has a synthetic one near it? Low where "
-                "variety is missing.",
                 green=0.80,
                 amber=0.40,
                 path="*.coverage",

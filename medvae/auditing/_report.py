@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
         return _plain(vars(value))
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
+    if isinstance(value, np.generic):
         return _plain(value.tolist())
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]

@@ -5,7 +5,6 @@ This module imports no numerical library, so that help texts appear at once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from importlib import import_module
@@ -42,13 +41,6 @@ class Estimate:
     low: float
     high: float
     baseline: float | None = None
-
-    def as_json(self) -> dict[str, float | None]:
-        """Return the numbers by name, with None for those that are not finite."""
-        return {
-            name: float(number) if number is not None and math.isfinite(number) else None
-            for name, number in vars(self).items()
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +112,6 @@ class Rule:
 
     Attributes:
         name: Name of the number.
-        question: Question that the number answers.
         green, amber: Bounds of these marks; beyond the latter is red.
         path: Path of the number below the name of its statistic; ``*`` stands for the kind of
             features that gives the worst number, an empty path for the value of the statistic.
@@ -137,7 +128,6 @@ class Rule:
     """
 
     name: str
-    question: str
     green: float
     amber: float
     path: str = ""
@@ -152,11 +142,9 @@ class Rule:
         """Return the bounds, relaxed where real slices themselves do no better."""
         if baseline is None or self.slack is None:
             return self.green, self.amber
-        if self.high_is_good:
-            green = min(self.green, baseline - self.slack)
-            return green, min(self.amber, green)
-        green = max(self.green, baseline + self.slack)
-        return green, max(self.amber, green)
+        sign, worse = (-1, min) if self.high_is_good else (1, max)
+        green = worse(self.green, baseline + sign * self.slack)
+        return green, worse(self.amber, green)
 
     def mark(self, found: Mapping[str, float]) -> str:
         """Return the mark of an estimate: red only if its whole interval is beyond the bounds."""

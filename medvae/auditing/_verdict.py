@@ -34,7 +34,7 @@ class VerdictRow:
 
     Attributes:
         path: Path of the number in the report.
-        name, question: Name of the number, and the question that it answers.
+        name, description: Name of the number, and what it is.
         extractor: Kind of features that gives the worst number; empty if it is not of features.
         mark: One of ``green``, ``amber`` and ``red``; None if it could not be measured.
         bounds: The bounds in words.
@@ -44,7 +44,7 @@ class VerdictRow:
     path: str
     name: str
     extractor: str
-    question: str
+    description: str
     mark: str | None
     bounds: str
     decisive: bool
@@ -96,7 +96,8 @@ def _row(name: str, rule: Rule, report: Report) -> VerdictRow:
     if is_measured(found):
         compared = at(report, f"{name}.{rule.excess}") if rule.excess is not None else found
         mark, decisive = rule.mark(compared), rule.decides(found)
-    return VerdictRow(path, rule.name, extractor, rule.question, mark, bounds, decisive)
+    text = STATISTICS[name].numbers[rule.path]
+    return VerdictRow(path, rule.name, extractor, text, mark, bounds, decisive)
 
 
 def _worst(name: str, rule: Rule, report: Report) -> tuple[str, str]:

@@ -87,7 +87,6 @@ class Copies:
         share: Share of slices that are copies: as near as that to a slice of an undeclared
             patient. Its baseline is the same share of real slices.
         excess: The share minus its baseline, with an interval over the patients of both sets.
-        spaces: Neighbours by the name of the space: ``pixels``, and ``encoder`` with a model.
         kind: Index in ``KINDS`` for each slice, or ``len(KINDS)`` where no real slice is near,
             ``[M]``.
         nearness: Distance to the slice that determines the kind, or else to the nearest one, as a
@@ -98,7 +97,6 @@ class Copies:
 
     share: Estimate
     excess: Estimate
-    spaces: Mapping[str, NearestReal]
     kind: NDArray[np.intp]
     nearness: NDArray[np.float64]
     nearest: NDArray[np.intp]
@@ -177,7 +175,6 @@ def find_copies(
     return Copies(
         share=share(*copied, seed, float(known[0].mean())),
         excess=difference(*copied, *known, seed),
-        spaces=found,
         kind=kind,
         nearness=nearness[deciding, each],
         nearest=chosen,
@@ -272,7 +269,7 @@ def measure(sets: ComparedSets, settings: AuditSettings) -> Copies:
 def as_json(result: Copies) -> dict[str, Any]:
     """Return the share of copies, the counts of all kinds, and the pairs that are nearest."""
     return {
-        **result.share.as_json(),
+        **vars(result.share),
         "excess": result.excess,
         "kinds": result.counts,
         "worst": [

@@ -240,7 +240,9 @@ def _written(
 ) -> LatentReport:
     colourings = {"patient": [one.groups[0][:8] for one in slices]}
     if decoded.set.labelled:
-        colourings = {"label": [_label(one) for one in slices]} | colourings
+        labels = [one.native.labels for one in slices]
+        names = ["not labelled" if known is None else found(known) for known in labels]
+        colourings = {"label": names} | colourings
     narrow, wide = [*_narrow_figures(view, colourings)], [*_traversals(view, pictures)]
     files = []
     for one in (*narrow, *wide):
@@ -270,9 +272,3 @@ def _written(
     page = folder / "latent.html"
     write_text(page, html)
     return LatentReport(page, tuple(files), len(slices), units, decoded.set.problems)
-
-
-def _label(one: AuditedSlice) -> str:
-    """Return the categories on a slice as text."""
-    labels = one.native.labels
-    return "not labelled" if labels is None else found(labels)

@@ -150,7 +150,7 @@ def as_json(result: Survival) -> dict[str, Any]:
     """Return the survival, in all and by category, and the slices with lost findings."""
     unknown = Estimate(math.nan, math.nan, math.nan)
     return {
-        **(result.survival or unknown).as_json(),
+        **vars(result.survival or unknown),
         "contrast": result.contrast,
         "contrast_low": result.contrast_low,
         "judged": result.judged,
