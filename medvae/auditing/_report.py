@@ -105,7 +105,8 @@ def as_page(report: Report, results: Mapping[str, Any], sets: ComparedSets) -> s
                 *statistic.section(results[name], sets),
             )
             sections.append(PageSection(name, statistic.title, parts))
-    sections.append(PageSection("method", "How this was measured", tuple(_method(report))))
+    method = tuple(part("paragraph", text) for text in _method(report))
+    sections.append(PageSection("method", "How this was measured", method))
     return render(
         "sections",
         title="Comparison of synthetic and real slices",
@@ -149,52 +150,35 @@ def _verdict(report: Report) -> Markup:
 
 
 def _sets(report: Report) -> Iterator[Markup]:
-    sets = report["sets"]
-    yield part(
-        "table",
-        "The sets",
-        ("set", *(one.replace("_", " ") for one in _COUNTS)),
-        [
-            (name, *(cell(report, f"sets.{name}.{one}") for one in _COUNTS))
-            for name in _set_names(report)
-        ],
-    )
+    sets, names = report["sets"], _set_names(report)
+    columns = ("set", *(one.replace("_", " ") for one in _COUNTS))
+    counts = [(n, *(cell(report, f"sets.{n}.{one}") for one in _COUNTS)) for n in names]
+    yield part("table", "The sets", columns, counts)
     settings = sets["synthetic"]["augmentation"]
     if settings is not None:
-        known = [f"{n} {settings[n]}" for n in _ABOUT_AUGMENTATION if n in settings]
-        yield part(
-            "paragraph", f"The synthetic set was made by 'medvae augment' with {', '.join(known)}."
-        )
+        known = ", ".join(f"{n} {settings[n]}" for n in _ABOUT_AUGMENTATION if n in settings)
+        yield part("paragraph", f"The synthetic set was made by 'medvae augment' with {known}.")
     for note in sets["notes"]:
         yield part("paragraph", note)
 
 
-def _method(report: Report) -> Iterator[Markup]:
-    about = report["medvae"]
-    baseline = (
+def _method(report: Report) -> Iterator[str]:
+    about, unused = report["medvae"], report["sets"]["not_used"]
+    yield (
+        f"medvae {about['version']}, canvas {about['canvas']}, seed {about['seed']}. The interval "
+        "in brackets contains 95 % of the values that other patients of the same kind would give "
+        "(a bootstrap over patients). 'Real against real' is the same number, measured between "
+    ) + (
         "the real slices and the held-out ones."
         if "held-out" in report["sets"]
         else "real slices of different patients, as the mean of random splits."
     )
-    yield part(
-        "paragraph",
-        f"medvae {about['version']}, canvas {about['canvas']}, seed {about['seed']}. The interval "
-        "in brackets contains 95 % of the values that other patients of the same kind would give "
-        "(a bootstrap over patients). 'Real against real' is the same number, measured between "
-        + baseline,
-    )
     if about["model"] is None:
-        yield part(
-            "paragraph",
+        yield (
             "No model was given, so the features of its encoder, and copies in its latent space, "
-            "are left out.",
+            "are left out."
         )
     else:
-        yield part(
-            "paragraph", f"The features 'encoder' are the latents of the model {about['model']}."
-        )
-    unused = report["sets"]["not_used"]
+        yield f"The features 'encoder' are the latents of the model {about['model']}."
     if unused:
-        yield part(
-            "paragraph", f"{unused} files or labels could not be used; the command lists them."
-        )
+        yield f"{unused} files or labels could not be used; the command lists them."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -94,18 +94,12 @@ def latent_view(
     folder, studies, progress = Path(out), list(studies), progress or ignore_progress
     with output(folder, [*studies, labels]):
         trained, chosen = open_model(model), device_named(device)
-        slices = read_studies(
-            "given",
-            studies,
-            None if labels is None else Path(labels),
-            modality=modality,
-            workers=workers,
-            progress=progress,
-        )
+        reading: Any = {"workers": workers, "progress": progress}
+        slices = read_studies("given", studies, labels, modality=modality, **reading)
         trained.check_modalities(one.native for one in slices.slices)
         network = trained.network
         size, intensity = network.image_size, trained.intensity
-        decoded = decode(slices, size, intensity, folder, workers=workers, progress=progress)
+        decoded = decode(slices, size, intensity, folder, **reading)
         rows = np.arange(len(decoded), dtype=np.intp)
         if len(rows) > _MOST:
             random = generator(seed, "latents", len(rows))
@@ -262,6 +256,7 @@ def _written(
         part("gallery", "figures", [one.html for one in narrow]),
         *(one.html for one in wide),
     )
+    page = folder / "latent.html"
     html = render(
         "sections",
         title="Slices in the latent space",
@@ -269,6 +264,5 @@ def _written(
         sections=[PageSection("view", "Latent view", parts)],
         opening=[],
     )
-    page = folder / "latent.html"
     write_text(page, html)
     return LatentReport(page, tuple(files), len(slices), units, decoded.set.problems)

@@ -182,8 +182,10 @@ def section(result: Survival, sets: ComparedSets) -> Iterator[Markup]:
     if result.lost:
         yield part("heading", "Lost findings")
         yield part("gallery", "pairs", [*_lost_findings(result.lost, sets)])
-    yield part("heading", "Sizes and positions of the boxes")
-    yield part("gallery", "figures", [*_boxes(sets)])
+    boxes = [*_boxes(sets)]
+    if boxes:
+        yield part("heading", "Sizes and positions of the boxes")
+        yield part("gallery", "figures", boxes)
 
 
 def _boxes(sets: ComparedSets) -> Iterator[Markup]:
@@ -192,14 +194,15 @@ def _boxes(sets: ComparedSets) -> Iterator[Markup]:
     for category in sorted(set.intersection(*(one.categories for one in sides.values()))):
         boxes = {name: one.boxes(category) for name, one in sides.items()}
         sizes = {name: of[:, 2:] - of[:, :2] for name, of in boxes.items()}
-        centres = {name: (of[:, 2:] + of[:, :2]) / 2 for name, of in boxes.items()}
-        flipped = {name: of * (1, -1) + (0, 1) for name, of in centres.items()}
+        centres = {
+            name: (of[:, 2:] + of[:, :2]) * (0.5, -0.5) + (0, 1) for name, of in boxes.items()
+        }
         for points, x, y in (
             (sizes, "width, as a share of the canvas", "height"),
-            (flipped, "centre, left to right", "centre, bottom to top"),
+            (centres, "centre, left to right", "centre, bottom to top"),
         ):
-            title = f"{category}: {x}, and {y}"
-            yield part("drawing", clouds(points, x, y).uri, title, category)
+            alternative = f"Real and synthetic boxes, {category}: {x}, and {y}"
+            yield part("drawing", clouds(points, x, y).uri, alternative, category)
 
 
 def _lost_findings(keys: Sequence[str], sets: ComparedSets) -> Iterator[Markup]:
