@@ -48,7 +48,7 @@ class MeasuredFinding:
     @property
     def visibility(self) -> float:
         """Contrast-to-noise, above 0 if the finding is brighter than its surroundings."""
-        return float("nan") if self.patch is None else _visibility(self.patch)
+        return float("nan") if self.patch is None else self.patch.contrast / self.patch.noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +128,6 @@ class SetFindings:
         return sum(len(one.findings) for one in self.slices)
 
 
-def _visibility(patch: Patch) -> float:
-    return patch.contrast / patch.noise
-
-
 def _elsewhere(scene: Scene, finding: Finding) -> float | None:
     """Measure the first usable mirrored place: left to right, top to bottom, or both."""
     for across, down in ((True, False), (False, True), (True, True)):
@@ -140,7 +136,7 @@ def _elsewhere(scene: Scene, finding: Finding) -> float | None:
             continue
         patch = Patch.of(scene, mirrored)
         if patch is not None and patch.judgeable and float(patch.picture.max()) > _EMPTY:
-            return _visibility(patch)
+            return patch.contrast / patch.noise
     return None
 
 
