@@ -66,6 +66,14 @@ class _AuditCommand(click.Command):
     "the real slices by patient]",
 )
 @click.option(
+    "--extractor",
+    "extractors",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Weights of efficientnet, resnet152 or vgg11-bn, whose features are compared, too; can be "
+    "repeated.",
+)
+@click.option(
     "--out",
     required=True,
     type=click.Path(path_type=Path),

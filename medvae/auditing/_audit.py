@@ -11,7 +11,13 @@ from typing import Any
 from medvae.atomic import write_text
 from medvae.auditing._augmented import read_augmented, was_augmented
 from medvae.auditing._decoded import DecodedSet, decode
-from medvae.auditing._features import Extract, encoder_features, extract, pixel_features
+from medvae.auditing._features import (
+    Extract,
+    encoder_features,
+    extract,
+    network_features,
+    pixel_features,
+)
 from medvae.auditing._registry import STATISTICS
 from medvae.auditing._report import as_page, as_report
 from medvae.auditing._sets import (
@@ -63,6 +69,7 @@ def audit(
     synthetic_labels: str | Path | None = None,
     model: str | Path | None = None,
     holdout: Iterable[str | Path] = (),
+    extractors: Iterable[str] = (),
     fail_if: Iterable[str] = (),
     modality: str | None = None,
     image_size: int = 224,
@@ -86,6 +93,7 @@ def audit(
         model: Trained bundle; without it, the latent space is not compared.
         holdout: Files and folders with real slices of other patients, for the baselines; without
             them, the baselines come from splits of the real slices by patient.
+        extractors: Weights of further networks whose features are compared, as ``NAME=FILE``.
         fail_if: Bounds that must not be met, such as ``auc>0.8``.
         modality: Modality of files that do not state one.
         image_size: Side of the canvas on which slices are compared; a model has its own.
@@ -112,6 +120,7 @@ def audit(
             seed=seed,
             progress=progress or ignore_progress,
         )
+        networks = network_features(extractors, settings.device)
         how: Any = {"workers": workers, "progress": settings.progress}
         slice_sets = [read_studies("real", real, labels, outlines, modality=modality, **how)]
         if not was_augmented(synthetic):
@@ -133,7 +142,7 @@ def audit(
         if trained is not None:
             trained.check_modalities(s.native for one in slice_sets for s in one.slices)
         check_comparable(slice_sets)
-        decoded = [_decoded(one, settings, folder, workers) for one in slice_sets]
+        decoded = [_decoded(one, settings, networks, folder, workers) for one in slice_sets]
         sets = ComparedSets(*decoded)
         results = {name: one.measure(sets, settings) for name, one in STATISTICS.items()}
         report, verdict = as_report(sets, results, settings)
@@ -146,7 +155,11 @@ def audit(
 
 
 def _decoded(
-    slices: SliceSet, settings: AuditSettings, folder: Path, workers: int | None
+    slices: SliceSet,
+    settings: AuditSettings,
+    networks: Mapping[str, Extract],
+    folder: Path,
+    workers: int | None,
 ) -> DecodedSet:
     """Decode a set, and compute its features."""
     model, progress = settings.model, settings.progress
@@ -156,7 +169,7 @@ def _decoded(
     extractors: dict[str, Extract] = {}
     if model is not None:
         extractors["encoder"] = encoder_features(model.network, settings.device)
-    extractors["pixels"] = pixel_features
+    extractors |= {**networks, "pixels": pixel_features}
     features = {
         name: extract(one, found.pool, name, progress=progress) for name, one in extractors.items()
     }

@@ -1,8 +1,9 @@
-"""Features of pictures that statistics compare: of pixels, and of a model's encoder."""
+"""Features of pictures that statistics compare: of pixels, a model's encoder and other networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +12,17 @@ from sklearn.decomposition import PCA
 from torch.nn import functional
 
 from medvae.auditing._decoded import Pool
-from medvae.networks import Codec, SliceVAE
+from medvae.errors import UsageProblem
+from medvae.networks import (
+    VGG11BN,
+    Codec,
+    ConvDecoder,
+    EfficientNet,
+    GrayToColor,
+    ResNet152,
+    SliceVAE,
+    VectorLatent,
+)
 from medvae.progress import Progress, ignore_progress
 
 __all__ = [
@@ -19,6 +30,7 @@ __all__ = [
     "direction_names",
     "encoder_features",
     "extract",
+    "network_features",
     "pixel_features",
     "principal_directions",
 ]
@@ -28,10 +40,18 @@ Extract = Callable[[Numbers], Numbers]
 """Computes the features ``[B, D]`` of pictures ``[B, size, size]`` in [0, 1], each on its own."""
 
 _BATCH = 16
+_IMAGENET_SIZE = 224
 _FIELDS = 4
 _SIDE = 16
 _LEVELS = np.linspace(0, 1, _SIDE + 1)
 _STEPS = np.concatenate(([0], np.geomspace(1 / 255, 1, _SIDE)))
+
+_NETWORKS: Mapping[str, EfficientNet | ResNet152 | VGG11BN] = {
+    "efficientnet": EfficientNet("b1"),
+    **{f"efficientnet-b{number}": EfficientNet(f"b{number}") for number in range(8)},
+    "resnet152": ResNet152(),
+    "vgg11-bn": VGG11BN(),
+}
 
 
 def pixel_features(batch: Numbers) -> Numbers:
@@ -82,6 +102,51 @@ def encoder_features(
         if reduced:
             mu = functional.adaptive_avg_pool2d(mu.reshape(-1, *shape), _FIELDS).flatten(1)
         return mu.numpy()
+
+    return features
+
+
+def network_features(
+    specs: Iterable[str], device: torch.device | str = "cpu"
+) -> dict[str, Extract]:
+    """Return functions, by name, that compute the features of networks with weights from files.
+
+    Args:
+        specs: Networks as ``NAME=FILE``. The name is efficientnet (the same as efficientnet-b1),
+            efficientnet-b0 to -b7, resnet152 or vgg11-bn; the file is a state dict that
+            `torch.save` or safetensors wrote, such as weights that were trained on ImageNet.
+        device: Device to compute on.
+
+    Raises:
+        UsageProblem: If a name is unknown or given twice.
+        ReadError: If a file is missing, damaged, or from another network.
+    """
+    files: dict[str, str] = {}
+    for spec in specs:
+        name, _, file = spec.partition("=")
+        if name not in _NETWORKS or not file:
+            known = ", ".join(_NETWORKS)
+            raise UsageProblem(
+                f"cannot use {spec!r}; give NAME=FILE, with one of the names {known}",
+                parameter="extractors",
+            )
+        if name in files:
+            raise UsageProblem(f"{name} is given twice; give it once", parameter="extractors")
+        files[name] = file
+    return {name: _of_network(name, file, device) for name, file in files.items()}
+
+
+def _of_network(name: str, file: str, device: torch.device | str) -> Extract:
+    part = replace(_NETWORKS[name], pretrained=file)
+    # The stem normalises images as ImageNet networks expect; the latent and decoder are not used.
+    model = SliceVAE(GrayToColor(), part, VectorLatent(1, 1), ConvDecoder((1,) * 5), _IMAGENET_SIZE)
+    codec, size = Codec(model.eval(), device), (_IMAGENET_SIZE, _IMAGENET_SIZE)
+
+    def features(batch: Numbers) -> Numbers:
+        x = torch.from_numpy(batch)[:, None]
+        return codec.features(
+            functional.interpolate(x, size, mode="bilinear", antialias=True)[:, 0].numpy()
+        )
 
     return features
 

@@ -1,6 +1,8 @@
-"""Features of pictures, by a model or without one."""
+"""Features of pictures, by a model, by weight files, or without either."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +11,15 @@ from pools import pool
 from scipy import ndimage
 
 from medvae.auditing import Pool
-from medvae.auditing._features import encoder_features, extract, pixel_features
-from tiny_networks import BUILDERS, plain_unit_variance, settle, slices_for
+from medvae.auditing._features import (
+    encoder_features,
+    extract,
+    network_features,
+    pixel_features,
+)
+from medvae.errors import ReadError, UsageProblem
+from medvae.networks import EfficientNet
+from tiny_networks import BUILDERS, pictures, plain_unit_variance, settle, slices_for
 
 POOL = pool(range(3), slices=6, size=28)
 
@@ -68,3 +77,43 @@ def test_a_spatial_latent_is_averaged_unless_it_is_wanted_whole() -> None:
     assert fields.shape[1] == channels * min(rows, 4) * min(columns, 4)
     means = whole.reshape(4, channels, -1).mean(2)
     assert fields.reshape(4, channels, -1).mean(2) == pytest.approx(means, abs=1e-5)
+
+
+def test_a_weight_file_gives_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = settle(EfficientNet("b0").build(), pictures(4, 3, 64))
+    torch.save(network.backbone.state_dict(), tmp_path / "weights.pth")
+    networks = network_features([f"efficientnet-b0={tmp_path / 'weights.pth'}"])
+    assert list(networks) == ["efficientnet-b0"]
+    few = Pool(POOL.pictures[:2], POOL.groups[:2], POOL.keys[:2])
+    found = extract(networks["efficientnet-b0"], few)
+    assert found.shape == (2, 320)
+    x = torch.nn.functional.interpolate(
+        torch.from_numpy(few.batch(slice(0, 2)))[:, None], 224, mode="bilinear", antialias=True
+    )
+    mean, spread = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        colours = (x - mean[:, None, None]) / spread[:, None, None]
+        expected = network(colours).mean((2, 3)).numpy()
+    assert found == pytest.approx(expected, abs=0.05 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (["inception=x.pth"], "NAME=FILE"),
+        (["resnet152"], "NAME=FILE"),
+        (["vgg11-bn=a.pth", "vgg11-bn=b.pth"], "is given twice"),
+    ],
+)
+def test_wrong_extractors_are_refused(specs: list[str], message: str) -> None:
+    with pytest.raises(UsageProblem, match=message):
+        network_features(specs)
+
+
+def test_a_missing_or_foreign_weight_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="there is no such weight file"):
+        network_features([f"vgg11-bn={tmp_path / 'gone.pth'}"])
+    torch.save({"features.0.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    with pytest.raises(ReadError, match="does not fit the network"):
+        network_features([f"vgg11-bn={tmp_path / 'other.pth'}"])

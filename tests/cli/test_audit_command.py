@@ -51,6 +51,8 @@ def test_says_the_verdict_and_fails_where_a_bound_is_broken(
         (("--fail-if", "acu>0.8"), 2, "the report has no 'acu'"),
         (("--device", "abacus"), 2, "there is no such device"),
         (("--model", "nowhere"), 2, "there is no such bundle"),
+        (("--extractor", "vgg"), 2, "give NAME=FILE"),
+        (("--extractor", "resnet152=none.pth"), 1, "there is no such weight file"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(
