@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -25,36 +25,6 @@ MOST = 12
 
 _THUMB = 256
 _TIMES = "\N{MULTIPLICATION SIGN}"
-
-
-@dataclass(frozen=True)
-class _Figure:
-    """One slice on the page; it has no picture if it cannot be decoded."""
-
-    number: int
-    anchor: str
-    found: str
-    about: str
-    key: str
-    picture: SlicePicture | None
-
-
-@dataclass
-class _SeriesSection:
-    """The part of the page that shows one series."""
-
-    number: int
-    series: Series
-    figures: list[_Figure] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        first = self.series.slices[0]
-        return f"Series {self.number}: {_modality(first)}, patient {first.group[:8]}"
-
-    @property
-    def counts(self) -> str:
-        return _counts([self])
 
 
 def contact_sheet(
@@ -84,18 +54,36 @@ def contact_sheet(
         The page as HTML.
     """
     series = [series for study in studies for series in study.series]
-    sections = [_SeriesSection(number, one) for number, one in enumerate(series, 1)]
-    names = (f.category.name for labels in _labels(sections) for f in labels or ())
-    colours = colours_of(dict.fromkeys(names))
-    places = [(section, place) for section in sections for place in _chosen(section.series, most)]
-    slices = (section.series.slices[place] for section, place in places)
-    decoded = read_pixels(slices, workers)
-    for done, ((section, place), (native, pixels)) in enumerate(
+    totals = Counter(f.category.name for one in series for s in one.slices for f in s.labels or ())
+    colours = colours_of(totals)
+    places = [(number, place) for number, one in enumerate(series) for place in _chosen(one, most)]
+    figures: list[list[dict[str, Any]]] = [[] for _ in series]
+    decoded = read_pixels((series[number].slices[place] for number, place in places), workers)
+    for done, ((number, place), (native, pixels)) in enumerate(
         zip(places, decoded, strict=True), 1
     ):
-        section.figures.append(_figure((section.number, place + 1), native, pixels, colours))
+        anchor = f"slice-{number + 1}-{place + 1}"
+        figures[number].append(_figure(place + 1, anchor, native, pixels, colours))
         progress("Drawing slices", done, len(places), "")
-    return _page(title, notes, sections, colours)
+    patients = _count(len({one.slices[0].group for one in series}), "patient")
+    return render(
+        "contact_sheet",
+        title=title,
+        summary=f"{patients}, {len(series)} series, {_counts(series, len(places))}",
+        notes=notes,
+        legend=[(colour, name, totals[name]) for name, colour in colours.items()],
+        sections=[
+            {
+                "number": number,
+                "name": f"Series {number}: {_modality(one.slices[0])}, "
+                f"patient {one.slices[0].group[:8]}",
+                "counts": _counts([one], len(shown)),
+                "flags": one.flags,
+                "figures": shown,
+            }
+            for number, (one, shown) in enumerate(zip(series, figures, strict=True), 1)
+        ],
+    )
 
 
 def _chosen(series: Series, most: int) -> list[int]:
@@ -113,28 +101,8 @@ def _spread(places: Sequence[int], most: int) -> list[int]:
     return [places[(2 * i + 1) * len(places) // (2 * count)] for i in range(count)]
 
 
-def _page(
-    title: str, notes: Sequence[str], sections: Sequence[_SeriesSection], colours: dict[str, str]
-) -> str:
-    patients = _count(len({s.series.slices[0].group for s in sections}), "patient")
-    totals = Counter(f.category.name for labels in _labels(sections) for f in labels or ())
-    return render(
-        "contact_sheet",
-        title=title,
-        summary=f"{patients}, {len(sections)} series, {_counts(sections)}",
-        notes=notes,
-        legend=[(colour, name, totals[name]) for name, colour in colours.items()],
-        sections=sections,
-    )
-
-
-def _labels(sections: Iterable[_SeriesSection]) -> list[Labels | None]:
-    return [native.labels for section in sections for native in section.series.slices]
-
-
-def _counts(sections: Sequence[_SeriesSection]) -> str:
-    labels = _labels(sections)
-    shown = sum(len(section.figures) for section in sections)
+def _counts(series: Sequence[Series], shown: int) -> str:
+    labels = [native.labels for one in series for native in one.slices]
     counts = _count(len(labels), "slice")
     if shown < len(labels):
         counts += f" ({shown} of them shown)"
@@ -144,24 +112,27 @@ def _counts(sections: Sequence[_SeriesSection]) -> str:
 
 
 def _figure(
-    place: tuple[int, int],
-    native: Slice,
-    pixels: Pixels | DecodeError,
-    colours: dict[str, str],
-) -> _Figure:
-    """Return one slice for the page; ``place`` is its series number and its own in the series."""
-    anchor, key = "slice-{}-{}".format(*place), native.key[:8]
+    number: int, anchor: str, native: Slice, pixels: Pixels | DecodeError, colours: dict[str, str]
+) -> dict[str, Any]:
+    """Return what the page shows of a slice: no picture if it cannot be decoded."""
+    found, picture, key = "Cannot be decoded", None, native.key[:8]
+    if not isinstance(pixels, DecodeError):
+        spec = None
+        if native.modality == "CT" and native.window is not None and native.window[1] > 0:
+            spec = f"window:{native.window[0]},{native.window[1]}"
+        image, canvas, _ = model_image(native, pixels, _THUMB, spec)
+        found = _found(native.labels)
+        alt = f"{_modality(native)} slice {key}: {found}"
+        picture = SlicePicture.of(image, canvas, native.labels or (), colours, alt)
     about = _described(native)
-    if isinstance(pixels, DecodeError):
-        return _Figure(place[1], anchor, "Cannot be decoded", about, key, None)
-    spec = None
-    if native.modality == "CT" and native.window is not None and native.window[1] > 0:
-        spec = f"window:{native.window[0]},{native.window[1]}"
-    image, canvas, _ = model_image(native, pixels, _THUMB, spec)
-    found = _found(native.labels)
-    alt = f"{_modality(native)} slice {key}: {found}"
-    picture = SlicePicture.of(image, canvas, native.labels or (), colours, alt)
-    return _Figure(place[1], anchor, found, about, key, picture)
+    return {
+        "number": number,
+        "anchor": anchor,
+        "found": found,
+        "about": about,
+        "key": key,
+        "picture": picture,
+    }
 
 
 def _found(labels: Labels | None) -> str:

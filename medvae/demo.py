@@ -44,9 +44,6 @@ _HEAD_ATTRIBUTES = (
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient"),
 )
 
-_AUDIT_SIZES = (64, 32)
-"""Image sizes that are audited besides the model's own; small, so that the audit is fast."""
-
 _MEASURES = {
     "lesion_survival": "findings that are still there",
     "copies": "slices that copy a patient who is not declared in them",
@@ -116,7 +113,6 @@ def demo(
             out / "audit",
             labels=SAMPLE_LABELS,
             model=model,
-            sizes=_AUDIT_SIZES,
             progress=progress,
         )
         demo = Demo(out / "index.html", inspection, augmented, audited, dicom)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from monai.metrics.regression import compute_ssim_and_cs
 from torch import Tensor
-from torch.nn import functional
 
 from medvae.networks import Codec, SliceVAE, active_units
 from medvae.transforms import RandGaussianCorruption, RandMaskCorruption
@@ -19,7 +18,6 @@ __all__ = [
     "Degraded",
     "degrade",
     "held_out_figures",
-    "ms_ssim",
     "pooled_variance_explained",
     "psnr",
     "restore",
@@ -35,7 +33,6 @@ _BLOCKS = (1, 8)
 _BATCH = 16
 _SMALLEST_ERROR = 1e-10
 _WINDOW, _SPREAD = 11, 1.5
-_SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 class Degraded(NamedTuple):
@@ -65,46 +62,12 @@ def ssim(pictures: Tensor, clean: Tensor) -> Tensor:
         pictures: Images `[N, 1, H, W]` of at least 11x11 pixels.
         clean: Reference images, of the same shape.
     """
-    similarity, _ = _similarity(pictures.transpose(0, 1), clean.transpose(0, 1))
-    return similarity.flatten(2).double().mean(2)[0]
-
-
-def ms_ssim(pictures: Tensor, clean: Tensor) -> Tensor:
-    """Return the multi-scale structural similarity of each image, `[N]` (Wang 2003).
-
-    Small images have fewer scales.
-
-    Args:
-        pictures: Images `[N, 1, H, H]` of at least 11x11 pixels.
-        clean: Reference images, of the same shape.
-    """
-    one, other, levels = pictures.transpose(0, 1), clean.transpose(0, 1), []
-    scales = _scales(pictures.shape[-1])
-    for _ in scales:
-        whole, contrast = _similarity(one, other)
-        levels.append(contrast.mean((2, 3)))
-        one, other = (functional.avg_pool2d(x, 2) for x in (one, other))
-    levels[-1] = whole.mean((2, 3))
-    weights = torch.tensor(scales)[:, None]
-    return (torch.cat(levels).relu() ** weights).prod(dim=0)
-
-
-def _similarity(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Return MONAI's maps of similarity and of contrast for images `[1, N, H, W]`.
-
-    Images stacked as channels are filtered at once, six times as fast as one after the other.
-    """
-    maps: tuple[Tensor, Tensor] = compute_ssim_and_cs(
-        one, other, 2, kernel_size=(_WINDOW,) * 2, kernel_sigma=(_SPREAD,) * 2
+    # Images stacked as channels are filtered at once, six times as fast as one after the other.
+    stacked = pictures.transpose(0, 1), clean.transpose(0, 1)
+    similarity, _ = compute_ssim_and_cs(
+        *stacked, 2, kernel_size=(_WINDOW,) * 2, kernel_sigma=(_SPREAD,) * 2
     )
-    return maps
-
-
-def _scales(size: int) -> tuple[float, ...]:
-    """Return Wang's weights of the scales (2003), as many as fit the size of the image."""
-    room = [n for n in range(1, len(_SCALES) + 1) if size // max(1, n - 1) ** 2 >= _WINDOW]
-    weights = _SCALES[: max(room, default=1)]
-    return tuple(weight / sum(weights) for weight in weights)
+    return similarity.flatten(2).double().mean(2)[0]
 
 
 def variance_explained(pictures: Tensor, clean: Tensor) -> Tensor:

@@ -11,17 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data.meta_tensor import MetaTensor
-from monai.metrics.regression import MultiScaleSSIMMetric, PSNRMetric, SSIMMetric
+from monai.metrics.regression import PSNRMetric, SSIMMetric
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from medvae import metrics
 from medvae.metrics import (
     NOISE,
     degrade,
     held_out_figures,
-    ms_ssim,
     pooled_variance_explained,
     psnr,
     restore,
@@ -101,17 +99,6 @@ class TestAgainstOthers:
         monai = torch.as_tensor(SSIMMetric(spatial_dims=2, data_range=1.0)(restored, clean))
         torch.testing.assert_close(ssim(restored, clean).float(), monai.flatten())
 
-    @pytest.mark.parametrize("size", [224, 64])
-    def test_ms_ssim(self, size: int) -> None:
-        one = torch.rand(5, 1, size, size, generator=torch.Generator().manual_seed(0))
-        other = torch.stack((one[0], 0.7 * one[1], one[2].sqrt(), 1 - one[3], one[1]))
-        monai = MultiScaleSSIMMetric(2, weights=metrics._scales(size), reduction="none")
-        found = ms_ssim(one, other)
-        torch.testing.assert_close(found, torch.as_tensor(monai(one, other))[:, 0])
-        assert found[0] == pytest.approx(1)
-        assert found[3] == 0  # the reverse of a picture
-        assert len(found.unique()) == len(found)
-
     def test_variance_explained(self, restored: Tensor, clean: Tensor) -> None:
         pairs = zip(restored.double().numpy(), clean.double().numpy(), strict=True)
         expected = [1 - ((x - y) ** 2).mean() / y.var() for x, y in pairs]
@@ -125,13 +112,6 @@ class TestAgainstOthers:
         shares = variance_explained(restored, clean).numpy()
         expected = np.average(shares, weights=weights)
         assert pooled_variance_explained(restored, clean) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("size", "scales"), [(224, 5), (128, 4), (64, 3), (32, 2), (16, 2)])
-def test_small_pictures_have_fewer_scales(size: int, scales: int) -> None:
-    weights = metrics._scales(size)
-    assert len(weights) == scales
-    assert sum(weights) == pytest.approx(1)
 
 
 class TestKnownAnswers:

@@ -23,7 +23,7 @@ class _AuditCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the names and descriptions of the numbers."""
-        import medvae.auditing  # takes seconds; only this help needs it
+        import medvae.auditing
 
         with formatter.section("Numbers for --fail-if, where * is any name in the report"):
             formatter.write_dl(list(medvae.auditing.number_names().items()))
@@ -55,7 +55,7 @@ class _AuditCommand(click.Command):
 @click.option(
     "--model",
     metavar="MODEL",
-    help="Output folder of 'medvae train': both sets are shown in its latent space, too.",
+    help="Output folder of 'medvae train', in whose latent space the sets are compared, too.",
 )
 @click.option(
     "--holdout",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,14 @@ from typing import Any
 from medvae.atomic import write_text
 from medvae.auditing._augmented import read_augmented, was_augmented
 from medvae.auditing._decoded import DecodedSet, decode
-from medvae.auditing._extractors import PIXELS, encoder, extract, from_files
-from medvae.auditing._registry import STATISTICS, broken_bounds, parse_bounds
+from medvae.auditing._features import (
+    Extract,
+    encoder_features,
+    extract,
+    network_features,
+    pixel_features,
+)
+from medvae.auditing._registry import STATISTICS
 from medvae.auditing._report import as_page, as_report
 from medvae.auditing._sets import (
     SliceSet,
@@ -21,18 +27,15 @@ from medvae.auditing._sets import (
     with_one_modality,
 )
 from medvae.auditing._statistic import AuditSettings, ComparedSets
-from medvae.auditing._verdict import AuditVerdict
+from medvae.auditing._verdict import AuditVerdict, broken_bounds, parse_bounds
 from medvae.errors import UsageProblem
 from medvae.folders import output
 from medvae.labels import Outlines
-from medvae.models import TrainedModel, open_model
+from medvae.models import open_model
 from medvae.networks import device_named
 from medvae.progress import Progress, ignore_progress
 
-__all__ = ["SIZES", "Audit", "audit"]
-
-SIZES = (224, 128, 64, 32)
-"""Sizes of the pictures on which the published network is trained."""
+__all__ = ["Audit", "audit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +72,7 @@ def audit(
     extractors: Iterable[str] = (),
     fail_if: Iterable[str] = (),
     modality: str | None = None,
-    sizes: Sequence[int] = SIZES,
+    image_size: int = 224,
     epochs: int = 10,
     seed: int = 0,
     device: str | None = None,
@@ -93,8 +96,7 @@ def audit(
         extractors: Weights of further networks whose features are compared, as ``NAME=FILE``.
         fail_if: Bounds that must not be met, such as ``auc>0.8``.
         modality: Modality of files that do not state one.
-        sizes: Sizes of the pictures on which the published network is trained; sizes larger than
-            the model's canvas are left out.
+        image_size: Side of the canvas on which slices are compared; a model has its own.
         epochs: Number of epochs for which the published network is trained.
         seed: Random seed for all draws.
         device: Device to compute on; by default, a GPU if there is one.
@@ -107,100 +109,68 @@ def audit(
         WriteError: If the output cannot be written.
     """
     bounds = parse_bounds(fail_if)
-    folder, real, holdout = Path(out), list(real), list(holdout)
+    folder, real, synthetic, holdout = Path(out), list(real), Path(synthetic), list(holdout)
     with output(folder, [*real, labels, outlines, synthetic, synthetic_labels, *holdout]):
         trained = None if model is None else open_model(model)
-        settings = _settings(trained, sizes, epochs, extractors, seed, device, progress)
-        slice_sets = _read_sets(
-            real,
-            Path(synthetic),
-            holdout,
-            labels=None if labels is None else Path(labels),
-            outlines=None if outlines is None else Path(outlines),
-            synthetic_labels=None if synthetic_labels is None else Path(synthetic_labels),
-            modality=modality,
-            workers=workers,
-            progress=settings.progress,
+        settings = AuditSettings(
+            device=device_named(device),
+            image_size=image_size if trained is None else trained.network.image_size,
+            epochs=epochs,
+            model=trained,
+            seed=seed,
+            progress=progress or ignore_progress,
         )
+        networks = network_features(extractors, settings.device)
+        how: Any = {"workers": workers, "progress": settings.progress}
+        slice_sets = [read_studies("real", real, labels, outlines, modality=modality, **how)]
+        if not was_augmented(synthetic):
+            made = read_studies(
+                "synthetic", [synthetic], synthetic_labels, modality=modality, **how
+            )
+        elif synthetic_labels is None:
+            made = read_augmented(synthetic, slice_sets[0], **how)
+        else:
+            raise UsageProblem(
+                f"{synthetic} has its labels in its manifest; leave these out",
+                parameter="synthetic_labels",
+            )
+        slice_sets.append(made)
+        if holdout:
+            how |= {"modality": modality, "may_lack_labels": True}
+            slice_sets.append(read_studies("held-out", holdout, labels, outlines, **how))
+        slice_sets = with_one_modality(slice_sets)
         if trained is not None:
             trained.check_modalities(s.native for one in slice_sets for s in one.slices)
-        check_comparable(*slice_sets)
-        sets = ComparedSets(*(_decoded(one, settings, folder, workers) for one in slice_sets))
+        check_comparable(slice_sets)
+        decoded = [_decoded(one, settings, networks, folder, workers) for one in slice_sets]
+        sets = ComparedSets(*decoded)
         results = {name: one.measure(sets, settings) for name, one in STATISTICS.items()}
         report, verdict = as_report(sets, results, settings)
         page = folder / "report.html"
         write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
         write_text(page, as_page(report, results, sets))
-        decoded = [one for one in (sets.real, sets.synthetic, sets.held_out) if one is not None]
         problems = tuple(problem for one in decoded for problem in one.set.problems)
         broken = broken_bounds(bounds, report)
         return Audit(report, verdict, broken, problems, page, sets.real.set.outlines)
 
 
-def _settings(
-    model: TrainedModel | None,
-    sizes: Sequence[int],
-    epochs: int,
-    weights: Iterable[str],
-    seed: int,
-    device: str | None,
-    progress: Progress | None,
-) -> AuditSettings:
-    chosen = device_named(device)
-    given = from_files(weights, chosen)
-    own = () if model is None else (encoder(model.network, chosen),)
-    canvas = max(sizes) if model is None else model.network.image_size
-    return AuditSettings(
-        sizes=tuple(sorted({canvas, *(size for size in sizes if size < canvas)}, reverse=True)),
-        epochs=epochs,
-        extractors=(*own, *given, PIXELS),
-        model=model,
-        seed=seed,
-        device=chosen,
-        progress=progress or ignore_progress,
-    )
-
-
-def _read_sets(
-    real: Sequence[str | Path],
-    synthetic: Path,
-    holdout: Sequence[str | Path],
-    *,
-    labels: Path | None,
-    outlines: Path | None,
-    synthetic_labels: Path | None,
-    modality: str | None,
-    workers: int | None,
-    progress: Progress,
-) -> list[SliceSet]:
-    """Read the headers and labels of the real, the synthetic and, if given, the held-out set."""
-    how: Any = {"modality": modality, "workers": workers, "progress": progress}
-    sets = [read_studies("real", real, labels, outlines=outlines, **how)]
-    if not was_augmented(synthetic):
-        sets.append(read_studies("synthetic", [synthetic], synthetic_labels, **how))
-    elif synthetic_labels is not None:
-        raise UsageProblem(
-            f"{synthetic} has its labels in its manifest; leave these out",
-            parameter="synthetic_labels",
-        )
-    else:
-        sets.append(read_augmented(synthetic, sets[0], workers=workers, progress=progress))
-    if holdout:
-        more: Any = {"outlines": outlines, "may_lack_labels": True, **how}
-        sets.append(read_studies("held-out", holdout, labels, **more))
-    return with_one_modality(sets)
-
-
 def _decoded(
-    slices: SliceSet, settings: AuditSettings, folder: Path, workers: int | None
+    slices: SliceSet,
+    settings: AuditSettings,
+    networks: Mapping[str, Extract],
+    folder: Path,
+    workers: int | None,
 ) -> DecodedSet:
-    """Decode a set, and extract its features."""
-    intensity = None if settings.model is None else settings.model.intensity
-    progress = settings.progress
-    found = decode(
-        slices, max(settings.sizes), intensity, folder, workers=workers, progress=progress
-    )
+    """Decode a set, and compute its features."""
+    model, progress = settings.model, settings.progress
+    intensity = None if model is None else model.intensity
+    size = settings.image_size
+    found = decode(slices, size, intensity, folder, workers=workers, progress=progress)
+    extractors: dict[str, Extract] = {}
+    if model is not None:
+        extractors["encoder"] = encoder_features(model.network, settings.device)
+    extractors |= {**networks, "pixels": pixel_features}
     features = {
-        one.name: extract(one, found.pool, progress=progress) for one in settings.extractors
+        name: extract(one, found.pool, name, progress=progress) for name, one in extractors.items()
     }
     return replace(found, features=features)

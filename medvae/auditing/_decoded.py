@@ -57,6 +57,12 @@ class Pool:
         return pictures.astype(np.float32)
 
     @cached_property
+    def shown(self) -> NDArray[np.bool_]:
+        """Which slices are not blank, ``[N]``; if all of them are blank, all."""
+        shown = np.array([np.ptp(picture) > 0 for picture in self.pictures], np.bool_)
+        return shown if shown.any() else ~shown
+
+    @cached_property
     def outlines(self) -> NDArray[np.float32]:
         """The broad shape of each slice, as the gate `copy` compares them, ``[N, 256]``."""
         return np.stack([outline(self.batch(slice(row, row + 1))[0]) for row in range(len(self))])

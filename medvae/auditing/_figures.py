@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 import matplotlib
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 
-__all__ = ["Drawing", "clouds", "curves", "densities", "histograms", "tiles"]
+__all__ = ["Drawing", "clouds", "densities", "tiles"]
 
 Numbers = NDArray[np.floating]
 
@@ -82,60 +83,15 @@ class Drawing:
         return buffer.getvalue()
 
 
-def curves(lines: Mapping[str, Numbers], x: str, y: str) -> Drawing:
-    """Draw curves in the unit square, and its diagonal: random guessing.
-
-    Args:
-        lines: The y values of each curve by name, at evenly spaced x values.
-        x, y: Labels of the axes.
-    """
-
-    def draw(axes: Axes) -> None:
-        axes.plot((0, 1), (0, 1), color=_INK, linewidth=0.8, alpha=0.5)
-        for place, (name, heights) in enumerate(lines.items()):
-            axes.plot(
-                np.linspace(0, 1, len(heights)),
-                heights,
-                label=drawable(name),
-                color=_colour(place),
-                linestyle=_dashes(place),
-            )
-        axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        _legend(axes)
-
-    return _drawn(draw)
-
-
-def histograms(samples: Mapping[str, Numbers], x: str) -> Drawing:
-    """Draw histograms of numbers, one outline for each sample.
-
-    Args:
-        samples: Numbers by name, of any length; those that are not finite are left out.
-        x: Label of the x axis.
-    """
-    finite = {name: found[np.isfinite(found)] for name, found in samples.items()}
-    edges = _edges(np.concatenate(list(finite.values())))
-    heights = {
-        name: np.histogram(found, edges)[0] / (len(found) * np.diff(edges))
-        for name, found in finite.items()
-        if len(found)
-    }
-    return densities(edges, heights, x)
-
-
 def densities(edges: Numbers, heights: Mapping[str, Numbers], x: str) -> Drawing:
     """Draw densities ``[B]`` between bin edges ``[B + 1]``, one outline for each name."""
-
-    def draw(axes: Axes) -> None:
+    with _axes(x, "density") as (figure, axes):
         for place, (name, found) in enumerate(heights.items()):
             patch = axes.stairs(
                 found, edges, label=drawable(name), linewidth=1.4, edgecolor=_colour(place)
             )
-            patch.set_linestyle(_dashes(place))
-        axes.set(xlabel=x, ylabel="density")
-        _legend(axes)
-
-    return _drawn(draw)
+            patch.set_linestyle(_DASHES[place % len(_DASHES)])
+    return Drawing(figure)
 
 
 def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
@@ -143,8 +99,7 @@ def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
     many = len(points) > _MOST_NAMES
     size = float(np.clip(4000 / sum(map(len, points.values())), 9, 36))
     shades = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(points)))
-
-    def draw(axes: Axes) -> None:
+    with _axes(x, y, legend=not many) as (figure, axes):
         for place, (name, found) in enumerate(points.items()):
             shown = found[:: -(-len(found) // _MOST_POINTS) or 1]
             axes.scatter(
@@ -158,11 +113,7 @@ def clouds(points: Mapping[str, Numbers], x: str, y: str) -> Drawing:
                 label=drawable(name),
                 rasterized=True,
             )
-        axes.set(xlabel=x, ylabel=y)
-        if not many:
-            _legend(axes)
-
-    return _drawn(draw)
+    return Drawing(figure)
 
 
 def tiles(pictures: NDArray[np.float32], names: Sequence[str]) -> Drawing:
@@ -204,26 +155,13 @@ def _colour(place: int) -> str:
     return _COLOURS[place % len(_COLOURS)]
 
 
-def _dashes(place: int) -> Literal["-", "--", "-.", ":"]:
-    return _DASHES[place % len(_DASHES)]
-
-
-def _edges(numbers: Numbers) -> Numbers:
-    """Return the edges of bins that contain all numbers but the most extreme ones."""
-    low, high = np.percentile(numbers, (0.2, 99.8)) if len(numbers) else (0.0, 1.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    bins = int(np.clip(np.sqrt(len(numbers)), 8, 40))
-    return np.linspace(low, high, bins + 1)
-
-
-def _legend(axes: Axes) -> None:
-    """Add a legend above the axes, where it covers nothing."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)
-
-
-def _drawn(draw: Callable[[Axes], None]) -> Drawing:
+@contextmanager
+def _axes(x: str, y: str, *, legend: bool = True) -> Iterator[tuple[Figure, Axes]]:
+    """Yield a new figure and its axes; a legend goes above the axes, where it covers nothing."""
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=_INCHES, layout="constrained")
-        draw(figure.subplots())
-    return Drawing(figure)
+        axes = figure.subplots()
+        yield figure, axes
+        axes.set(xlabel=x, ylabel=y)
+        if legend:
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2)

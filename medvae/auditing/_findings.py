@@ -48,7 +48,7 @@ class MeasuredFinding:
     @property
     def visibility(self) -> float:
         """Contrast-to-noise, above 0 if the finding is brighter than its surroundings."""
-        return float("nan") if self.patch is None else _visibility(self.patch)
+        return float("nan") if self.patch is None else self.patch.contrast / self.patch.noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +110,11 @@ class SetFindings:
         """Names of the categories of all findings."""
         return {one.category for slice_ in self.slices for one in slice_.findings}
 
+    def boxes(self, category: str) -> NDArray[np.float64]:
+        """Return the boxes of a category, ``[N, 4]``, as fractions of the side of the canvas."""
+        found = [f.box for one in self.slices for f in one.findings if f.category == category]
+        return np.array(found, np.float64).reshape(-1, 4)
+
     def limits(self) -> Limits:
         """Return the limits of the gates, computed from the slices that declare no sources.
 
@@ -123,37 +128,24 @@ class SetFindings:
         return sum(len(one.findings) for one in self.slices)
 
 
-def _visibility(patch: Patch) -> float:
-    return patch.contrast / patch.noise
-
-
 def _elsewhere(scene: Scene, finding: Finding) -> float | None:
     """Measure the first usable mirrored place: left to right, top to bottom, or both."""
     for across, down in ((True, False), (False, True), (True, True)):
         mirrored = _mirrored(finding, scene.values.shape, across, down)
-        if any(_touch(mirrored.box, other.box) for other in scene.labels):
+        if any(mirrored.box.iou(other.box) > 0 for other in scene.labels):
             continue
         patch = Patch.of(scene, mirrored)
         if patch is not None and patch.judgeable and float(patch.picture.max()) > _EMPTY:
-            return _visibility(patch)
+            return patch.contrast / patch.noise
     return None
 
 
 def _mirrored(finding: Finding, shape: tuple[int, ...], across: bool, down: bool) -> Finding:
     x0, y0, x1, y1 = finding.box
     rows, columns = shape
-    if across:
-        x0, x1 = columns - x1, columns - x0
-    if down:
-        y0, y1 = rows - y1, rows - y0
+    x0, x1 = (columns - x1, columns - x0) if across else (x0, x1)
+    y0, y1 = (rows - y1, rows - y0) if down else (y0, y1)
     mask = finding.mask
     if mask is not None:
-        height, width = mask.crop.shape
-        row = rows - mask.row - height if down else mask.row
-        column = columns - mask.column - width if across else mask.column
-        mask = Mask(row, column, mask.crop[:: -1 if down else 1, :: -1 if across else 1])
+        mask = Mask.of(mask.on((rows, columns))[:: -1 if down else 1, :: -1 if across else 1])
     return replace(finding, box=Box(x0, y0, x1, y1), mask=mask)
-
-
-def _touch(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,14 @@ from medvae.auditing._findings import MeasuredFinding, SetFindings, SliceFinding
 from medvae.auditing.copies import NearestReal
 from medvae.gates import contrast_kept, similarity
 
-__all__ = ["Judgement", "LesionJudge", "VisibilityRule", "by_visibility", "visibility_rules"]
+__all__ = [
+    "JudgedFinding",
+    "Judgement",
+    "LesionJudge",
+    "VisibilityRule",
+    "by_visibility",
+    "visibility_rules",
+]
 
 _FEWEST = 20
 _LEAST_GAIN = 0.5
@@ -95,6 +102,10 @@ class Judgement:
     contrast: float | None = None
 
 
+JudgedFinding = tuple[SliceFindings, MeasuredFinding, Judgement]
+"""A finding with its slice and its judgement."""
+
+
 class LesionJudge:
     """Judges synthetic findings by real ones.
 
@@ -116,12 +127,11 @@ class LesionJudge:
         self._limit = float(np.percentile(distances, _OTHER_PATIENTS)) if len(distances) else 0.0
         self._rules = visibility_rules(real.slices)
 
-    def judge(self, synthetic: Sequence[SliceFindings]) -> list[list[Judgement]]:
+    def judge(self, synthetic: Iterable[SliceFindings]) -> Iterator[JudgedFinding]:
         """Judge the findings of all synthetic slices, in order."""
-        return [
-            [self._judged(place, one, number) for number in range(len(one.findings))]
-            for place, one in enumerate(synthetic)
-        ]
+        for place, one in enumerate(synthetic):
+            for number, finding in enumerate(one.findings):
+                yield one, finding, self._judged(place, one, number)
 
     def _judged(self, place: int, one: SliceFindings, number: int) -> Judgement:
         finding = one.findings[number]

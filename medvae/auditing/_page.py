@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
 from medvae.auditing._decoded import DecodedSet
-from medvae.pages import SlicePicture, colours_of, found, part
+from medvae.pages import SlicePicture, colours_of, found
 
 __all__ = [
     "PageSection",
@@ -17,9 +17,7 @@ __all__ = [
     "ReportCell",
     "at",
     "cell",
-    "estimates_table",
     "expanded",
-    "figures",
     "formatted",
     "is_measured",
     "percentage",
@@ -32,25 +30,14 @@ Report = Mapping[str, Any]
 
 
 class ReportCell(NamedTuple):
-    """A number of the report in a table.
-
-    Attributes:
-        text: The number as text.
-        path: Path of the number in the report.
-    """
+    """A number of the report as text, with its path in the report."""
 
     text: str
     path: str
 
 
 class PageSection(NamedTuple):
-    """A section of a page.
-
-    Attributes:
-        anchor: Its name in links.
-        title: Its heading.
-        parts: Its content.
-    """
+    """A section of a page: its name in links, its heading, and its content."""
 
     anchor: str
     title: str
@@ -112,24 +99,6 @@ def percentage(estimate: Mapping[str, float]) -> str:
 def cell(report: Report, path: str) -> ReportCell:
     """Return a table cell with a number of the report and its path."""
     return ReportCell(formatted(at(report, path)), path)
-
-
-def estimates_table(report: Report, caption: str, rows: Mapping[str, str]) -> Markup:
-    """Return a table of estimates with their baselines.
-
-    Args:
-        report: The report that holds them.
-        caption: Caption of the table.
-        rows: Path of each estimate by its name.
-    """
-    columns = ("measure", "synthetic against real", "real against real")
-    cells = [(n, cell(report, p), cell(report, f"{p}.baseline")) for n, p in rows.items()]
-    return part("table", caption, columns, cells)
-
-
-def figures(items: Iterable[Markup], kind: str = "figures") -> Markup:
-    """Return figures arranged side by side."""
-    return part("gallery", kind, list(items))
 
 
 def slice_picture(side: DecodedSet, row: int, name: str) -> tuple[str, SlicePicture]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
+from medvae.auditing._statistic import Estimate
 from medvae.randomness import generator
 
 __all__ = [
-    "Estimate",
     "Groups",
     "Halves",
     "Rows",
@@ -34,29 +33,6 @@ Rows = NDArray[np.intp]
 Weights = NDArray[np.float64]
 
 _DRAWS = 1000
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured value with its interval and its baseline.
-
-    Attributes:
-        value: Measured value.
-        low, high: Bounds of 95 % of the values that other patients of the same kind would give.
-        baseline: The same value between real slices of different patients; None if it is unknown.
-    """
-
-    value: float
-    low: float
-    high: float
-    baseline: float | None = None
-
-    def as_json(self) -> dict[str, float | None]:
-        """Return the numbers by name, with None for those that are not finite."""
-        return {
-            name: float(number) if number is not None and math.isfinite(number) else None
-            for name, number in vars(self).items()
-        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
-from medvae.auditing._page import PageSection, Report, cell
+from medvae.auditing._page import PageSection, Report, cell, expanded
 from medvae.auditing._registry import STATISTICS
 from medvae.auditing._sets import SliceSet, notes_on
-from medvae.auditing._statistic import AuditSettings, ComparedSets, plain
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Statistic
 from medvae.auditing._verdict import AuditVerdict, judge
 from medvae.pages import part, render
 
@@ -31,12 +34,13 @@ def as_report(
         results: Results of the statistics by name; None for those that could not be measured.
         settings: Settings of the measurements.
     """
-    slice_sets = _slice_sets(sets)
+    decoded = (sets.real, sets.synthetic, sets.held_out)
+    slice_sets = [one.set for one in decoded if one is not None]
     found: dict[str, Any] = {
         "verdict": None,
         "sets": {
             **{one.name: _described(one) for one in slice_sets},
-            "notes": list(notes_on(*slice_sets)),
+            "notes": list(notes_on(slice_sets)),
             "not_used": sum(len(one.problems) for one in slice_sets),
         },
         **{
@@ -45,21 +49,30 @@ def as_report(
         },
         "medvae": {
             "version": version("monai-medvae"),
-            "canvas": max(settings.sizes),
+            "canvas": settings.image_size,
             "seed": settings.seed,
             "epochs": settings.epochs,
             "model": None if settings.model is None else settings.model.digest,
-            "extractors": [one.name for one in settings.extractors],
+            "extractors": list(sets.real.features),
         },
     }
-    report: dict[str, Any] = plain(found)
+    report: dict[str, Any] = _plain(found)
     verdict = judge(report, sets.synthetic.set.augmentation)
-    report["verdict"] = verdict.as_json()
+    report["verdict"] = _plain(verdict)
     return report, verdict
 
 
-def _slice_sets(sets: ComparedSets) -> list[SliceSet]:
-    return [one.set for one in (sets.real, sets.synthetic, sets.held_out) if one is not None]
+def _plain(value: Any) -> Any:
+    """Return a value as plain JSON data; null for numbers that are not finite."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(vars(value))
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _described(one: SliceSet) -> dict[str, Any]:
@@ -86,9 +99,14 @@ def as_page(report: Report, results: Mapping[str, Any], sets: ComparedSets) -> s
     sections = [PageSection("sets", "What was compared", tuple(_sets(report)))]
     for name, statistic in STATISTICS.items():
         if results[name] is not None:
-            parts = tuple(statistic.section(results[name], report, sets))
+            parts = (
+                part("paragraph", statistic.explanation),
+                _table(statistic, report),
+                *statistic.section(results[name], sets),
+            )
             sections.append(PageSection(name, statistic.title, parts))
-    sections.append(PageSection("method", "How this was measured", tuple(_method(report))))
+    method = tuple(part("paragraph", text) for text in _method(report))
+    sections.append(PageSection("method", "How this was measured", method))
     return render(
         "sections",
         title="Comparison of synthetic and real slices",
@@ -102,6 +120,17 @@ def as_page(report: Report, results: Mapping[str, Any], sets: ComparedSets) -> s
     )
 
 
+def _table(statistic: Statistic, report: Report) -> Markup:
+    """Return a table of the numbers of a statistic that are in the report."""
+    columns = ("measure", "synthetic against real", "real against real")
+    cells = [
+        (f"{text} ({name})" if name else text, cell(report, full), cell(report, f"{full}.baseline"))
+        for path, text in statistic.numbers.items()
+        for name, full in expanded(report, f"{statistic.name}.{path}".removesuffix(".")).items()
+    ]
+    return part("table", "Measured values, with their intervals in brackets", columns, cells)
+
+
 def _set_names(report: Report) -> list[str]:
     return [name for name in ("real", "synthetic", "held-out") if name in report["sets"]]
 
@@ -109,14 +138,11 @@ def _set_names(report: Report) -> list[str]:
 def _verdict(report: Report) -> Markup:
     """Return the verdict in words and as a table, with advice on what to change."""
     rows = [
-        {
+        row
+        | {
             "name": f"{row['name']} ({row['extractor']})" if row["extractor"] else row["name"],
-            "question": row["question"],
-            "mark": row["mark"],
-            "decisive": row["decisive"],
             "value": cell(report, row["path"]),
             "baseline": cell(report, f"{row['path']}.baseline"),
-            "bounds": row["bounds"],
         }
         for row in report["verdict"]["rows"]
     ]
@@ -124,55 +150,35 @@ def _verdict(report: Report) -> Markup:
 
 
 def _sets(report: Report) -> Iterator[Markup]:
-    sets = report["sets"]
-    yield part(
-        "table",
-        "The sets",
-        ("set", *(one.replace("_", " ") for one in _COUNTS)),
-        [
-            (name, *(cell(report, f"sets.{name}.{one}") for one in _COUNTS))
-            for name in _set_names(report)
-        ],
-    )
+    sets, names = report["sets"], _set_names(report)
+    columns = ("set", *(one.replace("_", " ") for one in _COUNTS))
+    counts = [(n, *(cell(report, f"sets.{n}.{one}") for one in _COUNTS)) for n in names]
+    yield part("table", "The sets", columns, counts)
     settings = sets["synthetic"]["augmentation"]
     if settings is not None:
-        known = [f"{n} {settings[n]}" for n in _ABOUT_AUGMENTATION if n in settings]
-        yield part(
-            "paragraph", f"The synthetic set was made by 'medvae augment' with {', '.join(known)}."
-        )
+        known = ", ".join(f"{n} {settings[n]}" for n in _ABOUT_AUGMENTATION if n in settings)
+        yield part("paragraph", f"The synthetic set was made by 'medvae augment' with {known}.")
     for note in sets["notes"]:
         yield part("paragraph", note)
 
 
-def _method(report: Report) -> Iterator[Markup]:
-    about = report["medvae"]
-    baseline = (
+def _method(report: Report) -> Iterator[str]:
+    about, unused = report["medvae"], report["sets"]["not_used"]
+    yield (
+        f"medvae {about['version']}, canvas {about['canvas']}, seed {about['seed']}. The interval "
+        "in brackets contains 95 % of the values that other patients of the same kind would give "
+        "(a bootstrap over patients). 'Real against real' is the same number, measured between "
+    ) + (
         "the real slices and the held-out ones."
         if "held-out" in report["sets"]
         else "real slices of different patients, as the mean of random splits."
     )
-    yield part(
-        "paragraph",
-        f"medvae {about['version']}, canvas {about['canvas']}, seed {about['seed']}. The interval "
-        "in brackets contains 95 % of the values that other patients of the same kind would give "
-        "(a bootstrap over patients). 'Real against real' is the same number, measured between "
-        + baseline,
-    )
     if about["model"] is None:
-        yield part(
-            "paragraph",
-            "No model was given, so the latent space, copies in it and the features of its encoder "
-            "are left out.",
+        yield (
+            "No model was given, so the features of its encoder, and copies in its latent space, "
+            "are left out."
         )
     else:
-        yield part("paragraph", f"The latent space is that of the model {about['model']}.")
-    yield part(
-        "paragraph",
-        f"Features come from: {', '.join(about['extractors'])}. Networks such as EfficientNet, "
-        "ResNet-152 and VGG-11 are used as well if their weights are given.",
-    )
-    unused = report["sets"]["not_used"]
+        yield f"The features 'encoder' are the latents of the model {about['model']}."
     if unused:
-        yield part(
-            "paragraph", f"{unused} files or labels could not be used; the command lists them."
-        )
+        yield f"{unused} files or labels could not be used; the command lists them."

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_curve
 
 from medvae.auditing._decoded import Pool
 from medvae.auditing._patients import (
-    Estimate,
     Groups,
     Halves,
     Rows,
@@ -22,10 +19,11 @@ from medvae.auditing._patients import (
     patients_in,
     resampled,
 )
+from medvae.auditing._statistic import Estimate
 from medvae.errors import UsageProblem
 from medvae.randomness import generator
 
-__all__ = ["Key", "Score", "ScoredHalf", "Separation", "auc", "cross_validated", "planned_halves"]
+__all__ = ["Key", "Score", "auc", "cross_validated", "planned_halves"]
 
 Scores = NDArray[np.float64]
 Values = Sequence[NDArray[Any]]
@@ -38,35 +36,13 @@ Score = Callable[[Values], Scores]
 Fit = Callable[[Values, Values, Key], Score]
 """Fits a classifier to real and synthetic slices; the key is for its random numbers."""
 
-_POINTS = 201
 
-
-class ScoredHalf(NamedTuple):
-    """Slices scored by a classifier that has not seen their patients: their rows and scores."""
+class _Fold(NamedTuple):
+    """Slices scored by a classifier that has not seen their patients: their rows, and the area."""
 
     real: Rows
     synthetic: Rows
-    real_scores: Scores
-    synthetic_scores: Scores
-
-
-@dataclass(frozen=True, eq=False)
-class Separation:
-    """How well a classifier tells synthetic from real slices of patients it has not seen.
-
-    It is trained on half of the patients and scores the others, both ways. Results are means over
-    the two halves, whose scores are not on a common scale.
-
-    Attributes:
-        auc: Area under the ROC curve; 0.5 if the sets cannot be told apart. Its interval is by
-            bootstrap over the scored patients; the classifiers are not retrained.
-        roc: Sensitivities at evenly spaced false positive rates from 0 to 1.
-        first: Scores of the first of the two classifiers.
-    """
-
-    auc: Estimate
-    roc: NDArray[np.float64]
-    first: ScoredHalf
+    area: Callable[..., float]
 
 
 def planned_halves(real: Pool, synthetic: Pool, seed: int, splits: int) -> list[Halves]:
@@ -132,12 +108,15 @@ def cross_validated(
     synthetic: Pool,
     values: NDArray[Any],
     seed: int,
-) -> Separation:
-    """Train a classifier on each side of the planned halves, score the other side, and compare.
+) -> Estimate:
+    """Return the area under the ROC curve of classifiers that score patients they have not seen.
 
-    The interval is the mean of the intervals of the two classifiers, and not the narrower interval
-    of the mean: what the patients of a half share by chance is what one classifier is trained on
-    and the other is tested on, so their errors are correlated.
+    A classifier is trained on each side of the planned halves, and scores the other side. The area
+    is the mean of both, whose scores are not on a common scale; it is 0.5 if the sets cannot be
+    told apart. The interval is by bootstrap over the scored patients, without training again. It is
+    the mean of the intervals of both classifiers, and not the narrower interval of the mean: what
+    the patients of a half share by chance is what one classifier is trained on and the other is
+    tested on, so their errors are correlated.
 
     Args:
         fit: Fits the classifier.
@@ -148,11 +127,10 @@ def cross_validated(
         seed: Random seed of the bootstrap.
     """
     folds = _folds(fit, real_values, values, plan[0], ())
-    areas = [auc(fold.real_scores, fold.synthetic_scores) for fold in folds]
     patients = [_fewest_patients(fold, real, synthetic) for fold in folds]
     draws = np.array(
         [
-            [area(w[fold.real], v[fold.synthetic]) for area, fold in zip(areas, folds, strict=True)]
+            [fold.area(w[fold.real], v[fold.synthetic]) for fold in folds]
             for w, v in resampled(real.groups, synthetic.groups, seed=seed)
         ]
     )
@@ -163,21 +141,17 @@ def cross_validated(
         # 1 - 0.05^(1/n) of patients may not be told apart: their area is 0.5.
         low = (1 + 0.05 ** (1 / min(patients))) / 2
     baselines = [
-        auc(fold.real_scores, fold.synthetic_scores)()
+        fold.area()
         for split, halves in enumerate(plan[1:])
         for fold in _folds(fit, real_values, real_values, halves, ("baseline", split))
     ]
-    value = float(np.mean([area() for area in areas]))
-    return Separation(
-        auc=Estimate(value, low, high, float(np.mean(baselines)) if baselines else None),
-        roc=np.mean([_roc(fold) for fold in folds], axis=0),
-        first=folds[0],
-    )
+    value = float(np.mean([fold.area() for fold in folds]))
+    return Estimate(value, low, high, float(np.mean(baselines)) if baselines else None)
 
 
 def _folds(
     fit: Fit, real: NDArray[Any], synthetic: NDArray[Any], halves: Halves, key: Key
-) -> list[ScoredHalf]:
+) -> list[_Fold]:
     # Plain arrays on the same memory: views of a mapped file are slow to make.
     real, synthetic = np.asarray(real), np.asarray(synthetic)
     folds = []
@@ -189,7 +163,7 @@ def _folds(
         )
         real_rows, rows = halves.real[other], halves.synthetic[other]
         scores = score([real[row] for row in real_rows]), score([synthetic[row] for row in rows])
-        folds.append(ScoredHalf(real_rows, rows, *scores))
+        folds.append(_Fold(real_rows, rows, auc(*scores)))
     return folds
 
 
@@ -223,14 +197,6 @@ def auc(real: Scores, synthetic: Scores) -> Callable[..., float]:
     return area
 
 
-def _roc(fold: ScoredHalf) -> NDArray[np.float64]:
-    truth = np.repeat((0, 1), (len(fold.real), len(fold.synthetic)))
-    scores = np.concatenate((fold.real_scores, fold.synthetic_scores))
-    false, true, _ = roc_curve(truth, scores)
-    rates: NDArray[np.float64] = np.interp(np.linspace(0, 1, _POINTS), false, true)
-    return rates
-
-
-def _fewest_patients(fold: ScoredHalf, real: Pool, synthetic: Pool) -> int:
+def _fewest_patients(fold: _Fold, real: Pool, synthetic: Pool) -> int:
     sides = ((real, fold.real), (synthetic, fold.synthetic))
     return min(len(patients_in([pool.groups[row] for row in rows])) for pool, rows in sides)

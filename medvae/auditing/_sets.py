@@ -99,9 +99,9 @@ class SliceSet:
 def read_studies(
     name: str,
     paths: Sequence[str | Path],
-    labels: Path | None = None,
+    labels: str | Path | None = None,
+    outlines: str | Path | None = None,
     *,
-    outlines: Path | None = None,
     modality: str | None = None,
     workers: int | None = None,
     progress: Progress = ignore_progress,
@@ -147,7 +147,7 @@ def read_studies(
     if labels is not None and not found.labelled and not may_lack_labels:
         raise UsageProblem(f"{labels}: none of its labels belongs to a slice of the {name} set")
     if outlines is not None and joined is not None and not may_lack_labels:
-        joined.check(outlines)
+        joined.check(Path(outlines))
     return found
 
 
@@ -174,14 +174,15 @@ def with_one_modality(sets: Sequence[SliceSet]) -> list[SliceSet]:
     ]
 
 
-def check_comparable(real: SliceSet, synthetic: SliceSet, held_out: SliceSet | None = None) -> None:
-    """Check that sets can be compared.
+def check_comparable(sets: Sequence[SliceSet]) -> None:
+    """Check that the real, the synthetic and, if given, the held-out set can be compared.
 
     Raises:
         UsageProblem: If a set differs in modality or has one patient only, if held-out patients are
             among the real ones, or if the sets have no category in common.
     """
-    for one in (real, synthetic, *([] if held_out is None else [held_out])):
+    real, synthetic, *held_out = sets
+    for one in sets:
         if one.modalities != real.modalities:
             raise UsageProblem(
                 f"the real slices are {_listed(real.modalities)} and the {one.name} ones "
@@ -192,7 +193,7 @@ def check_comparable(real: SliceSet, synthetic: SliceSet, held_out: SliceSet | N
                 f"the {one.name} slices are of one patient, but all sets are split by patient; "
                 "give slices of two or more, in a folder for each or with labels that name them"
             )
-    if held_out is not None and (shared := real.patients & held_out.patients):
+    if held_out and (shared := real.patients & held_out[0].patients):
         raise UsageProblem(
             f"{len(shared)} of the held-out patients are among the real ones, such as "
             f"{min(shared)}; hold out other patients"
@@ -205,11 +206,9 @@ def check_comparable(real: SliceSet, synthetic: SliceSet, held_out: SliceSet | N
         )
 
 
-def notes_on(
-    real: SliceSet, synthetic: SliceSet, held_out: SliceSet | None = None
-) -> Iterator[str]:
+def notes_on(sets: Sequence[SliceSet]) -> Iterator[str]:
     """Yield notes on the sets for readers of the report, one sentence each."""
-    sets = [real, synthetic, *([] if held_out is None else [held_out])]
+    real, synthetic = sets[:2]
     for one in sets:
         if one.outlines is not None:
             yield f"Outlines: {one.outlines} in the {one.name} set."
@@ -228,11 +227,11 @@ def notes_on(
                 f"{lost} synthetic slices name a source that is not among the real slices: their "
                 "findings are judged without it."
             )
-    shares = _share_with_findings(real), _share_with_findings(synthetic)
-    if shares[0] is not None and shares[1] is not None and abs(shares[0] - shares[1]) > _UNLIKE:
+    share, other = _share_with_findings(real), _share_with_findings(synthetic)
+    if abs(share - other) > _UNLIKE:
         yield (
-            f"{100 * shares[0]:.0f} % of the real slices have a finding, and "
-            f"{100 * shares[1]:.0f} % of the synthetic ones: part of the difference between the "
+            f"{100 * share:.0f} % of the real slices have a finding, and "
+            f"{100 * other:.0f} % of the synthetic ones: part of the difference between the "
             "sets is due to what the slices show, not to how they look."
         )
     shared = len(synthetic.patients & real.patients)
@@ -245,10 +244,10 @@ def notes_on(
         yield "None of the real patients is known to be in a synthetic slice."
 
 
-def _share_with_findings(one: SliceSet) -> float | None:
-    """Return the share of labelled slices with a finding; None if no slice is labelled."""
+def _share_with_findings(one: SliceSet) -> float:
+    """Return the share of labelled slices with a finding; NaN if no slice is labelled."""
     labels = [s.native.labels for s in one.slices if s.native.labels is not None]
-    return sum(len(found) > 0 for found in labels) / len(labels) if labels else None
+    return sum(len(found) > 0 for found in labels) / len(labels) if labels else np.nan
 
 
 def _listed(names: Iterable[str]) -> str:

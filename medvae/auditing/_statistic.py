@@ -1,50 +1,46 @@
-"""The contract of a statistic: what it measures, reports, shows and adds to the verdict."""
+"""The contract of a statistic: its texts, its part in the verdict, and the module that measures it.
+
+This module imports no numerical library, so that help texts appear at once.
+"""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, ClassVar, Generic, TypeVar
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import torch
-from markupsafe import Markup
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import torch
+    from markupsafe import Markup
 
-from medvae.auditing._decoded import DecodedSet
-from medvae.auditing._extractors import Extractor
-from medvae.auditing._page import Report, estimates_table, expanded
-from medvae.auditing._patients import Estimate
-from medvae.models import TrainedModel
-from medvae.pages import part
-from medvae.progress import Progress, ignore_progress
+    from medvae.auditing._decoded import DecodedSet
+    from medvae.models import TrainedModel
+    from medvae.progress import Progress
 
-__all__ = [
-    "LOOKS_DIFFERENT",
-    "AuditSettings",
-    "ComparedSets",
-    "Rule",
-    "Statistic",
-    "plain",
-    "with_baselines",
-]
+__all__ = ["AuditSettings", "ComparedSets", "Estimate", "Rule", "Statistic"]
 
-Features = NDArray[np.float32]
 Result = TypeVar("Result")
-
-LOOKS_DIFFERENT = (
-    "The slices look different. Look at the activation maps to see where; lower the strength of "
-    "the augmentation, or try another render. If lesions survive, a detector may still gain: train "
-    "it with and without the set.",
-    "The slices look different. A decoded slice is smoother than any scan: render with warp, "
-    "residual or transplant.",
-)
-"""Advice for a set whose slices can be told from real ones."""
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SPLITS = 3
 _MARKS = ("green", "amber", "red")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its interval and its baseline.
+
+    Attributes:
+        value: Measured value.
+        low, high: Bounds of 95 % of the values that other patients of the same kind would give.
+        baseline: The same value between real slices of different patients; None if it is unknown.
+    """
+
+    value: float
+    low: float
+    high: float
+    baseline: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,21 +62,6 @@ class ComparedSets:
         """Number of splits of the real slices that give the baselines of classifiers."""
         return _SPLITS if self.held_out is None else 0
 
-    def compare_features(
-        self, measured: Callable[[Features, Features, DecodedSet], Result]
-    ) -> Mapping[str, Result]:
-        """Compare the features of each extractor, as in `compare`; return results by its name.
-
-        Args:
-            measured: Called with the features of the real set, and of another set, and that set.
-        """
-        known = self.real.features
-        return self.compare(
-            lambda other: {
-                name: measured(known[name], other.features[name], other) for name in known
-            }
-        )
-
     def compare(self, measured: Callable[[DecodedSet], Result]) -> Result:
         """Measure the synthetic set, and the held-out one for the baselines if there is one.
 
@@ -88,30 +69,41 @@ class ComparedSets:
             measured: Compares a set with the real one; must not depend on the other sets.
         """
         found = measured(self.synthetic)
-        return found if self.held_out is None else with_baselines(found, measured(self.held_out))
+        return found if self.held_out is None else _with_baselines(found, measured(self.held_out))
+
+
+def _with_baselines(found: Any, others: Any) -> Any:
+    """Set the baseline of every estimate in a result to the value of its counterpart in another."""
+    if isinstance(found, Estimate):
+        return replace(found, baseline=others.value) if isinstance(others, Estimate) else found
+    if isinstance(found, Mapping):
+        return {name: _with_baselines(one, others.get(name)) for name, one in found.items()}
+    if is_dataclass(found) and not isinstance(found, type):
+        names = [one.name for one in fields(found)]
+        changed = {n: _with_baselines(getattr(found, n), getattr(others, n)) for n in names}
+        return replace(found, **changed)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
 class AuditSettings:
-    """Settings and tools of an audit.
+    """Settings of an audit.
 
     Attributes:
-        sizes: Picture sizes at which the small network is trained, largest first.
-        epochs: Number of epochs for which it is trained.
-        extractors: Extractors whose features are compared.
-        model: Model whose latent space is shown; None to leave it out.
-        seed: Random seed for all draws.
         device: Device to compute on.
+        image_size: Side of the canvas in pixels.
+        epochs: Number of epochs for which the small network is trained.
+        model: Model whose encoder gives features; None to leave these out.
+        seed: Random seed for all draws.
         progress: Called with (stage, done, total, note) as work proceeds.
     """
 
-    sizes: tuple[int, ...]
-    epochs: int = 10
-    extractors: tuple[Extractor, ...] = ()
-    model: TrainedModel | None = None
-    seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    progress: Progress = ignore_progress
+    device: torch.device
+    image_size: int
+    epochs: int
+    model: TrainedModel | None
+    seed: int
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -120,10 +112,9 @@ class Rule:
 
     Attributes:
         name: Name of the number.
-        question: Question that the number answers.
         green, amber: Bounds of these marks; beyond the latter is red.
-        path: Path of the number below the name of its statistic; ``*`` stands for the extractor
-            that gives the worst number, and an empty path for the value of the statistic itself.
+        path: Path of the number below the name of its statistic; ``*`` stands for the kind of
+            features that gives the worst number, an empty path for the value of the statistic.
         slack: How much worse than its baseline the number may be and still be green; None if the
             bounds do not depend on the baseline.
         high_is_good: Whether it should be above the bounds.
@@ -137,7 +128,6 @@ class Rule:
     """
 
     name: str
-    question: str
     green: float
     amber: float
     path: str = ""
@@ -152,11 +142,9 @@ class Rule:
         """Return the bounds, relaxed where real slices themselves do no better."""
         if baseline is None or self.slack is None:
             return self.green, self.amber
-        if self.high_is_good:
-            green = min(self.green, baseline - self.slack)
-            return green, min(self.amber, green)
-        green = max(self.green, baseline + self.slack)
-        return green, max(self.amber, green)
+        sign, worse = (-1, min) if self.high_is_good else (1, max)
+        green = worse(self.green, baseline + sign * self.slack)
+        return green, worse(self.amber, green)
 
     def mark(self, found: Mapping[str, float]) -> str:
         """Return the mark of an estimate: red only if its whole interval is beyond the bounds."""
@@ -183,54 +171,43 @@ class Rule:
             yield from self.advice[-1:] if decoded else self.advice[:1]
 
 
-class Statistic(ABC, Generic[Result]):
-    """A statistic of the audit.
+@dataclass(frozen=True)
+class Statistic:
+    """A statistic of the audit; its module is imported when it is measured.
 
-    To add one, write a subclass in a module of its own, and list it in `STATISTICS`. Only `measure`
-    must be written: the default section is a table of all `numbers`.
+    To add one, write a module with the function ``measure(sets, settings)``, which returns an
+    `Estimate`, or a mapping or dataclass of estimates, or None if there is nothing to measure, and
+    list the statistic in `STATISTICS`. The module may define the functions behind the other methods
+    below, which take the same arguments.
 
     Attributes:
         name: Its name in ``report.json`` and in bounds such as ``name>0.8``.
+        module: Name of its module.
         title: Heading of its section in the report.
         explanation: What its numbers mean, for readers of the report.
-        numbers: Names of its numbers by their path below its name, for tables and help texts;
-            ``*`` stands for an extractor, a category or a size, an empty path for its own value.
+        numbers: Names of its numbers by their path below its name, for tables and help texts; ``*``
+            stands for a kind of features or a category, an empty path for its own value.
         rules: Its part in the verdict.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    explanation: ClassVar[str]
-    numbers: ClassVar[Mapping[str, str]]
-    rules: ClassVar[tuple[Rule, ...]] = ()
+    name: str
+    module: str
+    title: str
+    explanation: str
+    numbers: Mapping[str, str]
+    rules: tuple[Rule, ...] = ()
 
-    @abstractmethod
-    def measure(self, sets: ComparedSets, settings: AuditSettings) -> Result | None:
+    def measure(self, sets: ComparedSets, settings: AuditSettings) -> Any:
         """Measure the sets; return None if there is nothing to measure."""
+        return import_module(self.module).measure(sets, settings)
 
-    def as_json(self, result: Result) -> Any:
-        """Return its part of the report: estimates, numbers and texts, nested in any way."""
-        return result
+    def as_json(self, result: Any) -> Any:
+        """Return its part of the report: by default, the result itself."""
+        return self._function("as_json", lambda result: result)(result)
 
-    def section(self, result: Result, report: Report, sets: ComparedSets) -> Iterator[Markup]:
-        """Yield the content of its section in the report.
-
-        Args:
-            result: What was measured.
-            report: The numbers of the report, which tables quote by their path.
-            sets: The sets, whose slices can be shown.
-        """
-        yield part("paragraph", self.explanation)
-        yield self.table(report)
-
-    def table(self, report: Report) -> Markup:
-        """Return a table of its numbers that are in the report."""
-        rows = {
-            f"{text} ({name})" if name else text: full
-            for path, text in self.numbers.items()
-            for name, full in expanded(report, f"{self.name}.{path}".removesuffix(".")).items()
-        }
-        return estimates_table(report, "Measured values, with their intervals in brackets", rows)
+    def section(self, result: Any, sets: ComparedSets) -> Iterable[Markup]:
+        """Return what its section of the report shows below the table of its numbers."""
+        return self._function("section", lambda result, sets: ())(result, sets)
 
     def sentences(self, found: Mapping[str, Any] | None) -> Iterable[str]:
         """Return its sentences in the verdict.
@@ -238,35 +215,8 @@ class Statistic(ABC, Generic[Result]):
         Args:
             found: Its part of the report; None if it could not be measured.
         """
-        return ()
+        return self._function("sentences", lambda found: ())(found)
 
-
-def with_baselines(found: Any, others: Any) -> Any:
-    """Set the baseline of every estimate in a result to the value of its counterpart in another."""
-    if isinstance(found, Estimate):
-        return replace(found, baseline=others.value) if isinstance(others, Estimate) else found
-    if isinstance(found, Mapping) and isinstance(others, Mapping):
-        return {name: with_baselines(one, others.get(name)) for name, one in found.items()}
-    if type(found) is tuple and type(others) is tuple:
-        return tuple(with_baselines(one, other) for one, other in zip(found, others, strict=True))
-    if is_dataclass(found) and not isinstance(found, type) and type(found) is type(others):
-        names = [one.name for one in fields(found)]
-        return replace(
-            found, **{n: with_baselines(getattr(found, n), getattr(others, n)) for n in names}
-        )
-    return found
-
-
-def plain(value: Any) -> Any:
-    """Return a value as plain JSON data; null for numbers that are not finite."""
-    if isinstance(value, Estimate):
-        return value.as_json()
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(vars(value))
-    if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    def _function(self, name: str, default: Function) -> Function:
+        found: Function = getattr(import_module(self.module), name, default)
+        return found

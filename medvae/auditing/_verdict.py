@@ -1,16 +1,25 @@
-"""The verdict: the numbers of a report compared with bounds, in words, with advice."""
+"""The verdict: the numbers of a report compared with bounds, those of the rules and of users."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medvae.auditing._page import Report, at, expanded, is_measured
 from medvae.auditing._registry import STATISTICS
 from medvae.auditing._statistic import Rule
+from medvae.errors import UsageProblem
 
-__all__ = ["AuditVerdict", "VerdictRow", "judge"]
+__all__ = ["AuditVerdict", "VerdictRow", "broken_bounds", "judge", "parse_bounds"]
+
+_BOUND = re.compile(
+    r"\s*(?P<name>[\w.-]+?)\s*(?P<sign>>=|<=|>|<)\s*"
+    r"(?P<limit>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)\s*"
+)
+_COMPARED = {">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le}
 
 _OPENINGS = {
     "green": "Nothing that was measured speaks against training with this set.",
@@ -25,8 +34,8 @@ class VerdictRow:
 
     Attributes:
         path: Path of the number in the report.
-        name, question: Name of the number, and the question that it answers.
-        extractor: Extractor that gives the worst number; empty if there are no extractors.
+        name, description: Name of the number, and what it is.
+        extractor: Kind of features that gives the worst number; empty if it is not of features.
         mark: One of ``green``, ``amber`` and ``red``; None if it could not be measured.
         bounds: The bounds in words.
         decisive: Whether red here makes the whole set red.
@@ -35,7 +44,7 @@ class VerdictRow:
     path: str
     name: str
     extractor: str
-    question: str
+    description: str
     mark: str | None
     bounds: str
     decisive: bool
@@ -56,15 +65,6 @@ class AuditVerdict:
     words: str
     rows: tuple[VerdictRow, ...]
     advice: tuple[str, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the verdict for the report."""
-        return {
-            "mark": self.mark,
-            "words": self.words,
-            "rows": [vars(row) for row in self.rows],
-            "advice": list(self.advice),
-        }
 
 
 def judge(report: Report, augmentation: Mapping[str, Any] | None) -> AuditVerdict:
@@ -96,11 +96,12 @@ def _row(name: str, rule: Rule, report: Report) -> VerdictRow:
     if is_measured(found):
         compared = at(report, f"{name}.{rule.excess}") if rule.excess is not None else found
         mark, decisive = rule.mark(compared), rule.decides(found)
-    return VerdictRow(path, rule.name, extractor, rule.question, mark, bounds, decisive)
+    text = STATISTICS[name].numbers[rule.path]
+    return VerdictRow(path, rule.name, extractor, text, mark, bounds, decisive)
 
 
 def _worst(name: str, rule: Rule, report: Report) -> tuple[str, str]:
-    """Return the path of the number to judge, and the extractor that gives the worst one."""
+    """Return the path of the number to judge, and the kind of features that gives it."""
     path = f"{name}.{rule.path}".removesuffix(".")
     sign = 1 if rule.high_is_good else -1
     measured = [
@@ -135,3 +136,62 @@ def _sentences(
     poor = [row.name.lower() for _, row in judged if row.mark == "red" and not row.decisive]
     if poor:
         yield f"Far from real slices: {', '.join(poor)}."
+
+
+def parse_bounds(texts: Iterable[str]) -> list[re.Match[str]]:
+    """Parse bounds such as ``auc>0.8``, and check them as far as is possible without a report.
+
+    Raises:
+        UsageProblem: If a bound is invalid.
+    """
+    bounds = []
+    names = (*STATISTICS, "sets")
+    for text in texts:
+        bound = _BOUND.fullmatch(text)
+        if bound is None:
+            raise _wrong(text, "give a name, a sign and a number, as in auc>0.8")
+        if bound["name"].split(".")[0] not in names:
+            known = ", ".join(names)
+            raise _wrong(text, f"the report has no {bound['name']!r}; choose from {known}")
+        bounds.append(bound)
+    return bounds
+
+
+def _wrong(text: str, reason: str) -> UsageProblem:
+    return UsageProblem(f"{text!r}: {reason}", parameter="fail_if")
+
+
+def broken_bounds(bounds: Iterable[re.Match[str]], report: Report) -> tuple[str, ...]:
+    """Return a line for each bound that a report breaks.
+
+    A number that could not be measured breaks its bound, since nothing shows that it is kept.
+
+    Raises:
+        UsageProblem: If the report lacks the number of a bound.
+    """
+    lines = []
+    for bound in bounds:
+        text, name = bound.string.strip(), bound["name"]
+        number = _number(text, name, report)
+        if number is None:
+            lines.append(f"{text}: {name} could not be measured")
+        elif _COMPARED[bound["sign"]](number, float(bound["limit"])):
+            lines.append(f"{text}: {name} is {number:.4g}")
+    return tuple(lines)
+
+
+def _number(text: str, name: str, report: Report) -> float | None:
+    """Return the number of a bound, or None if it could not be measured."""
+    found: Any = report
+    for place, part in enumerate(parts := name.split(".")):
+        if not isinstance(found, Mapping) or part not in found:
+            parent = ".".join(parts[:place])
+            names = ", ".join(found) if isinstance(found, Mapping) else "nothing"
+            raise _wrong(text, f"{parent} has no {part!r}; it has {names}")
+        found = found[part]
+        if found is None:
+            return None
+    found = found.get("value", found) if isinstance(found, Mapping) else found
+    if isinstance(found, bool) or not isinstance(found, int | float | None):
+        raise _wrong(text, f"{name} is not a number in the report")
+    return found

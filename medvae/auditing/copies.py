@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from medvae.auditing._decoded import DecodedSet, Pool
-from medvae.auditing._figures import histograms
 from medvae.auditing._page import (
-    Report,
-    cell,
-    figures,
+    ReportCell,
     formatted,
     is_measured,
     percentage,
     short_key,
     slice_picture,
 )
-from medvae.auditing._patients import Estimate, Groups, difference, share
-from medvae.auditing._statistic import AuditSettings, ComparedSets, Rule, Statistic
+from medvae.auditing._patients import difference, share
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Estimate
 from medvae.neighbours import Neighbours
 from medvae.pages import part
 
-__all__ = ["KINDS", "CopiedSlices", "Copies", "NearestReal", "find_copies", "nearest_real"]
+__all__ = [
+    "KINDS",
+    "Copies",
+    "NearestReal",
+    "as_json",
+    "find_copies",
+    "measure",
+    "nearest_real",
+    "section",
+    "sentences",
+]
 
 Vectors = NDArray[np.float32]
 Space = tuple[Vectors, Vectors]
@@ -80,7 +87,6 @@ class Copies:
         share: Share of slices that are copies: as near as that to a slice of an undeclared
             patient. Its baseline is the same share of real slices.
         excess: The share minus its baseline, with an interval over the patients of both sets.
-        spaces: Neighbours by the name of the space: ``pixels``, and ``encoder`` with a model.
         kind: Index in ``KINDS`` for each slice, or ``len(KINDS)`` where no real slice is near,
             ``[M]``.
         nearness: Distance to the slice that determines the kind, or else to the nearest one, as a
@@ -91,7 +97,6 @@ class Copies:
 
     share: Estimate
     excess: Estimate
-    spaces: Mapping[str, NearestReal]
     kind: NDArray[np.intp]
     nearness: NDArray[np.float64]
     nearest: NDArray[np.intp]
@@ -103,6 +108,11 @@ class Copies:
         """Whether each slice is a copy, ``[M]``."""
         copied: NDArray[np.bool_] = self.kind == _UNDECLARED
         return copied
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of slices of each kind."""
+        return {name: int((self.kind == number).sum()) for number, name in enumerate(KINDS)}
 
     def kind_of(self, row: int) -> str | None:
         """Return the kind of a slice, or None if no real slice is near."""
@@ -144,9 +154,8 @@ def find_copies(
             use the share of real slices that are below the limit of another patient.
     """
     found = {name: nearest_real(space, real, synthetic) for name, space in spaces.items()}
-    shown = _not_blank(synthetic)
     nearness = np.stack([space.distance / space.limit for space in found.values()])
-    nearness[:, ~shown] = np.inf
+    nearness[:, ~synthetic.shown] = np.inf
     kinds = np.stack(
         [
             _relations(spaces[name], near, real, synthetic, sources, series)
@@ -158,17 +167,14 @@ def find_copies(
     kind = kinds[deciding, each]
     chosen = np.stack([space.row for space in found.values()])[deciding, each]
     if baseline is None:
-        known, known_shown = real, _not_blank(real)
-        marks = np.any([one.other_patient_distance < one.limit for one in found.values()], axis=0)
+        near = [one.other_patient_distance < one.limit for one in found.values()]
+        known = _shown_only(np.any(near, axis=0), real)
     else:
-        (others, known), known_shown = baseline, _not_blank(baseline[1])
-        marks = others.copied
-    copied, groups = _shown_only(kind == _UNDECLARED, synthetic, shown)
-    known_marks, known_groups = _shown_only(marks, known, known_shown)
+        known = _shown_only(baseline[0].copied, baseline[1])
+    copied = _shown_only(kind == _UNDECLARED, synthetic)
     return Copies(
-        share=share(copied, groups, seed, float(known_marks.mean())),
-        excess=difference(copied, groups, known_marks, known_groups, seed),
-        spaces=found,
+        share=share(*copied, seed, float(known[0].mean())),
+        excess=difference(*copied, *known, seed),
         kind=kind,
         nearness=nearness[deciding, each],
         nearest=chosen,
@@ -178,16 +184,10 @@ def find_copies(
 
 
 def _shown_only(
-    marks: NDArray[np.bool_], pool: Pool, shown: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], Groups]:
-    """Return the marks and the patients of the slices that are shown."""
-    return marks[shown], [pool.groups[row] for row in np.flatnonzero(shown)]
-
-
-def _not_blank(pool: Pool) -> NDArray[np.bool_]:
-    """Return which slices are not blank, ``[N]``; if all of them are blank, select all."""
-    shown = np.array([np.ptp(picture) > 0 for picture in pool.pictures], np.bool_)
-    return shown if shown.any() else ~shown
+    marks: NDArray[np.bool_], pool: Pool
+) -> tuple[NDArray[np.bool_], list[tuple[str, ...]]]:
+    """Return the marks and the patients of the slices that are not blank."""
+    return marks[pool.shown], [pool.groups[row] for row in np.flatnonzero(pool.shown)]
 
 
 def nearest_real(space: Space, real: Pool, synthetic: Pool) -> NearestReal:
@@ -207,7 +207,7 @@ def nearest_real(space: Space, real: Pool, synthetic: Pool) -> NearestReal:
     neighbours = Neighbours(space[0], patients, real.keys)
     nearest = [(rows[0], distances[0]) for rows, distances in neighbours.search(space[1], 1)]
     to_others = neighbours.distances(space[0], groups=patients)
-    distances = to_others[_not_blank(real) & np.isfinite(to_others)]
+    distances = to_others[real.shown & np.isfinite(to_others)]
     limit = 0.0
     if len(distances):
         factor = _SHARE_OF_DISTANCE * min(1.0, len(set(patients)) / _MANY)
@@ -249,106 +249,61 @@ def _relations(
     return np.array([_KINDS.index(kind) for kind in kinds], np.intp)
 
 
-class CopiedSlices(Statistic[Copies]):
-    """Share of the synthetic slices that are copies of patients whom they do not declare."""
+def measure(sets: ComparedSets, settings: AuditSettings) -> Copies:
+    """Find copies by their outlines, and in the latent space if there is a model."""
+    real, series = sets.real, [one.native.series for one in sets.real.set.slices]
 
-    name = "copies"
-    title = "Are slices copied?"
-    explanation = (
-        "A synthetic slice is as near to a real one as a copy if their distance is below a limit "
-        "that hardly any real slice falls below for another patient. That is expected for the "
-        "slices it was made from (a transplant is its host except for the lesion) and for their "
-        "neighbours. It counts as a copy only if the real slice shows a patient whom the synthetic "
-        "slice does not declare."
-    )
-    numbers: ClassVar[Mapping[str, str]] = {
-        "": "Slices that are as near as a copy to a patient whom they do not declare",
-        "excess": "Their share minus that of the real slices",
+    def copies_in(other: DecodedSet, baseline: tuple[Copies, Pool] | None = None) -> Copies:
+        spaces = {"pixels": (real.pool.outlines, other.pool.outlines)}
+        if _ENCODER in real.features:
+            spaces[_ENCODER] = (real.features[_ENCODER], other.features[_ENCODER])
+        sources = [one.sources for one in other.set.slices]
+        pools = real.pool, other.pool
+        return find_copies(spaces, *pools, sources, series, settings.seed, baseline)
+
+    held_out = sets.held_out
+    baseline = None if held_out is None else (copies_in(held_out), held_out.pool)
+    return copies_in(sets.synthetic, baseline)
+
+
+def as_json(result: Copies) -> dict[str, Any]:
+    """Return the share of copies, the counts of all kinds, and the pairs that are nearest."""
+    return {
+        **vars(result.share),
+        "excess": result.excess,
+        "kinds": result.counts,
+        "worst": [
+            {
+                "synthetic": result.keys[row],
+                "real": result.nearest_keys[row],
+                "nearness": result.nearness[row],
+                "kind": result.kind_of(row),
+            }
+            for row in result.worst()
+        ],
     }
-    rules = (
-        Rule(
-            name="Copies",
-            question="Which share of the slices is as near as a copy to a patient whom it does "
-            "not declare?",
-            green=0.01,
-            amber=0.05,
-            decisive=True,
-            excess="excess",
-            advice=(
-                "Some slices show a patient whom they do not declare: look at the pairs below. If "
-                "they are copies, leave them out of the set, or declare that patient and keep them "
-                "on that patient's side of a split.",
-            ),
-        ),
-    )
 
-    def measure(self, sets: ComparedSets, settings: AuditSettings) -> Copies:
-        """Find copies by their outlines, and in the latent space if there is a model."""
-        real, series = sets.real, [one.native.series for one in sets.real.set.slices]
 
-        def copies_in(other: DecodedSet, baseline: tuple[Copies, Pool] | None = None) -> Copies:
-            spaces = {"pixels": (real.pool.outlines, other.pool.outlines)}
-            if _ENCODER in real.features:
-                spaces[_ENCODER] = (real.features[_ENCODER], other.features[_ENCODER])
-            sources = [one.sources for one in other.set.slices]
-            pools = real.pool, other.pool
-            return find_copies(spaces, *pools, sources, series, settings.seed, baseline)
+def sentences(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the share of copies among the synthetic and the real slices."""
+    if found is None or not is_measured(found):
+        return
+    text = f"{percentage(found)} of its slices are copies of a patient whom they do not declare"
+    if found["baseline"] is not None:
+        text += f"; by the same measure, {100 * found['baseline']:.0f} % of the real slices are"
+    yield f"{text}."
 
-        held_out = sets.held_out
-        baseline = None if held_out is None else (copies_in(held_out), held_out.pool)
-        return copies_in(sets.synthetic, baseline)
 
-    def as_json(self, result: Copies) -> Any:
-        """Return the share of copies, the counts of all kinds, and the pairs that are nearest."""
-        return {
-            **result.share.as_json(),
-            "excess": result.excess,
-            "kinds": {name: int((result.kind == n).sum()) for n, name in enumerate(KINDS)},
-            "limits": {name: space.limit for name, space in result.spaces.items()},
-            "worst": [
-                {
-                    "synthetic": result.keys[row],
-                    "real": result.nearest_keys[row],
-                    "nearness": result.nearness[row],
-                    "kind": result.kind_of(row),
-                }
-                for row in result.worst()
-            ],
-        }
-
-    def sentences(self, found: Mapping[str, Any] | None) -> Iterator[str]:
-        """Yield the share of copies among the synthetic and the real slices."""
-        if found is None or not is_measured(found):
-            return
-        text = f"{percentage(found)} of its slices are copies of a patient whom they do not declare"
-        if found["baseline"] is not None:
-            text += f"; by the same measure, {100 * found['baseline']:.0f} % of the real slices are"
-        yield f"{text}."
-
-    def section(self, result: Copies, report: Report, sets: ComparedSets) -> Iterator[Markup]:
-        """Yield the table, the kinds of near slices, the distances, and the nearest pairs."""
-        yield from super().section(result, report, sets)
-        rows = [(text, cell(report, f"{self.name}.kinds.{n}")) for n, text in KINDS.items()]
-        caption = "Slices that are as near as a copy to a real slice"
-        yield part("table", caption, ("the real slice is", "slices"), rows)
-        yield figures(
-            part(
-                "drawing",
-                histograms(
-                    {
-                        "real to other patients": space.other_patient_distance,
-                        "synthetic to real": space.distance,
-                    },
-                    f"distance ({name}); the limit is {space.limit:.3g}",
-                ).uri,
-                f"Distances to the nearest real slice in the space {name}",
-                "",
-            )
-            for name, space in result.spaces.items()
-        )
-        yield part("heading", "Nearest to a real slice")
-        pairs = (_pair(result, row, sets.real, sets.synthetic) for row in result.worst())
-        yield figures(pairs, "pairs")
+def section(result: Copies, sets: ComparedSets) -> Iterator[Markup]:
+    """Yield the kinds of near slices, and the nearest pairs."""
+    rows = [
+        (text, ReportCell(str(result.counts[n]), f"copies.kinds.{n}")) for n, text in KINDS.items()
+    ]
+    caption = "Slices that are as near as a copy to a real slice"
+    yield part("table", caption, ("the real slice is", "slices"), rows)
+    yield part("heading", "Nearest to a real slice")
+    pairs = [_pair(result, row, sets.real, sets.synthetic) for row in result.worst()]
+    yield part("gallery", "pairs", pairs)
 
 
 def _pair(copies: Copies, row: int, real: DecodedSet, synthetic: DecodedSet) -> Markup:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from medvae.auditing._decoded import Pool
-from medvae.auditing._patients import Estimate
-from medvae.auditing._separation import Key, Score, Separation, cross_validated, planned_halves
-from medvae.auditing._statistic import (
-    LOOKS_DIFFERENT,
-    AuditSettings,
-    ComparedSets,
-    Rule,
-    Statistic,
-)
+from medvae.auditing._separation import Key, Score, cross_validated, planned_halves
+from medvae.auditing._statistic import AuditSettings, ComparedSets, Estimate
 
-__all__ = ["FeatureClassifier", "tell_features_apart"]
+__all__ = ["measure", "tell_features_apart"]
 
 _STEPS = 2000
 
@@ -36,7 +28,7 @@ def tell_features_apart(
     features: NDArray[np.float32],
     seed: int,
     splits: int,
-) -> Separation:
+) -> Estimate:
     """Tell two sets apart by logistic regression on features.
 
     Args:
@@ -45,6 +37,9 @@ def tell_features_apart(
         features: Features of the synthetic slices, ``[M, D]``.
         seed: Random seed for the splits.
         splits: Number of splits of the real patients in two for the baseline; 0 for no baseline.
+
+    Returns:
+        The area under the ROC curve.
 
     Raises:
         UsageProblem: If one of the sets cannot be split by patient.
@@ -65,33 +60,14 @@ def _fit(real: Features, synthetic: Features, key: Key) -> Score:
     return score
 
 
-class FeatureClassifier(Statistic[Mapping[str, Estimate]]):
-    """How well logistic regression on the features of each extractor tells the sets apart."""
-
-    name = "feature_auc"
-    title = "Can a classifier on features tell the sets apart?"
-    explanation = (
-        "Logistic regression on features is trained and scored on the same halves of the patients "
-        "as the small network. With many features it is the stronger classifier."
-    )
-    numbers: ClassVar[Mapping[str, str]] = {"*": "AUC of logistic regression on features"}
-    rules = (
-        Rule(
-            name="Stronger classifier",
-            question="Can logistic regression on features tell them apart?",
-            green=0.70,
-            amber=0.90,
-            path="*",
-            slack=0.10,
-            advice=LOOKS_DIFFERENT,
-        ),
-    )
-
-    def measure(self, sets: ComparedSets, settings: AuditSettings) -> Mapping[str, Estimate]:
-        """Fit a classifier to the features of each extractor."""
-        pool, seed, splits = sets.real.pool, settings.seed, sets.splits
-        return sets.compare_features(
-            lambda known, made, other: (
-                tell_features_apart(pool, known, other.pool, made, seed, splits).auc
+def measure(sets: ComparedSets, settings: AuditSettings) -> Mapping[str, Estimate]:
+    """Fit a classifier to the features of each kind."""
+    real, seed, splits = sets.real, settings.seed, sets.splits
+    return sets.compare(
+        lambda other: {
+            name: tell_features_apart(
+                real.pool, known, other.pool, other.features[name], seed, splits
             )
-        )
+            for name, known in real.features.items()
+        }
+    )

@@ -1,130 +1,171 @@
-"""The latent space: where slices lie in it, and what the model decodes along its directions."""
+"""The latent space of a model: where slices lie in it, and what is decoded along its directions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from markupsafe import Markup
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from sklearn.decomposition import PCA
 
-from medvae.auditing._decoded import DecodedSet
-from medvae.auditing._extractors import encoder, extract
+from medvae.atomic import write_bytes, write_text
+from medvae.auditing._decoded import DecodedSet, decode
+from medvae.auditing._features import (
+    direction_names,
+    encoder_features,
+    extract,
+    principal_directions,
+)
 from medvae.auditing._figures import Drawing, clouds, densities, tiles
-from medvae.auditing._page import Report, cell, figures
-from medvae.auditing._statistic import AuditSettings, ComparedSets, Statistic
-from medvae.networks import Codec, SliceVAE
-from medvae.pages import part
+from medvae.auditing._page import PageSection, formatted
+from medvae.auditing._sets import AuditedSlice, read_studies
+from medvae.folders import output
+from medvae.models import open_model
+from medvae.networks import Codec, device_named
+from medvae.pages import found, part, render
 from medvae.progress import Progress, ignore_progress
 from medvae.randomness import generator
 
-__all__ = [
-    "LatentFigure",
-    "LatentSpace",
-    "LatentView",
-    "LatentViewPictures",
-    "Occupancy",
-    "decoded_view",
-    "describe_latents",
-    "latent_figures",
-    "latent_gallery",
-    "latents_of",
-]
+__all__ = ["LatentReport", "LatentView", "describe_latents", "latent_view"]
 
 _INSIDE = 1.5
 _WIDEST = 5.0
 _BINS = 60
 _MOST = 2000
-"""Largest number of slices of a set that are viewed; a spatial latent has some 10 000 units."""
+"""Largest number of slices that are viewed; a spatial latent has some 10 000 units."""
 
 _STEPS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Occupancy:
-    """How the units of latents are distributed.
+class LatentReport:
+    """The written output of a latent view.
 
     Attributes:
-        points: Coordinates on the principal directions, ``[N, K]``.
-        density: Density of all units in the bins of the view; values beyond the bins are left out.
-        inside: Share of all units within [-1.5, 1.5]; 0.866 for a standard normal distribution.
+        page: The HTML page.
+        pictures: Figures of the page as PNG files.
+        slices: Number of slices shown.
+        units: Number of units of a latent.
+        problems: Files and labels that could not be used, one line each.
     """
 
-    points: NDArray[np.float64]
-    density: NDArray[np.float64]
-    inside: float
+    page: Path
+    pictures: tuple[Path, ...]
+    slices: int
+    units: int
+    problems: tuple[str, ...]
+
+
+def latent_view(
+    studies: Iterable[str | Path],
+    model: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    modality: str | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> LatentReport:
+    """Write a page that shows where slices lie in the latent space of a model.
+
+    Args:
+        studies: Files and folders of the slices.
+        model: Folder of a trained model.
+        out: Output folder, which must be empty or not exist yet.
+        labels: Labels of the slices, by which they are then coloured.
+        modality: Modality assumed for files that do not state one.
+        seed: Random seed for choosing slices if there are very many.
+        device: Device to compute on; a GPU by default if there is one.
+        workers: Number of reading processes; by default those already running.
+        progress: Called with (stage, done, total, note) as work proceeds.
+
+    Raises:
+        UsageProblem: If an argument is invalid.
+        ReadError: If nothing can be read, or the model is damaged.
+        WriteError: If the output cannot be written.
+    """
+    folder, studies, progress = Path(out), list(studies), progress or ignore_progress
+    with output(folder, [*studies, labels]):
+        trained, chosen = open_model(model), device_named(device)
+        reading: Any = {"workers": workers, "progress": progress}
+        slices = read_studies("given", studies, labels, modality=modality, **reading)
+        trained.check_modalities(one.native for one in slices.slices)
+        network = trained.network
+        size, intensity = network.image_size, trained.intensity
+        decoded = decode(slices, size, intensity, folder, **reading)
+        rows = np.arange(len(decoded), dtype=np.intp)
+        if len(rows) > _MOST:
+            random = generator(seed, "latents", len(rows))
+            rows = np.sort(random.choice(rows, _MOST, replace=False))
+        features = encoder_features(network, chosen, whole=True)
+        latents = extract(features, decoded.pool, "encoder", rows=rows, progress=progress)
+        view = describe_latents(latents)
+        z = torch.from_numpy(view.traversals)
+        decodes = Codec(network, chosen, torch.float32).decode(z.flatten(0, 1))[:, 0]
+        pictures = decodes.clamp(0, 1).cpu().numpy().reshape(*z.shape[:2], *decodes.shape[1:])
+        return _written(folder, decoded, [decoded.set.slices[row] for row in rows], view, pictures)
 
 
 @dataclass(frozen=True, eq=False)
 class LatentView:
-    """The latent space as occupied by the real slices.
+    """The latent space as occupied by slices.
 
     Attributes:
-        real: Occupancy of the real latents.
-        synthetic: Occupancy of the synthetic latents; None if there are none.
-        explained: Share of the real variance along each principal direction, ``[K]``.
+        points: Coordinates of the slices on the principal directions, ``[N, K]``.
+        explained: Share of the variance along each principal direction, ``[K]``.
+        inside: Share of all units within [-1.5, 1.5]; 0.866 for a standard normal distribution.
         edges: Edges of the bins of the densities, ``[B + 1]``.
+        density: Density of all units in the bins; values beyond the bins are left out.
         normal: Density of N(0, 1) in the bins, ``[B]``.
         steps: Steps of the traversals, in standard deviations along the direction.
         traversals: Latents to decode, ``[T, len(steps), D]``.
         scales: Standard deviation along each traversed direction, ``[T]``.
     """
 
-    real: Occupancy
-    synthetic: Occupancy | None
+    points: NDArray[np.float64]
     explained: NDArray[np.float64]
+    inside: float
     edges: NDArray[np.float64]
+    density: NDArray[np.float64]
     normal: NDArray[np.float64]
     steps: tuple[float, ...]
     traversals: NDArray[np.float32]
     scales: NDArray[np.float64]
 
-    @property
-    def sides(self) -> dict[str, Occupancy]:
-        """The occupancies that there are, by the name of their set."""
-        sides = {"real": self.real, "synthetic": self.synthetic}
-        return {name: side for name, side in sides.items() if side is not None}
-
 
 def describe_latents(
-    real: NDArray[np.float32],
-    synthetic: NDArray[np.float32] | None = None,
+    latents: NDArray[np.float32],
     *,
     components: int = 10,
     traversed: int = 4,
     steps: tuple[float, ...] = _STEPS,
 ) -> LatentView:
-    """Return the view of latents (posterior means), optionally with those of another set.
+    """Return the view of latents (posterior means).
 
     Args:
-        real: Latents of the real slices, ``[N, D]``, with N at least 2.
-        synthetic: Latents of the synthetic slices, ``[M, D]``; None if there are none.
-        components: Number of principal directions of the real latents; fewer if fewer exist.
-        traversed: Number of directions to traverse, through the mean of the real latents.
+        latents: Latents of the slices, ``[N, D]``, with N at least 2.
+        components: Number of principal directions; fewer if fewer exist.
+        traversed: Number of directions to traverse, through the mean of the latents.
         steps: Steps of the traversals, in standard deviations.
     """
-    count = min(components, len(real) - 1, real.shape[1])
-    pca = PCA(count, svd_solver="covariance_eigh" if len(real) > real.shape[1] else "full")
-    with np.errstate(invalid="ignore"):  # Without variance, the ratios are 0 / 0.
-        pca.fit(real.astype(np.float64))
-    # The sign of a direction is arbitrary; it is fixed so that equal latents give equal views.
-    largest = np.abs(pca.components_).argmax(1)
-    pca.components_ *= np.sign(pca.components_[np.arange(count), largest])[:, None]
+    pca = principal_directions(latents, components)
     scales = np.sqrt(pca.explained_variance_[:traversed])
     moves = np.multiply.outer(scales, np.array(steps))[:, :, None]
     traversals = pca.mean_ + moves * pca.components_[:traversed, None]
     edges = np.linspace(-_WIDEST, _WIDEST, _BINS + 1)
     return LatentView(
-        real=_occupancy(real, pca, edges),
-        synthetic=None if synthetic is None else _occupancy(synthetic, pca, edges),
-        explained=np.nan_to_num(pca.explained_variance_ratio_),
+        points=pca.transform(latents.astype(np.float64)),
+        explained=pca.explained_variance_ratio_,
+        inside=float((np.abs(latents) <= _INSIDE).mean()),
         edges=edges,
+        density=np.histogram(latents, edges)[0] / (latents.size * np.diff(edges)),
         normal=np.diff(ndtr(edges)) / np.diff(edges),
         steps=tuple(steps),
         traversals=traversals.astype(np.float32),
@@ -132,178 +173,96 @@ def describe_latents(
     )
 
 
-def _occupancy(latents: NDArray[np.float32], pca: PCA, edges: NDArray[np.float64]) -> Occupancy:
-    return Occupancy(
-        points=pca.transform(latents.astype(np.float64)),
-        density=np.histogram(latents, edges)[0] / (latents.size * np.diff(edges)),
-        inside=float((np.abs(latents) <= _INSIDE).mean()),
-    )
-
-
-class LatentViewPictures(NamedTuple):
-    """The latent view with its decoded pictures.
-
-    Attributes:
-        view: The numbers of the view.
-        traversals: Pictures decoded from its traversals, ``[T, steps, size, size]``.
-    """
-
-    view: LatentView
-    traversals: NDArray[np.float32]
-
-
-def latents_of(
-    model: SliceVAE,
-    side: DecodedSet,
-    seed: int,
-    device: torch.device,
-    progress: Progress = ignore_progress,
-) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Return latents of slices, ``[N, D]``, and the indices of these slices, in ascending order.
-
-    Args:
-        model: Model in eval mode, on the CPU.
-        side: The slices.
-        seed: Random seed for choosing slices if there are very many.
-        device: Device to compute on.
-        progress: Called with (stage, done, total, note) as slices are encoded.
-    """
-    rows = np.arange(len(side), dtype=np.intp)
-    if len(side) > _MOST:
-        random = generator(seed, "latents", len(side))
-        rows = np.sort(random.choice(rows, _MOST, replace=False))
-    features = side.features.get("encoder")
-    if features is not None and features.shape[1] == math.prod(model.latent_shape):
-        return features[rows], rows
-    extractor = encoder(model, device, whole=True)
-    return extract(extractor, side.pool, rows=rows, progress=progress), rows
-
-
-def decoded_view(
-    model: SliceVAE,
-    real: NDArray[np.float32],
-    synthetic: NDArray[np.float32] | None,
-    device: torch.device,
-) -> LatentViewPictures:
-    """Return the view of latents, with pictures decoded along the principal directions.
-
-    Args:
-        model: Model in eval mode, on the CPU.
-        real: Latents that define the principal directions, ``[N, D]``.
-        synthetic: Latents to show with them, ``[M, D]``, or None.
-        device: Device to compute on.
-    """
-    view = describe_latents(real, synthetic)
-    z = torch.from_numpy(view.traversals)
-    decoded = Codec(model, device, torch.float32).decode(z.flatten(0, 1))[:, 0]
-    pictures = decoded.clamp(0, 1).cpu().numpy().reshape(*z.shape[:2], *decoded.shape[1:])
-    return LatentViewPictures(view, pictures)
-
-
-class LatentFigure(NamedTuple):
-    """A figure of a latent view.
-
-    Attributes:
-        name: Name of its file, without a suffix.
-        figure: The figure itself.
-        alternative: Alternative text.
-        caption: Text below the figure.
-        wide: Whether it takes the full width of the page.
-    """
+class _Figure(NamedTuple):
+    """A figure of a latent view: the name of its file, the figure, and its texts."""
 
     name: str
-    figure: Drawing
+    drawing: Drawing
     alternative: str
     caption: str
-    wide: bool = False
+
+    @property
+    def html(self) -> Markup:
+        return part("drawing", self.drawing.uri, self.alternative, self.caption)
 
 
-def latent_figures(
-    latent: LatentViewPictures, points: Mapping[str, Mapping[str, NDArray[np.float64]]]
-) -> Iterator[LatentFigure]:
-    """Draw the distribution of units, the positions of slices, and decoded directions.
-
-    Args:
-        latent: The latent view.
-        points: For each way to colour slices, their coordinates ``[N, K]`` by name.
-    """
-    view = latent.view
-    heights = {name: side.density for name, side in view.sides.items()}
-    yield LatentFigure(
+def _narrow_figures(view: LatentView, colourings: dict[str, list[str]]) -> Iterator[_Figure]:
+    """Draw the distribution of units, and the positions of slices for each way to colour them."""
+    yield _Figure(
         "distribution",
-        densities(view.edges, heights | {"N(0, 1)": view.normal}, "value of a latent unit"),
+        densities(
+            view.edges, {"real": view.density, "N(0, 1)": view.normal}, "value of a latent unit"
+        ),
         "Distribution of all latent units, compared with N(0, 1)",
         "All units of all slices",
     )
-    axes = [f"direction {n}: {100 * share:.1f} %" for n, share in enumerate(view.explained[:2], 1)]
-    for colouring, named in points.items():
-        if len(axes) == 2:
-            yield LatentFigure(
-                f"scatter_{colouring}",
-                clouds({name: found[:, :2] for name, found in named.items()}, *axes),
-                f"Positions of slices along the first two directions, coloured by {colouring}",
-                f"One point for each slice, coloured by {colouring}; directions with their share "
-                "of the variance",
-            )
+    axes = direction_names(view.explained)
+    if len(axes) < 2:
+        return
+    for colouring, names in colourings.items():
+        owners = np.array(names, object)
+        points = {name: view.points[owners == name, :2] for name in sorted(set(names))}
+        yield _Figure(
+            f"scatter_{colouring}",
+            clouds(points, *axes),
+            f"Positions of slices along the first two directions, coloured by {colouring}",
+            f"One point for each slice, coloured by {colouring}; directions with their share of "
+            "the variance",
+        )
+
+
+def _traversals(view: LatentView, decoded: NDArray[np.float32]) -> Iterator[_Figure]:
+    """Draw what the model decodes along the directions, ``[T, steps, size, size]``."""
     names = [f"{step:+.0f} SD" if step else "mean" for step in view.steps]
-    directions = zip(latent.traversals, view.explained, view.scales, strict=False)
+    directions = zip(decoded, view.explained, view.scales, strict=False)
     for number, (pictures, share, scale) in enumerate(directions, 1):
         steps = ", ".join(f"{step * scale:+.3g}" for step in view.steps)
-        yield LatentFigure(
+        yield _Figure(
             f"traversal_{number}",
             tiles(pictures, names),
             f"Decodes along direction {number}, from {names[0]} to {names[-1]}",
             f"Direction {number}, {100 * share:.1f} % of the variance; steps {steps}",
-            wide=True,
         )
 
 
-def latent_gallery(shown: Iterable[LatentFigure]) -> Markup:
-    """Return the figures for a page: side by side, and below them those of full width."""
-    parts = [(f.wide, part("drawing", f.figure.uri, f.alternative, f.caption)) for f in shown]
-    narrow = figures(html for wide, html in parts if not wide)
-    return narrow + Markup("").join(html for wide, html in parts if wide)
-
-
-class LatentSpace(Statistic[LatentViewPictures]):
-    """Where both sets lie in the latent space of the model."""
-
-    name = "latent"
-    title = "Where do the sets lie in the latent space?"
-    explanation = (
-        "Directions are the principal components of the real latents, the widest first. Of the "
-        "units of a standard normal distribution, a share of 0.866 lies within [-1.5, 1.5]."
+def _written(
+    folder: Path,
+    decoded: DecodedSet,
+    slices: Sequence[AuditedSlice],
+    view: LatentView,
+    pictures: NDArray[np.float32],
+) -> LatentReport:
+    colourings = {"patient": [one.groups[0][:8] for one in slices]}
+    if decoded.set.labelled:
+        labels = [one.native.labels for one in slices]
+        names = ["not labelled" if known is None else found(known) for known in labels]
+        colourings = {"label": names} | colourings
+    narrow, wide = [*_narrow_figures(view, colourings)], [*_traversals(view, pictures)]
+    files = []
+    for one in (*narrow, *wide):
+        files.append(folder / f"{one.name}.png")
+        write_bytes(files[-1], one.drawing.png)
+    units = int(view.traversals.shape[-1])
+    parts = (
+        part(
+            "table",
+            "Share of the latent units within [-1.5, 1.5]",
+            ("", "units"),
+            [("these slices", formatted(view.inside)), ("N(0, 1)", "0.866")],
+        ),
+        part(
+            "paragraph", "Directions are the principal components of the latents, the widest first."
+        ),
+        part("gallery", "figures", [one.html for one in narrow]),
+        *(one.html for one in wide),
     )
-    numbers: ClassVar[Mapping[str, str]] = {
-        "real.inside": "Share of the units within [-1.5, 1.5], real slices",
-        "synthetic.inside": "Share of the units within [-1.5, 1.5], synthetic slices",
-    }
-
-    def measure(self, sets: ComparedSets, settings: AuditSettings) -> LatentViewPictures | None:
-        """Encode both sets; return None without a model."""
-        if settings.model is None:
-            return None
-        network, device = settings.model.network, settings.device
-        real, synthetic = (
-            latents_of(network, side, settings.seed, device, settings.progress)[0]
-            for side in (sets.real, sets.synthetic)
-        )
-        return decoded_view(network, real, synthetic, device)
-
-    def as_json(self, result: LatentViewPictures) -> Any:
-        """Return the share of units near 0, and the variance along the directions."""
-        inside = {name: {"inside": side.inside} for name, side in result.view.sides.items()}
-        return {"explained": result.view.explained, **inside}
-
-    def table(self, report: Report) -> Markup:
-        """Return a table of the numbers, which have no baseline."""
-        rows = [(text, cell(report, f"{self.name}.{path}")) for path, text in self.numbers.items()]
-        return part("table", "Measured values", ("measure", "value"), rows)
-
-    def section(
-        self, result: LatentViewPictures, report: Report, sets: ComparedSets
-    ) -> Iterator[Markup]:
-        """Yield the table, the positions of the slices, and what the model decodes."""
-        yield from super().section(result, report, sets)
-        points = {name: side.points for name, side in result.view.sides.items()}
-        yield latent_gallery(latent_figures(result, {"set": points}))
+    page = folder / "latent.html"
+    html = render(
+        "sections",
+        title="Slices in the latent space",
+        summary=f"{len(slices)} slices of {len(decoded.set.patients)} patients, {units} units",
+        sections=[PageSection("view", "Latent view", parts)],
+        opening=[],
+    )
+    write_text(page, html)
+    return LatentReport(page, tuple(files), len(slices), units, decoded.set.problems)

@@ -20,7 +20,7 @@ from medvae.errors import ReadError, UsageProblem
 from outcomes import tree
 from phantoms import dicom_slice, save
 
-TINY: dict[str, Any] = {"sizes": (32,), "epochs": 1, "device": "cpu"}
+TINY: dict[str, Any] = {"image_size": 32, "epochs": 1, "device": "cpu"}
 
 
 @pytest.mark.slow
@@ -31,14 +31,12 @@ class TestAugmented:
         assert list(report) == ["verdict", "sets", *STATISTICS, "medvae"]
         for name in ("auc", "lesion_survival", "copies"):
             assert report[name].keys() >= {"value", "low", "high", "baseline"}
-        assert report["auc"]["sizes"].keys() == {"32"}
-        for name in ("distances", "feature_tests", "feature_auc"):
+        for name in ("features", "feature_auc"):
             assert report[name].keys() == {"encoder", "pixels"}
-        assert report["latent"].keys() == {"explained", "real", "synthetic"}
         assert report["copies"]["worst"]
 
     def test_every_number_that_the_help_names_is_there(self, audited: Audit) -> None:
-        assert number_names().keys() >= {"auc", "copies", "lesion_survival", "distances.*.fid"}
+        assert number_names().keys() >= {"auc", "copies", "lesion_survival", "features.*.coverage"}
         for path in number_names():
             assert expanded(audited.report, path), path
 
@@ -81,7 +79,7 @@ class TestPlainStudies:
         assert trees[0].keys() == {"report.html", "report.json"}
         assert trees[0] == trees[1]
         assert found.report["lesion_survival"] is None
-        assert found.report["latent"] is None
+        assert found.report["features"].keys() == {"pixels"}
         assert "No model was given" in found.page.read_text()
         assert found.report["sets"]["synthetic"]["modalities"] == ["MR"]
         notes = " ".join(found.report["sets"]["notes"])

@@ -11,7 +11,7 @@ from pools import pool
 from scipy.spatial.distance import cdist
 
 from medvae.auditing import Pool
-from medvae.auditing.copies import Copies, find_copies
+from medvae.auditing.copies import Copies, find_copies, nearest_real
 
 REAL = pool(range(10))
 OTHERS = pool(range(20, 30))
@@ -143,9 +143,7 @@ def test_neighbours_and_limits_are_those_of_all_distances() -> None:
     groups = tuple((f"p{number % 7}",) for number in range(60))
     real = Pool(REAL.pictures, groups, tuple(f"r{n:02}" for n in range(60)))
     synthetic = Pool(real.pictures, groups, tuple(f"s{n:02}" for n in range(60)))
-    own_series = [of[0] for of in groups]
-    found = find_copies({"x": (known, asked)}, real, synthetic, NOTHING, own_series, 0)
-    space = found.spaces["x"]
+    space = nearest_real((known, asked), real, synthetic)
     lengths = cdist(asked, known)
     assert space.row.tolist() == lengths.argmin(1).tolist()
     assert space.distance == pytest.approx(lengths.min(1))
@@ -182,7 +180,7 @@ def test_real_slices_that_are_there_twice_leave_a_limit() -> None:
     known = np.repeat(vectors(0, 10), 6, axis=0)
     names = np.tile([of[0] for of in REAL.groups[::6]], 6)
     real = Pool(REAL.pictures, tuple((name,) for name in names), REAL.keys)
-    space = find_copies({"x": (known, known)}, real, ITSELF, NOTHING, names.tolist(), 0).spaces["x"]
+    space = nearest_real((known, known), real, ITSELF)
     assert space.other_patient_distance.max() == 0
     assert space.limit == pytest.approx(0.02 * np.sqrt(known.var(0).sum()), rel=1e-5)
 
@@ -197,7 +195,7 @@ def test_a_few_slices_far_from_all_others_do_not_raise_the_limit() -> None:
     known[:2] *= 1000
     found = found_in({"x": (known, other)})
     assert found.share.value == 0
-    assert found.spaces["x"].limit < 1
+    assert nearest_real((known, other), REAL, renamed(ITSELF)).limit < 1
 
 
 def test_empty_slices_are_no_copies() -> None:
@@ -208,7 +206,7 @@ def test_empty_slices_are_no_copies() -> None:
     assert found.copied.tolist() == (~some).tolist()
     assert (found.share.value, found.share.baseline) == (1, 0)
     assert not set(found.worst(48)) & set(np.flatnonzero(some).tolist())
-    assert found.spaces["pixels"].limit > 0.05
+    assert nearest_real((real.outlines, real.outlines), real, real).limit > 0.05
 
 
 def test_the_worst_come_first() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from medvae.auditing._figures import Drawing, clouds, curves, densities
+from medvae.auditing._figures import Drawing, clouds, densities
 
 POINTS = np.array([[0.0, 0.0], [1.0, 1.0]])
 
@@ -28,16 +28,12 @@ def of_clouds(name: str) -> Drawing:
     return clouds({name: POINTS}, "x", "y")
 
 
-def of_curves(name: str) -> Drawing:
-    return curves({name: POINTS[0]}, "x", "y")
-
-
 def of_densities(name: str) -> Drawing:
     return densities(np.array([0.0, 1.0, 2.0]), {name: POINTS[0]}, "x")
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("draw", [of_clouds, of_curves, of_densities])
+@pytest.mark.parametrize("draw", [of_clouds, of_densities])
 def test_legends(draw: Callable[[str], Drawing], name: str) -> None:
     drawing = draw(name)
     assert drawing.png

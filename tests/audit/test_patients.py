@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medvae.auditing import Estimate, Pool
+from medvae.auditing import Pool
 from medvae.auditing._patients import halve, interval, patients_in, percentile, resampled, share
 
 ALONE = [(f"p{number % 7}",) for number in range(40)]
@@ -93,12 +93,6 @@ def test_a_percentile_is_numpys() -> None:
         found = percentile(numbers, groups, percent, 0)
         assert found.value == pytest.approx(np.percentile(numbers, percent), abs=0.02)
         assert found.low < stats.norm.ppf(percent / 100) < found.high
-
-
-def test_numbers_that_are_not_finite_are_null_in_json() -> None:
-    assert Estimate(0.5, float("nan"), float("inf")).as_json() == {
-        "value": 0.5, "low": None, "high": None, "baseline": None
-    }  # fmt: skip
 
 
 def test_pictures_of_a_pool_are_in_0_to_1() -> None:

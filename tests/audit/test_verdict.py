@@ -39,9 +39,12 @@ def report(**changes: Any) -> dict[str, Any]:
         "copies": {**numbers["copies"], "excess": _difference(numbers["copies"])},
         "auc": numbers["auc"],
         "feature_auc": {"encoder": numbers["stronger"]},
-        "feature_tests": {"encoder": {"t_test_adjusted": numbers["differ"]}},
-        "distances": {
-            "encoder": {"precision": numbers["precision"], "coverage": numbers["coverage"]}
+        "features": {
+            "encoder": {
+                "differing": numbers["differ"],
+                "precision": numbers["precision"],
+                "coverage": numbers["coverage"],
+            }
         },
     }
 
@@ -135,10 +138,10 @@ def test_advice_knows_the_render() -> None:
     assert "smoother than any scan" in verdict.advice[1]
 
 
-def test_the_worst_extractor_is_judged() -> None:
+def test_the_worst_features_are_judged() -> None:
     numbers = report()
     numbers["feature_auc"]["pixels"] = estimate(0.97, 0.5)
-    numbers["distances"]["pixels"] = {"precision": None, "coverage": estimate(0.1, 0.9)}
+    numbers["features"]["pixels"] = {"precision": None, "coverage": estimate(0.1, 0.9)}
     rows = {row.name: row for row in judge(numbers, None).rows}
     assert rows["Stronger classifier"].path == "feature_auc.pixels"
     assert rows["Coverage"].extractor == "pixels"

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
 from click.testing import CliRunner
 
 from medvae_cli.main import cli
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("command", ["inspect", "audit"])
+def test_help_imports_nothing_heavy(command: str) -> None:
     script = (
-        "import sys; from medvae_cli.main import cli; cli(['inspect', '--help'], 'medvae', "
+        f"import sys; from medvae_cli.main import cli; cli(['{command}', '--help'], 'medvae', "
         "standalone_mode=False); print(sorted({'torch', 'monai', 'numpy', 'pydicom', 'scipy', "
         "'jinja2'} "
         "& set(sys.modules)))"

@@ -1,13 +1,14 @@
-"""Extractors, which turn pictures into features that statistics can compare."""
+"""Features of pictures that statistics compare: of pixels, a model's encoder and other networks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 from torch.nn import functional
 
 from medvae.auditing._decoded import Pool
@@ -21,11 +22,22 @@ from medvae.networks import (
     ResNet152,
     SliceVAE,
     VectorLatent,
-    device_named,
 )
 from medvae.progress import Progress, ignore_progress
 
-__all__ = ["PIXELS", "Extractor", "encoder", "extract", "from_files"]
+__all__ = [
+    "Extract",
+    "direction_names",
+    "encoder_features",
+    "extract",
+    "network_features",
+    "pixel_features",
+    "principal_directions",
+]
+
+Numbers = NDArray[np.float32]
+Extract = Callable[[Numbers], Numbers]
+"""Computes the features ``[B, D]`` of pictures ``[B, size, size]`` in [0, 1], each on its own."""
 
 _BATCH = 16
 _IMAGENET_SIZE = 224
@@ -42,24 +54,11 @@ _NETWORKS: Mapping[str, EfficientNet | ResNet152 | VGG11BN] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Extractor:
-    """A function from pictures to features.
+def pixel_features(batch: Numbers) -> Numbers:
+    """Return 16x16 mean levels, and the distributions of levels, steps and curvatures.
 
-    Attributes:
-        name: ``encoder``, ``pixels``, or the name of a network.
-        size: Side of the pictures that it takes; None if any size is accepted.
-        features: Function from a batch ``[B, size, size]`` in [0, 1] to features ``[B, D]``. The
-            features of a picture do not depend on the rest of the batch.
+    The last 32 of these 304 features describe the sharpness and the noise of a slice.
     """
-
-    name: str
-    size: int | None
-    features: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-
-def _pixels(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return 16x16 mean levels, and the distributions of levels, steps and curvatures."""
     x = torch.from_numpy(batch)[:, None]
     broad = functional.interpolate(x, (_SIDE, _SIDE), mode="bilinear", antialias=True)
     across, down = np.diff(batch, axis=2)[:, :-1], np.diff(batch, axis=1)[:, :, :-1]
@@ -74,7 +73,7 @@ def _pixels(batch: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
-def _shares(values: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shares(values: Numbers, edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the share of the values of each picture in each bin, ``[B, edges - 1]``.
 
     Values beyond the last edge are counted in the last bin.
@@ -83,41 +82,39 @@ def _shares(values: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[
     return np.stack([np.bincount(row, minlength=len(edges) - 1) for row in bins]) / bins.shape[1]
 
 
-PIXELS = Extractor("pixels", None, _pixels)
-"""304 features that need no network; the last 32 describe the sharpness and noise of a slice."""
-
-
-def encoder(
+def encoder_features(
     model: SliceVAE, device: torch.device | str = "cpu", *, whole: bool = False
-) -> Extractor:
-    """Return an extractor whose features are the posterior means of the model's encoder.
+) -> Extract:
+    """Return a function that computes the posterior means of the model's encoder.
 
     Args:
         model: Model on the CPU, which is not changed.
         device: Device to compute on.
         whole: Whether to return all units of a spatial latent, ``[B, D]`` channel by channel, as
-            the latent view and decoding require, rather than the means of 4x4 fields of each
-            channel. For a vector latent, both are the same.
+            decoding requires, rather than the means of 4x4 fields of each channel. For a vector
+            latent, both are the same.
     """
     codec, shape = Codec(model, device), model.latent_shape
     reduced = not whole and len(shape) == 3 and shape[-1] > _FIELDS
 
-    def features(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def features(batch: Numbers) -> Numbers:
         mu, _ = codec.encode(batch)
         if reduced:
             mu = functional.adaptive_avg_pool2d(mu.reshape(-1, *shape), _FIELDS).flatten(1)
         return mu.numpy()
 
-    return Extractor("encoder", codec.size, features)
+    return features
 
 
-def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tuple[Extractor, ...]:
-    """Create extractors from weight files, such as weights that were trained on ImageNet.
+def network_features(
+    specs: Iterable[str], device: torch.device | str = "cpu"
+) -> dict[str, Extract]:
+    """Return functions, by name, that compute the features of networks with weights from files.
 
     Args:
-        specs: Extractors as ``NAME=FILE``. The name is efficientnet (the same as efficientnet-b1),
+        specs: Networks as ``NAME=FILE``. The name is efficientnet (the same as efficientnet-b1),
             efficientnet-b0 to -b7, resnet152 or vgg11-bn; the file is a state dict that
-            `torch.save` or safetensors wrote.
+            `torch.save` or safetensors wrote, such as weights that were trained on ImageNet.
         device: Device to compute on.
 
     Raises:
@@ -136,41 +133,64 @@ def from_files(specs: Iterable[str], device: torch.device | str = "cpu") -> tupl
         if name in files:
             raise UsageProblem(f"{name} is given twice; give it once", parameter="extractors")
         files[name] = file
-    device = device_named(device)
-    return tuple(_from_file(name, file, device) for name, file in files.items())
+    return {name: _of_network(name, file, device) for name, file in files.items()}
 
 
-def _from_file(name: str, file: str, device: torch.device) -> Extractor:
+def _of_network(name: str, file: str, device: torch.device | str) -> Extract:
     part = replace(_NETWORKS[name], pretrained=file)
     # The stem normalises images as ImageNet networks expect; the latent and decoder are not used.
     model = SliceVAE(GrayToColor(), part, VectorLatent(1, 1), ConvDecoder((1,) * 5), _IMAGENET_SIZE)
-    return Extractor(name, _IMAGENET_SIZE, Codec(model.eval(), device).features)
+    codec, size = Codec(model.eval(), device), (_IMAGENET_SIZE, _IMAGENET_SIZE)
+
+    def features(batch: Numbers) -> Numbers:
+        x = torch.from_numpy(batch)[:, None]
+        return codec.features(
+            functional.interpolate(x, size, mode="bilinear", antialias=True)[:, 0].numpy()
+        )
+
+    return features
 
 
 def extract(
-    extractor: Extractor,
+    features: Extract,
     pool: Pool,
+    name: str = "",
     *,
     rows: NDArray[np.intp] | None = None,
     progress: Progress = ignore_progress,
-) -> NDArray[np.float32]:
+) -> Numbers:
     """Return the features of slices, ``[N, D]``.
 
     Args:
-        extractor: Extractor of the features.
+        features: Computes the features of pictures.
         pool: Slices.
+        name: Name of the features, for `progress`.
         rows: Indices of the slices; None for all.
         progress: Called with (stage, done, total, note) as work proceeds.
     """
     rows = np.arange(len(pool)) if rows is None else rows
     parts = []
     for start in range(0, len(rows), _BATCH):
-        batch = pool.batch(rows[start : start + _BATCH])
-        if extractor.size not in (None, batch.shape[1]):
-            x = torch.from_numpy(batch)[:, None]
-            size = (extractor.size, extractor.size)
-            batch = functional.interpolate(x, size, mode="bilinear", antialias=True)[:, 0].numpy()
-        parts.append(extractor.features(batch))
-        done = min(start + _BATCH, len(rows))
-        progress("Extracting features", done, len(rows), extractor.name)
+        parts.append(features(pool.batch(rows[start : start + _BATCH])))
+        progress("Extracting features", min(start + _BATCH, len(rows)), len(rows), name)
     return np.concatenate(parts)
+
+
+def principal_directions(vectors: Numbers, most: int) -> PCA:
+    """Fit the directions along which vectors ``[N, D]`` vary most; fewer if fewer exist.
+
+    The sign of a direction is arbitrary; it is fixed so that equal vectors give equal directions.
+    """
+    count = min(most, len(vectors) - 1, vectors.shape[1])
+    pca = PCA(count, svd_solver="covariance_eigh" if len(vectors) > vectors.shape[1] else "full")
+    with np.errstate(invalid="ignore"):  # Without variance, the ratios are 0 / 0.
+        pca.fit(vectors.astype(np.float64))
+    largest = np.abs(pca.components_).argmax(1)
+    pca.components_ *= np.sign(pca.components_[np.arange(count), largest])[:, None]
+    pca.explained_variance_ratio_ = np.nan_to_num(pca.explained_variance_ratio_)
+    return pca
+
+
+def direction_names(explained: NDArray[np.float64]) -> list[str]:
+    """Return the names of the first two directions, with their shares of the variance."""
+    return [f"direction {n}: {100 * share:.1f} %" for n, share in enumerate(explained[:2], 1)]
