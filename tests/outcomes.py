@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import resource
+import runpy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from click.testing import Result
 
-__all__ = ["only_error", "room_for", "told", "tree"]
+__all__ = ["monai_bundle", "only_error", "room_for", "told", "tree"]
 
 
 def told(result: Result, code: int) -> str:
@@ -31,6 +34,13 @@ def tree(folder: Path) -> dict[str, bytes]:
     """Return the content of all files by their path in a folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def monai_bundle(*arguments: str) -> None:
+    """Run ``python -m monai.bundle`` in this process, which has imported what it needs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["monai.bundle", *arguments])
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def medvae(*arguments: object) -> Result:
 def whole(studies: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run whose labels are YOLO files."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    options = {"render": "warp", "strength": 0.0, "label_formats": ("yolo",), "workers": 2}
+    options = {"render": "warp", "strength": 0.0, "label_formats": ("yolo",)}
     augment([studies], run, out, labels=studies / "coco.json", **options)
     return out
 

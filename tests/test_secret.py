@@ -52,7 +52,7 @@ def test_an_augmentation(
 ) -> None:
     out, labels = tmp_path / "out", studies / "coco.json"
     use(monkeypatch, then)
-    augment([studies], run, out, labels=labels, render="warp", strength=0.0, workers=2)
+    augment([studies], run, out, labels=labels, render="warp", strength=0.0)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert not then or all(then.encode() not in data for data in before.values())
     use(monkeypatch, now)
@@ -103,9 +103,9 @@ def test_older_files_say_nothing_and_are_read(
     studies: Path, run: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    augment([studies], run, out, render="warp", strength=0.0, workers=2)
+    augment([studies], run, out, render="warp", strength=0.0)
     forget(out / "run.json")
-    augment([studies], run, out, render="warp", strength=0.0, workers=2, resume=True)
+    augment([studies], run, out, render="warp", strength=0.0, resume=True)
     shutil.copytree(bank, tmp_path / "bank")
     forget(tmp_path / "bank" / "bank.json")
     path = tmp_path / "split.json"

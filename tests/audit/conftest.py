@@ -14,7 +14,7 @@ from medvae.augmentation import augment
 def augmented(studies: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an augmentation of them wrote: transplants."""
     out = tmp_path_factory.mktemp("augmented") / "out"
-    augment([studies], run, out, labels=studies / "coco.json", copies=4, workers=2)
+    augment([studies], run, out, labels=studies / "coco.json", copies=4)
     return out
 
 

@@ -83,7 +83,7 @@ def test_an_augmentation_that_kept_nothing(studies: Path, tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_gone(studies: Path, run: Path, tmp_path: Path) -> None:
-    augment([studies], run, tmp_path / "out", render="warp", strength=0.0, workers=2)
+    augment([studies], run, tmp_path / "out", render="warp", strength=0.0)
     next((tmp_path / "out").rglob("*.png")).unlink()
     with pytest.raises(ReadError, match="but the manifest says that it was written"):
         read_augmented(tmp_path / "out", read_studies("real", [studies]))

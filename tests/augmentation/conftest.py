@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -58,9 +59,13 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def volume_run(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def volume_run(volumes: Path, once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A bundle that was trained on them until its latents say how heads vary."""
-    folder = save_run(tmp_path_factory.mktemp("volume_run"), volumes)
+    return once("volume_run", lambda folder: save_volume_run(folder, volumes))
+
+
+def save_volume_run(folder: Path, volumes: Path) -> None:
+    save_run(folder, volumes)
     model = load_model(folder / "models").train()
     slices = CanvasSlices.open(volumes, model.image_size)
     images = slices.images.float()
@@ -79,7 +84,6 @@ def volume_run(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         mu, logvar = model.encode(images)
     LatentStatistics.of(slices.keys, slices.groups, mu, logvar).save(folder / "models")
-    return folder
 
 
 def cut(patient: int, z: float) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:

@@ -17,7 +17,7 @@ Line = dict[str, Any]
 
 def made(studies: Path, run: Path, out: Path, **choices: Any) -> list[Line]:
     """Augment studies; return the lines of the manifest."""
-    augment([studies], run, out, **{"labels": studies / "coco.json", "workers": 2, **choices})
+    augment([studies], run, out, **{"labels": studies / "coco.json", **choices})
     return lines_of(out)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import time
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -134,21 +133,16 @@ class TestSameBytes:
         assert trees[0] == trees[1]
 
     @pytest.mark.slow
-    def test_after_kills_at_random_moments(self, studies: Path, run: Path, tmp_path: Path) -> None:
-        # Each is a process of its own, forked off one that has imported all there is to import.
-        fork = multiprocessing.get_context("forkserver")
-        fork.set_forkserver_preload(["medvae.augmentation"])
-
+    def test_after_kills_at_random_moments(
+        self, studies: Path, run: Path, tmp_path: Path, fork: ForkServerContext
+    ) -> None:
         def augmented(out: Path, resume: bool = False) -> ForkServerProcess:
-            options = {"labels": studies / "coco.json", "copies": 25, "workers": 2}
+            options = {"labels": studies / "coco.json", "copies": 12, "workers": 2}
             options |= {"formats": ("png", "dicom"), "resume": resume}
             process = fork.Process(target=augment, args=([studies], run, out), kwargs=options)
             process.start()
             return process
 
-        ready = fork.Process(target=int)
-        ready.start()
-        ready.join()
         start = time.monotonic()
         first = augmented(tmp_path / "whole")
         first.join()
@@ -181,7 +175,7 @@ class TestWrongUse:
 
     def test_no_positive_slice(self, studies: Path, run: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageProblem, match="none of the slices has a finding"):
-            augment([studies / "p3"], run, tmp_path / "out", only_positive=True, workers=2)
+            augment([studies / "p3"], run, tmp_path / "out", only_positive=True)
 
     @pytest.mark.slow
     def test_a_held_out_patient(self, studies: Path, run: Path, tmp_path: Path) -> None:
@@ -198,7 +192,7 @@ class TestWrongUse:
         with pytest.raises(
             UsageProblem, match="split: holds out 1 of the patients among the hosts"
         ):
-            augment(others, run, tmp_path / "out", hosts=[folder], split=split, workers=2)
+            augment(others, run, tmp_path / "out", hosts=[folder], split=split)
 
     def test_hosts_of_another_modality(self, studies: Path, run: Path, tmp_path: Path) -> None:
         Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import medvae
 from medvae.models import find_bundle
 from medvae.training import train
 from medvae_cli.main import cli
+from outcomes import monai_bundle
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +26,7 @@ def trained(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_it_writes_the_same_bytes(studies: Path, trained: Path, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     sources, hosts = [str(studies / f"p{number}") for number in (0, 1)], str(studies / "p3")
@@ -45,9 +45,8 @@ def test_it_writes_the_same_bytes(studies: Path, trained: Path, tmp_path: Path) 
         "output_dir": str(theirs),
         **{f"augmentation#{name}": value for name, value in options.items()},
     }
-    monai = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "augment"]
     arguments = [word for name, value in bundle.items() for word in (f"--{name}", value)]
-    subprocess.run([*monai, *arguments], check=True, capture_output=True)
+    monai_bundle("run", "augment", *arguments)
     trees = [
         {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
         for out in (ours, theirs)

@@ -25,7 +25,7 @@ def marked(studies: Path, tmp_path: Path) -> Path:
 
 
 def augment(*arguments: object) -> Result:
-    options = ["--render", "warp", "--strength", "0", "--workers", "1"]
+    options = ["--render", "warp", "--strength", "0"]
     return CliRunner().invoke(cli, ["augment", *map(str, arguments), *options])
 
 

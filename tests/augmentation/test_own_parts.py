@@ -106,7 +106,7 @@ class Lines(LabelFormat):
 
 def augment(studies: Path, run: Path, out: Path, *options: str) -> tuple[int, str]:
     """Augment slices by a command; return the exit code and what is printed."""
-    command = ["augment", str(studies), "--model", str(run), "--out", str(out), "--workers", "2"]
+    command = ["augment", str(studies), "--model", str(run), "--out", str(out)]
     result = CliRunner().invoke(cli, [*command, *options], terminal_width=200)
     return result.exit_code, result.output
 

@@ -207,7 +207,7 @@ class TestWholeLesions:
     def test_a_host_must_be_free_as_a_whole(
         self, volumes: Path, volume_run: Path, tmp_path: Path
     ) -> None:
-        choices = {"labels": volumes / "coco.json", "per": "study", "workers": 2, "dry_run": True}
+        choices = {"labels": volumes / "coco.json", "per": "study", "dry_run": True}
         sick = [volumes / "v0", volumes / "v1"]
         with pytest.raises(UsageProblem, match="no whole series of another patient"):
             augment(sick, volume_run, tmp_path, render="transplant", **choices)

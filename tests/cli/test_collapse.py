@@ -121,12 +121,12 @@ class TestTraining:
     @pytest.mark.slow
     def test_says_so_after_two_epochs_and_at_the_end(self, discs: Path, tmp_path: Path) -> None:
         out = tmp_path / "run"
-        result = self.train(discs, out, "--epochs", "40", "--set", "kl_weight=1000")
+        result = self.train(discs, out, "--epochs", "24", "--set", "kl_weight=1000")
         lines = [line for line in result.stderr.splitlines() if "collaps" in line]
         assert len(lines) == 2
         early, end = lines
         assert early.startswith("Warning: after epoch ")
-        assert int(early.split()[3]) < 40
+        assert int(early.split()[3]) < 24
         assert "the latent space is collapsing (KL 0." in early
         assert end.startswith("Warning: the latent space has collapsed: no latent unit tells")
         assert (
@@ -137,6 +137,6 @@ class TestTraining:
 
     @pytest.mark.slow
     def test_a_sound_one_says_nothing(self, discs: Path, tmp_path: Path) -> None:
-        result = self.train(discs, tmp_path / "run", "--epochs", "30")
+        result = self.train(discs, tmp_path / "run", "--epochs", "15")
         assert "collaps" not in result.stderr
         assert result.stdout.splitlines()[-1] == f"the run is a bundle: {tmp_path / 'run'}"

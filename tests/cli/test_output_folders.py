@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -178,17 +177,6 @@ def run_command(arguments: list[str], errors: Path) -> None:
 Start = Callable[[list[str], str], ForkServerProcess]
 
 
-@pytest.fixture(scope="module")
-def fork() -> ForkServerContext:
-    """A server that has imported all there is to import, from which processes are forked."""
-    fork = multiprocessing.get_context("forkserver")
-    fork.set_forkserver_preload(["medvae.augmentation", "medvae.training", "medvae_cli.main"])
-    ready = fork.Process(target=int)
-    ready.start()
-    ready.join()
-    return fork
-
-
 @pytest.fixture
 def start(fork: ForkServerContext, tmp_path: Path) -> Start:
     """Start a command, whose errors go to a file in ``tmp_path``."""
@@ -211,7 +199,7 @@ class TestProcesses:
         places: dict[str, Path],
         tmp_path: Path,
     ) -> None:
-        arguments = [*command("augment", **places), "--copies", "30", "--workers", "1"]
+        arguments = [*command("augment", **places), "--copies", "20", "--workers", "1"]
         running = [start(arguments, str(number)) for number in range(count)]
         while not (places["out"] / "manifest.jsonl").exists():
             assert any(process.is_alive() for process in running)
@@ -231,7 +219,7 @@ class TestProcesses:
         last.join()
         assert last.exitcode == 0, (tmp_path / "last").read_text()
         lines = lines_of(places["out"])
-        assert len(lines) == len({line["key"] for line in lines}) == 120
+        assert len(lines) == len({line["key"] for line in lines}) == 80
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_an_augmentation_that_is_stopped_keeps_what_is_finished(
@@ -241,7 +229,7 @@ class TestProcesses:
         places: dict[str, Path],
         tmp_path: Path,
     ) -> None:
-        arguments = [*command("augment", **places), "--copies", "30", "--workers", "2"]
+        arguments = [*command("augment", **places), "--copies", "20", "--workers", "2"]
         process, out = start(arguments, "errors"), places["out"]
         stop(process, number, (out / "manifest.jsonl").exists, tmp_path / "errors")
         lines = lines_of(out)

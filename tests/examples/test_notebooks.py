@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
-from notebooks import NOTEBOOKS, executed
+from nbclient import NotebookClient
+from notebooks import NOTEBOOKS, executed, kernel
 
 LARGEST = 400_000
 """Bytes of a notebook with its outputs, so that a clone stays small."""
@@ -17,11 +19,20 @@ def test_there_are_some() -> None:
     assert len(NOTEBOOKS) >= 4
 
 
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookClient]:
+    """A kernel for all of them."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))  # what they write is gone with this test
+        with kernel(folder) as client:
+            yield client
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what it writes is gone with this test
-    notebook = executed(path, tmp_path)
+def test_it_runs(path: Path, client: NotebookClient) -> None:
+    notebook = executed(path, client)
     outputs = [one for cell in notebook.cells for one in cell.get("outputs", [])]
     assert any("image/png" in one.get("data", {}) for one in outputs)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
@@ -30,13 +32,24 @@ def build_variant(request: pytest.FixtureRequest) -> Callable[[], SliceVAE]:
 @pytest.fixture
 def variant(build_variant: Callable[[], SliceVAE]) -> SliceVAE:
     """Each variant in turn, in training mode."""
-    return build_variant()
+    return deepcopy(_drawn(build_variant))
 
 
 @pytest.fixture
-def trained_variant(variant: SliceVAE) -> SliceVAE:
+def trained_variant(build_variant: Callable[[], SliceVAE]) -> SliceVAE:
     """Each variant in turn, in eval mode, its batch norms as they could be after training."""
-    return settle(variant, slices_for(variant, 8))
+    return deepcopy(_settled(build_variant))
+
+
+@cache
+def _drawn(build: Callable[[], SliceVAE]) -> SliceVAE:
+    return build()
+
+
+@cache
+def _settled(build: Callable[[], SliceVAE]) -> SliceVAE:
+    model = deepcopy(_drawn(build))
+    return settle(model, slices_for(model, 8))
 
 
 @pytest.fixture

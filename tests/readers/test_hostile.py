@@ -268,7 +268,7 @@ class TestWorkers:
         with (good / "a.nii.gz").open("ab") as file:
             file.write(gzip.compress(bytes(2**24)) * 2000)
         request = {"path": str(good / "a.nii.gz"), "format": "nifti", "frame": 0}
-        with Workers(1, seconds=3) as workers:
+        with Workers(1, seconds=1) as workers:
             reply = workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
             assert reply.data == {
                 "outcome": "refused",

@@ -26,6 +26,7 @@ from PIL import Image
 from medvae import networks
 from medvae.models import find_bundle, open_model
 from medvae.training import CanvasSlices, train
+from outcomes import monai_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -207,7 +208,6 @@ def test_monais_command_trains(pictures: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(find_bundle("slice_vae"), bundle)
     configs = [str(bundle / "configs" / f"{name}.json") for name in ("train", "plain")]
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
     options = {
         "config_file": repr(configs),
         "meta_file": str(bundle / "configs" / "metadata.json"),
@@ -218,7 +218,7 @@ def test_monais_command_trains(pictures: Path, tmp_path: Path) -> None:
         "tracking": "mlflow",
     }
     arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
-    subprocess.run([*command, *arguments], check=True, capture_output=True)
+    monai_bundle("run", *arguments)
     assert (bundle / "checkpoints" / "best.pt").is_file()
     open_model(bundle)
     assert (bundle / "mlruns.db").is_file()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from monai.bundle import ConfigParser
 from medvae.errors import MedvaeError, UsageProblem
 from medvae.models import open_model
 from medvae.training import prepare_run, train
+from outcomes import monai_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -196,8 +195,7 @@ def test_the_config_of_a_run_trains_the_same_by_monais_command(
         "dataset_dir": str(pictures),
     }
     arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *arguments]
-    subprocess.run(command, check=True, capture_output=True)
+    monai_bundle("run", *arguments)
     other = tmp_path / "other"
     train(pictures, "slice_vae", other, variant=["plain", "unit_variance"], settings=settings)
     weights = [(folder / "models" / "model.safetensors").read_bytes() for folder in (run, other)]

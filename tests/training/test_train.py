@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from safetensors.torch import load_file
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from medvae.errors import MedvaeError, ReadError, TrainingError, UsageProblem
 from medvae.latent import LatentStatistics
@@ -99,6 +97,7 @@ class TestRun:
 
 SMALL = {"image_size": 32, "epochs": 1, "batch_size": 12}
 CONNECTED = {"_target_": "medvae.networks.FullyConnectedLatent", "hidden": [32, 24]}
+STATELESS = {"optimizer#_target_": "torch.optim.SGD"}  # its checkpoints are a third of Adam's
 DECODER = {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8, 8, 8, 8]}
 
 
@@ -111,7 +110,7 @@ DECODER = {"_target_": "medvae.networks.ConvDecoder", "channels": [16, 8, 8, 8, 
         ("spatial", {"network_def::encoder::model": "b0"}),
         ("residual", {}),
         ("vgg11", {"network_def::latent": CONNECTED, "network_def::decoder": DECODER}),
-        ("resnet152", {"network_def::latent": {**CONNECTED, "pool": True}}),
+        ("resnet152", {"network_def::latent": {**CONNECTED, "pool": True}} | STATELESS),
     ],
 )
 def test_every_variant_trains_two_steps(
@@ -135,21 +134,17 @@ def test_the_same_seed_gives_the_same_weights(run: Path, pictures: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_taken_up(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_killed_training_is_taken_up(
+    run: Path, pictures: Path, tmp_path: Path, fork: ForkServerContext
+) -> None:
     out = tmp_path / "run"
-    script = (
-        "import sys; from medvae.training import train; "
-        f"train([sys.argv[1]], 'slice_vae', sys.argv[2], variant='plain', settings={SETTINGS!r})"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", script, str(pictures), str(out)],
-        stderr=subprocess.DEVNULL,
-    )
+    process = fork.Process(target=trained, args=(pictures, out))
+    process.start()
     while not (out / "checkpoints" / "last.pt").exists():
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     assert not (out / "models" / "model.safetensors").exists()
     # A run keeps no paths: it goes on with a copy of its data, wherever that is.
     shutil.copytree(pictures, tmp_path / "copy", copy_function=shutil.copyfile)
@@ -174,28 +169,27 @@ def test_a_training_that_is_taken_up_stops_as_early(pictures: Path, tmp_path: Pa
     assert (again["epoch"], again["early_stop"]) == (4, whole["early_stop"])
 
 
-@pytest.mark.slow
-def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path) -> None:
+def train_in_processes(pictures: Path, out: Path) -> None:
     parts = "{'network': @network, 'optimizer': @optimizer, 'loss': @loss}"
     each = f"training.Checkpoints(@output_dir + '/process' + str(@rank), {parts}, @history)"
-    settings = SETTINGS | {
-        "batch_size": 4,
-        "train::trainer::train_handlers": f"$@train#handlers + [{each}]",
-    }
-    script = tmp_path / "together.py"
-    script.write_text(
-        "import sys, torch\n"
-        "from medvae.training import train\n"
-        "train([sys.argv[1]], 'slice_vae', sys.argv[2], variant='plain', "
-        f"settings={settings!r})\n"
+    handlers = {"train::trainer::train_handlers": f"$@train#handlers + [{each}]"}
+    trained(pictures, out, batch_size=4, **handlers)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fork")
+def test_two_processes_train_together(run: Path, pictures: Path, tmp_path: Path) -> None:
+    # What torchrun does, with processes that are forked instead of ones that import all anew.
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="forkserver",
     )
-    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    subprocess.run(
-        [*command, str(script), str(pictures), str(tmp_path / "run")],
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
+    elastic_launch(launch, train_in_processes)(pictures, tmp_path / "run")
     first, second, together, alone = (
         torch.load(folder / "last.pt", weights_only=True)
         for folder in (
