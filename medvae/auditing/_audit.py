@@ -35,8 +35,6 @@ from medvae.models import open_model
 from medvae.networks import device_named
 from medvae.progress import Progress, ignore_progress
 
-__all__ = ["Audit", "audit"]
-
 
 @dataclass(frozen=True, eq=False)
 class Audit:

@@ -18,8 +18,6 @@ from medvae.progress import Progress, ignore_progress
 from medvae.readers import open_studies
 from medvae.records import Slice
 
-__all__ = ["read_augmented", "was_augmented"]
-
 _SETTINGS = "run.json"
 _LINES = "manifest.jsonl"
 _BEST_FIRST = ("dicom", "nifti", "png")

@@ -23,8 +23,6 @@ from medvae.progress import Progress, ignore_progress
 from medvae.readers import read_pixels
 from medvae.render import Scene
 
-__all__ = ["DecodedSet", "Pool", "decode"]
-
 
 @dataclass(frozen=True, eq=False)
 class Pool:

@@ -25,16 +25,6 @@ from medvae.networks import (
 )
 from medvae.progress import Progress, ignore_progress
 
-__all__ = [
-    "Extract",
-    "direction_names",
-    "encoder_features",
-    "extract",
-    "network_features",
-    "pixel_features",
-    "principal_directions",
-]
-
 Numbers = NDArray[np.float32]
 Extract = Callable[[Numbers], Numbers]
 """Computes the features ``[B, D]`` of pictures ``[B, size, size]`` in [0, 1], each on its own."""

@@ -16,8 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 
-__all__ = ["Drawing", "clouds", "densities", "tiles"]
-
 Numbers = NDArray[np.floating]
 
 _INK = "#010203"

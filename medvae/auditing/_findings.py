@@ -12,8 +12,6 @@ from medvae.geometry import Box
 from medvae.records import Finding, Mask
 from medvae.render import Scene
 
-__all__ = ["MeasuredFinding", "SetFindings", "SliceFindings"]
-
 _EMPTY = 0.02
 """Level in model units below which a place is outside the patient."""
 

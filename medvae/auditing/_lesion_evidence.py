@@ -13,15 +13,6 @@ from medvae.auditing._findings import MeasuredFinding, SetFindings, SliceFinding
 from medvae.auditing.copies import NearestReal
 from medvae.gates import contrast_kept, similarity
 
-__all__ = [
-    "JudgedFinding",
-    "Judgement",
-    "LesionJudge",
-    "VisibilityRule",
-    "by_visibility",
-    "visibility_rules",
-]
-
 _FEWEST = 20
 _LEAST_GAIN = 0.5
 _SAME = 1 / 3

@@ -11,20 +11,6 @@ from markupsafe import Markup
 from medvae.auditing._decoded import DecodedSet
 from medvae.pages import SlicePicture, colours_of, found
 
-__all__ = [
-    "PageSection",
-    "Report",
-    "ReportCell",
-    "at",
-    "cell",
-    "expanded",
-    "formatted",
-    "is_measured",
-    "percentage",
-    "short_key",
-    "slice_picture",
-]
-
 Report = Mapping[str, Any]
 """The content of ``report.json``."""
 

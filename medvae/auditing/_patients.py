@@ -12,20 +12,6 @@ from scipy.special import ndtr, stdtrit
 from medvae.auditing._statistic import Estimate
 from medvae.randomness import generator
 
-__all__ = [
-    "Groups",
-    "Halves",
-    "Rows",
-    "Weights",
-    "difference",
-    "halve",
-    "interval",
-    "patients_in",
-    "percentile",
-    "resampled",
-    "share",
-]
-
 Groups = Sequence[tuple[str, ...]]
 """The patients in each slice, starting with the one of whom it shows most."""
 

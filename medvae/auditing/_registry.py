@@ -8,8 +8,6 @@ from typing import Any
 
 from medvae.auditing._statistic import Rule, Statistic
 
-__all__ = ["STATISTICS", "number_names"]
-
 _LOOKS_DIFFERENT = (
     "The slices look different. Lower the strength of the augmentation, or try another render. If "
     "lesions survive, a detector may still gain: train it with and without the set.",

@@ -18,8 +18,6 @@ from medvae.auditing._statistic import AuditSettings, ComparedSets, Statistic
 from medvae.auditing._verdict import AuditVerdict, judge
 from medvae.pages import part, render
 
-__all__ = ["as_page", "as_report"]
-
 _ABOUT_AUGMENTATION = ("render", "sampler", "strength", "seed")
 _COUNTS = ("slices", "patients", "labelled_slices", "findings")
 

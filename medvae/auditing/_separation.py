@@ -23,8 +23,6 @@ from medvae.auditing._statistic import Estimate
 from medvae.errors import UsageProblem
 from medvae.randomness import generator
 
-__all__ = ["Key", "Score", "auc", "cross_validated", "planned_halves"]
-
 Scores = NDArray[np.float64]
 Values = Sequence[NDArray[Any]]
 """Pictures or features of some slices, one array for each."""

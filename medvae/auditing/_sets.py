@@ -16,16 +16,6 @@ from medvae.progress import Progress, ignore_progress
 from medvae.readers import open_studies
 from medvae.records import Pixels, Slice
 
-__all__ = [
-    "AuditedSlice",
-    "SliceSet",
-    "check_comparable",
-    "notes_on",
-    "read_studies",
-    "sorted_slices",
-    "with_one_modality",
-]
-
 _UNLIKE = 0.1
 """Difference between shares from which it is reported."""
 

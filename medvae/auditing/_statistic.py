@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from medvae.models import TrainedModel
     from medvae.progress import Progress
 
-__all__ = ["AuditSettings", "ComparedSets", "Estimate", "Rule", "Statistic"]
-
 Result = TypeVar("Result")
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -13,8 +13,6 @@ from medvae.auditing._registry import STATISTICS
 from medvae.auditing._statistic import Rule
 from medvae.errors import UsageProblem
 
-__all__ = ["AuditVerdict", "VerdictRow", "broken_bounds", "judge", "parse_bounds"]
-
 _BOUND = re.compile(
     r"\s*(?P<name>[\w.-]+?)\s*(?P<sign>>=|<=|>|<)\s*"
     r"(?P<limit>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?)\s*"

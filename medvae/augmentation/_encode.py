@@ -29,8 +29,6 @@ from medvae.readers import check_unchanged, pixel_fingerprint
 from medvae.records import Slice
 from medvae.schema import parse, read_object
 
-__all__ = ["Encoded", "encode"]
-
 Batch = tuple[Slice | None, Sequence[Slice]]
 """Slices to encode, and the slice before the first of them if it is of the same series."""
 

@@ -11,8 +11,6 @@ from typing import Protocol, TypeVar
 
 import torch
 
-__all__ = ["Engine", "LocalEngine"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -26,8 +26,6 @@ from medvae.render import (
     transplant_to_one,
 )
 
-__all__ = ["HostCache", "Inserter", "SliceInserter"]
-
 _KEPT_BYTES = 48 * 2**20
 """Byte limit of the cache of hosts: enough for the neighbours of a few series of donors."""
 

@@ -40,8 +40,6 @@ from medvae.records import Slice
 from medvae.sources import Sources, find_sources
 from medvae.writers import Synthesis
 
-__all__ = ["Augmented", "augment"]
-
 _MADE = "made"
 """Name under which a shard states that it has made its share."""
 

@@ -25,8 +25,6 @@ from medvae.randomness import generator
 from medvae.records import Slice
 from medvae.render import Refused, Render, Rendered, Scene
 
-__all__ = ["MakeStage", "Method"]
-
 _ATTEMPTS = 4
 _GENTLER = 0.7
 """Factor on the strength when a rejected draw is redrawn; a copy is redrawn more strongly."""

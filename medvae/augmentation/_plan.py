@@ -18,8 +18,6 @@ from medvae.render import trace_lesions
 from medvae.schema import Fields, read_object
 from medvae.sources import by_series
 
-__all__ = ["BATCH", "Batch", "Draw", "Plan", "Section", "area_of", "largest", "plan"]
-
 BATCH = 16
 """Number of slices processed together."""
 

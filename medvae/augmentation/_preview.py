@@ -24,8 +24,6 @@ from medvae.records import Labels
 from medvae.render import Refused, Scene
 from medvae.schema import Fields, read_object
 
-__all__ = ["Preview"]
-
 Shown = tuple[NDArray[np.float32], Canvas]
 """An image, ``[side, side]``, and the canvas that locates the slice on it."""
 

@@ -18,8 +18,6 @@ import torch
 from medvae.augmentation._engine import LocalEngine
 from medvae.errors import ReadError, UsageProblem
 
-__all__ = ["RayEngine", "open_engine"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

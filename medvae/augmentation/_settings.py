@@ -15,8 +15,6 @@ from medvae.records import Slice
 from medvae.render import Render, check_balance, make_render
 from medvae.sources import Sources
 
-__all__ = ["Recipe", "Settings"]
-
 _TRANSPLANT = "transplant"
 _LESION = "lesion"
 _STRENGTH_OF_LESIONS, _STRENGTH_OF_LATENTS = 1.0, 0.5

@@ -14,8 +14,6 @@ from medvae.errors import ReadError, UsageProblem
 from medvae.folders import output
 from medvae.progress import Progress
 
-__all__ = ["Shard"]
-
 T = TypeVar("T")
 
 _POLL = 2.0

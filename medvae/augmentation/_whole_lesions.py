@@ -25,8 +25,6 @@ from medvae.render import (
 )
 from medvae.sources import Sources
 
-__all__ = ["LesionInserter"]
-
 _TRIES = 40
 """Number of tries; a whole lesion is harder to fit than one on a single slice."""
 

@@ -20,8 +20,6 @@ from medvae.render import Refused
 from medvae.sources import by_series
 from medvae.writers import NewPixels, Synthesis, regular_parts, write_series
 
-__all__ = ["DraftWriter", "RealWriter", "write_labels"]
-
 Written = tuple[str | None, list[list[str]]]
 """The reason why slices cannot be written, if any, and the files of each slice."""
 

@@ -12,8 +12,6 @@ from medvae.gates._gate import Gate, Limit, RealSlice, Reference, outline
 from medvae.gates._patch import Patch
 from medvae.neighbours import Neighbours
 
-__all__ = ["CopyGate"]
-
 
 class CopyGate(Gate):
     """Gate on the distance to the nearest real slice.

@@ -14,8 +14,6 @@ from torch import Tensor
 from medvae.records import Finding, Labels
 from medvae.render import Rendered, Scene
 
-__all__ = ["Draft", "Retry", "Verdict"]
-
 
 class Retry(Enum):
     """What the next attempt at a draft should be like."""

@@ -8,8 +8,6 @@ from typing import ClassVar
 from medvae.gates._draft import Draft, Verdict
 from medvae.gates._gate import Gate, Limit
 
-__all__ = ["FieldGate"]
-
 
 class FieldGate(Gate):
     """Gate on the displacement field that moved a slice.

@@ -19,8 +19,6 @@ from medvae.latent import LatentStatistics
 from medvae.records import Finding
 from medvae.render import Scene
 
-__all__ = ["OUTLINE", "Gate", "Limit", "Limits", "RealSlice", "Reference", "outline"]
-
 _FEWEST = 40
 """Smallest number of values from which a low or high percentile can be taken."""
 

@@ -20,8 +20,6 @@ from medvae.gates._plausibility import PlausibilityGate
 from medvae.latent import LatentStatistics
 from medvae.render import Scene
 
-__all__ = ["GATES", "Calibration", "Gates"]
-
 GATES: dict[str, type[Gate]] = {
     gate.name: gate for gate in (LabelsGate, LesionGate, FieldGate, CopyGate, PlausibilityGate)
 }

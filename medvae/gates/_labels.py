@@ -14,8 +14,6 @@ from medvae.gates._lesion import same_findings
 from medvae.records import Finding
 from medvae.render import Scene
 
-__all__ = ["LabelsGate"]
-
 _LEAST_SIDE = 0.5
 _NOTHING = 1e-9
 

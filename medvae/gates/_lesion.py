@@ -15,8 +15,6 @@ from medvae.gates._gate import Gate, Limit, RealSlice
 from medvae.gates._patch import Cells, Patch
 from medvae.records import Finding
 
-__all__ = ["LesionGate", "contrast_kept", "same_findings", "similarity"]
-
 _WINDOW, _STRIDE = 8, 4
 _LUMINANCE, _STRUCTURE = 0.01**2, 0.03**2
 _SAME = 1 / 3

@@ -14,8 +14,6 @@ from medvae.geometry import Box
 from medvae.records import Finding
 from medvae.render import Scene
 
-__all__ = ["Cells", "Patch"]
-
 _BOX = 32
 """Cells across a box; the cost of a patch does not depend on the size of the finding."""
 

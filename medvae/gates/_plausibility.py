@@ -13,8 +13,6 @@ from medvae.gates._gate import Gate, Limit, Reference
 from medvae.latent import LatentStatistics
 from medvae.neighbours import Neighbours
 
-__all__ = ["PlausibilityGate"]
-
 _NEAREST = 5
 _HELD_OUT = 2000
 

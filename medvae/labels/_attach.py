@@ -25,11 +25,6 @@ from medvae.labels._volumes import NiftiMasks
 from medvae.labels._yolo import Yolo
 from medvae.records import Finding, Labels, Slice, Study, pseudonym
 
-__all__ = [
-    *("LABEL_FORMATS", "Labelled", "Outlines"),
-    *("attach_labels", "check_outlines", "label_format", "written_formats"),
-]
-
 LABEL_FORMATS: list[LabelFormat] = [
     *(Yolo(), NiftiMasks(), MaskPictures(), Segmentations()),
     *(Coco(), Datalist(), Table()),

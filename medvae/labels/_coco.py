@@ -27,8 +27,6 @@ from medvae.labels._ledger import Ledger, Record
 from medvae.labels._match import UnplacedError, UnusableError
 from medvae.records import Category, Finding, Mask, Slice
 
-__all__ = ["Coco", "write_coco"]
-
 Id = int | str
 T = TypeVar("T")
 

@@ -16,8 +16,6 @@ from medvae.labels._match import SliceIndex, UnusableError
 from medvae.labels._space import solid_on
 from medvae.records import Category, Slice
 
-__all__ = ["Datalist", "write_datalist"]
-
 
 def _items(value: object) -> list[dict[str, Any]]:
     """Return the items of a list that name an image; empty if ``value`` is not a list."""

@@ -16,8 +16,6 @@ from medvae.labels._match import UnusableError
 from medvae.records import Category, Finding, Mask
 from medvae.schema import Fields
 
-__all__ = ["decode", "encode", "finding_from_record", "finding_record", "reaches_over"]
-
 # pycocotools allocates memory for each pixel along an outline.
 _LONGEST_OUTLINE = 1_000_000.0
 

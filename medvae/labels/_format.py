@@ -19,11 +19,6 @@ from medvae.labels._ledger import Ledger
 from medvae.labels._match import UnusableError
 from medvae.records import Labels
 
-__all__ = [
-    *("LabelFormat", "LabelSource", "LabelledImage"),
-    *("index", "length", "numbers", "objects", "shown", "text", "whole"),
-]
-
 _HEAD = 2**16
 _LARGEST_FILE = 512 * 2**20
 

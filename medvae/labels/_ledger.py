@@ -15,8 +15,6 @@ from medvae.geometry import Box
 from medvae.labels._match import SliceIndex, UnplacedError, UnusableError
 from medvae.records import Category, Finding, Labels, Mask, Slice, Study, pseudonym
 
-__all__ = ["Ledger", "Patient", "Problem", "Record", "folded"]
-
 Patient = tuple[str, str]
 """Group that a label record assigns to a picture, and the origin of the group."""
 

@@ -18,8 +18,6 @@ from medvae.labels._match import SliceIndex, UnusableError, stem
 from medvae.mask_names import is_mask_name, without_mask_word
 from medvae.records import Category, Mask
 
-__all__ = ["MaskFormat", "MaskPictures", "add_masks", "image_stem", "mask_files"]
-
 _TOUCHING = np.ones((3, 3), dtype=np.int8)
 _MOST_PIECES = 1000
 

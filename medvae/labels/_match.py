@@ -12,8 +12,6 @@ from typing import TypeVar
 
 from medvae.records import Slice
 
-__all__ = ["SliceIndex", "UnplacedError", "UnusableError", "stem"]
-
 # Digits alone are not a suffix, because UIDs contain dots too.
 _SUFFIX = re.compile(r"(\.nii)?\.[a-z][a-z0-9]{0,4}$", re.IGNORECASE)
 

@@ -22,8 +22,6 @@ from medvae.labels._match import SliceIndex, UnplacedError, UnusableError
 from medvae.labels._space import VoxelGrid
 from medvae.records import Category, Slice
 
-__all__ = ["Segmentations", "is_segmentation"]
-
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 _MOST_PIXELS = 2**32

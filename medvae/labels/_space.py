@@ -15,8 +15,6 @@ from medvae.geometry import Affine, Box
 from medvae.labels._match import UnusableError
 from medvae.records import Slice
 
-__all__ = ["Placed", "VoxelGrid", "solid_on", "sphere_on"]
-
 # In voxels. Allows for rounding in headers; a larger offset would shift a mask.
 _TOLERANCE = 0.1
 # In millimetres. The origin of scanner coordinates is in or near the patient.

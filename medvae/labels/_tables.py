@@ -16,8 +16,6 @@ from medvae.labels._match import UnplacedError, UnusableError
 from medvae.labels._space import sphere_on
 from medvae.records import Category
 
-__all__ = ["Table"]
-
 _LARGEST_FILE = 512 * 2**20
 
 _OPACITY = Category("lung opacity", "lesion")

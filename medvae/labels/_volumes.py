@@ -23,8 +23,6 @@ from medvae.labels._space import Placed, VoxelGrid
 from medvae.machine import machine_memory
 from medvae.records import Slice
 
-__all__ = ["NiftiMasks"]
-
 _BYTES_PER_VOXEL = 32
 """Memory that the machine must have for each voxel of a mask, which is read as a double."""
 

@@ -18,8 +18,6 @@ from medvae.labels._seg import is_segmentation
 from medvae.records import Category, Finding, Slice
 from medvae.schema import below
 
-__all__ = ["Yolo", "write_yolo"]
-
 _CLASS_FILES = ("classes.txt", "obj.names", "data.yaml")
 
 _LARGEST_FILE = 16 * 2**20

@@ -15,8 +15,6 @@ from medvae.readers._stacks import ScannedSlice, Stack, StackRefused, geometry_f
 from medvae.readers._workers import Workers
 from medvae.records import Layout, Series, Slice, Source, Study, pseudonym
 
-__all__ = ["Assembly"]
-
 Order = tuple[str, str, tuple[int, int]]
 """Sort key of a series in its study: its name, type of image, orientation and time."""
 

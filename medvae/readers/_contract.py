@@ -13,20 +13,6 @@ from numpy.typing import NDArray
 
 from medvae.geometry import Geometry
 
-__all__ = [
-    "BURNED_IN",
-    "UNKNOWN_FORMAT",
-    "Decode",
-    "Decoded",
-    "FileHeader",
-    "FileRefused",
-    "FileSkipped",
-    "FormatReader",
-    "FrameHeader",
-    "fingerprint",
-    "with_tuples",
-]
-
 BURNED_IN = "text is burned into its pixels (BurnedInAnnotation YES)"
 """Flag of files whose header states this."""
 

@@ -33,8 +33,6 @@ from medvae.readers._dicom_pixel_data import (
 )
 from medvae.readers._limits import check_frame, check_volume, plausible_scale
 
-__all__ = ["describe", "open_frames"]
-
 IMAGE_CLASSES = {
     uids.CTImageStorage,
     uids.MRImageStorage,

@@ -13,8 +13,6 @@ from medvae.geometry import Geometry, Vector
 from medvae.readers._contract import FileRefused, FrameHeader
 from medvae.readers._limits import check_geometry, plausible_thickness, plausible_window
 
-__all__ = ["FRAME_TAGS", "describe_frames"]
-
 _WHEN = {
     "TemporalPositionIdentifier": "",
     "TemporalPositionIndex": "FrameContentSequence",

@@ -11,8 +11,6 @@ from pydicom import uid as uids
 from medvae.readers._contract import FileRefused
 from medvae.readers._limits import memory_per_file
 
-__all__ = ["announced_size", "check_inflated", "check_length", "check_pixel_data"]
-
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM = (0xFFFE, 0xE000)
 _END = (0xFFFE, 0xE0DD)

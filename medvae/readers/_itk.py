@@ -19,8 +19,6 @@ from medvae.readers._contract import Decode, Decoded, FileHeader, FileRefused, f
 from medvae.readers._limits import check_volume
 from medvae.readers._volume import check_complete, cut, size_in_memory, volume_header
 
-__all__ = ["describe", "open_frames"]
-
 _IMAGE_IO = {b"NRRD": "NrrdImageIO"}
 
 _LONGEST_HEADER = 2**20

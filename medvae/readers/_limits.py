@@ -10,20 +10,6 @@ from collections.abc import Iterable
 from medvae.machine import machine_memory
 from medvae.readers._contract import FileRefused
 
-__all__ = [
-    "LIBRARIES",
-    "SECONDS_PER_ANSWER",
-    "check_frame",
-    "check_geometry",
-    "check_volume",
-    "default_workers",
-    "memory_per_file",
-    "memory_per_worker",
-    "plausible_scale",
-    "plausible_thickness",
-    "plausible_window",
-]
-
 _MAX_PIXELS = 2**26
 """Most pixels of one slice: 8192 x 8192, twice the size of the largest X-ray detectors."""
 

@@ -18,8 +18,6 @@ from medvae.readers._contract import Decode, Decoded, FileHeader, FileRefused, F
 from medvae.readers._limits import check_volume, plausible_scale
 from medvae.readers._volume import check_complete, cut, size_in_memory, volume_header
 
-__all__ = ["describe", "open_frames"]
-
 _MAGICS_OF_SECOND = (b"n+2\0", b"ni2\0")
 
 

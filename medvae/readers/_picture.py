@@ -22,8 +22,6 @@ from medvae.readers._contract import (
 )
 from medvae.readers._limits import check_frame
 
-__all__ = ["describe", "open_frames"]
-
 # Sizes are checked in this module, against its own limit, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
 

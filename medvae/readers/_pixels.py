@@ -16,9 +16,6 @@ from medvae.errors import DecodeError, UsageProblem
 from medvae.readers._workers import Reply, Workers, shared_workers, workers_for
 from medvae.records import Pixels, Slice, Source, pseudonym
 
-__all__ = ["PixelLoader", "check_unchanged", "pixel_fingerprint", "read_pixels", "request_for"]
-
-
 _PIXELS_AT_ONCE = 2**20
 _SLICES_AT_ONCE = 8
 

@@ -15,15 +15,6 @@ from medvae.files import natural_key
 from medvae.readers._contract import FileHeader, FrameHeader
 from medvae.records import Slice
 
-__all__ = [
-    "ScannedSlice",
-    "Stack",
-    "StackRefused",
-    "geometry_flags",
-    "sort_stack",
-    "without_geometry_flags",
-]
-
 _SAME_PLACE = 0.01
 """Slices closer to each other than this, in millimetres, lie at the same position."""
 

@@ -17,8 +17,6 @@ from medvae.readers._stacks import geometry_flags, without_geometry_flags
 from medvae.readers._workers import Reply, Workers, workers_for
 from medvae.records import Slice, Study
 
-__all__ = ["Scan", "open_studies", "refuse_burned_in", "verify_pixels"]
-
 _AT_ONCE = 16
 """Number of headers requested from a worker at once."""
 

@@ -13,8 +13,6 @@ from medvae.geometry import Affine, in_plane_axes, planes_of_volume, slice_axis
 from medvae.readers._contract import FileHeader, FileRefused, FrameHeader, fingerprint
 from medvae.readers._limits import check_frame, check_geometry, check_volume
 
-__all__ = ["check_complete", "cut", "size_in_memory", "volume_header"]
-
 
 def size_in_memory(shape: tuple[int, ...], bytes_per_voxel: int) -> int:
     """Return the number of bytes that voxels take, and check that these can be read.

@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 from medvae.formats import READERS, Reader, readers_to_json
 from medvae.readers._limits import SECONDS_PER_ANSWER, default_workers, memory_per_worker
 
-__all__ = ["Reply", "Workers", "shared_workers", "workers_for"]
-
 Request = dict[str, Any]
 """A task, the path of a file, and the other parameters of the task; see ``_worker``."""
 

@@ -14,8 +14,6 @@ from medvae.render._decode import Decode
 from medvae.render._residual import Residual
 from medvae.render._warp import Warp
 
-__all__ = ["RENDERS", "make_render"]
-
 RENDERS: dict[str, type[Render]] = {render.name: render for render in (Decode, Residual, Warp)}
 """Renders that are guided by two decoded images, by the name that a user gives."""
 

@@ -13,8 +13,6 @@ from torch import Tensor
 from medvae.intensity import Canvas, IntensityMap, intensity_for
 from medvae.records import Labels, Pixels, Slice
 
-__all__ = ["Render", "Rendered", "Scene", "is_absolute"]
-
 
 def is_absolute(native: Slice) -> bool:
     """Return whether the units of a slice are absolute."""

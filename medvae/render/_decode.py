@@ -9,8 +9,6 @@ from torch import Tensor
 
 from medvae.render._contract import Render, Rendered, Scene
 
-__all__ = ["Decode"]
-
 
 class Decode(Render):
     """A render that shows ``D(z')`` at native size and units: the published method.

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["exponential", "gradient", "jacobian", "pull", "smooth"]
-
 _SQUARINGS = 6
 
 

@@ -15,8 +15,6 @@ from medvae.intensity import Canvas
 from medvae.records import Finding
 from medvae.render._contract import Scene
 
-__all__ = ["GRAIN", "Frame", "Ground", "Levels", "Window", "block_means", "region"]
-
 GRAIN = 1 / 128
 """Smallest length, in canvas widths, that matters to the level of the surroundings."""
 

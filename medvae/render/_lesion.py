@@ -14,8 +14,6 @@ from medvae.records import Category, Finding, Labels
 from medvae.render._contract import Scene
 from medvae.render._ground import GRAIN, Frame, Ground, Levels, Window, region
 
-__all__ = ["FEWEST", "RING", "TOUCHING", "Lesion", "Refused", "Surroundings", "trace_lesions"]
-
 FEWEST = 12
 """Minimum number of pixels of a lesion on a slice; with fewer it is too small to be seen."""
 

@@ -12,8 +12,6 @@ from medvae.render._ground import GRAIN, Frame, Ground, Window
 from medvae.render._lesion import Lesion
 from medvae.render._variation import Variation
 
-__all__ = ["Move"]
-
 _MARGIN = 6.0
 _BENDS = 3.0
 

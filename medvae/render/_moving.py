@@ -15,8 +15,6 @@ from medvae.render._contract import Scene
 from medvae.render._fields import pull
 from medvae.render._placement import NativeField
 
-__all__ = ["moved_labels", "moved_values", "possible"]
-
 _CIRCLE = np.linspace(0, 2 * np.pi, 256, endpoint=False)
 
 

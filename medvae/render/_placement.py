@@ -16,8 +16,6 @@ from medvae.intensity import Canvas
 from medvae.render._fields import exponential, jacobian
 from medvae.render._registration import GRID
 
-__all__ = ["NativeField", "Placement", "without_folds"]
-
 _LEAST_JACOBIAN = 0.1
 """At 0 the image folds; a more than tenfold change of area is not anatomical either."""
 

@@ -12,8 +12,6 @@ from torch.nn import functional
 from medvae.intensity import Canvas
 from medvae.render._fields import exponential, gradient, pull, smooth
 
-__all__ = ["GRID", "on_grid", "velocity"]
-
 GRID = 56
 """Cells of the velocity's grid along each side of the canvas, whatever its size.
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from medvae.render._contract import Render, Rendered, Scene
 from medvae.render._moving import possible
 
-__all__ = ["Residual"]
-
 
 class Residual(Render):
     """A render that adds ``D(z') - D(z)`` at native size and units; labels stay where they are.

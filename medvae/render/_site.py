@@ -15,8 +15,6 @@ from medvae.render._ground import Ground, Levels, Window, block_means
 from medvae.render._lesion import RING, TOUCHING
 from medvae.render._move import Move
 
-__all__ = ["Site", "objection", "share_in_tissue"]
-
 _LEAST_IN_TISSUE = 0.97
 _LEAST_ON_A_SLICE = 0.8
 _EDGE_REACH = 3.0

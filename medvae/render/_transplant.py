@@ -18,15 +18,6 @@ from medvae.render._move import Move
 from medvae.render._site import Site, objection, share_in_tissue
 from medvae.render._variation import Variation
 
-__all__ = [
-    "MOST_HOSTS",
-    "NEAREST_HOSTS",
-    "check_balance",
-    "transplant",
-    "transplant_to_one",
-    "transplant_volume",
-]
-
 H = TypeVar("H")
 
 NEAREST_HOSTS = 8

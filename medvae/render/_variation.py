@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Variation"]
-
 _ROTATION = 0.6
 _SHRINK, _GROW = 0.4, 0.35
 _ASPECT = 0.2

@@ -18,8 +18,6 @@ from medvae.render._moving import moved_labels, moved_values, possible
 from medvae.render._placement import NativeField, Placement, without_folds
 from medvae.render._registration import on_grid, velocity
 
-__all__ = ["Change", "Warp"]
-
 _BROAD = 1.5
 """Sigma in cells that smooths the added change of intensity: much broader than edges."""
 

@@ -16,8 +16,6 @@ from medvae.sources import Sources, find_sources
 from medvae.transforms._bank_files import Donor, Stored, write_index, write_pixels
 from medvae.transforms._model import SliceModel
 
-__all__ = ["build_bank"]
-
 
 def build_bank(
     folder: Path,

@@ -27,8 +27,6 @@ from medvae.writers._dicom_header import (
 )
 from medvae.writers._new_pixels import NewPixels, Scale, Synthesis, slice_names
 
-__all__ = ["write"]
-
 _SECTIONS = (uids.CTImageStorage, uids.MRImageStorage)
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 

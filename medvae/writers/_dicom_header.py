@@ -23,8 +23,6 @@ from medvae.dicom import GROUP_SEQUENCES, functional_groups, stored_integer
 from medvae.errors import WriteError
 from medvae.readers import plausible_thickness, plausible_window
 
-__all__ = ["SourceFrame", "copy_attributes", "read_header", "written_class"]
-
 CT, MR, CR = uids.CTImageStorage, uids.MRImageStorage, uids.ComputedRadiographyImageStorage
 DX = (uids.DigitalXRayImageStorageForPresentation, uids.DigitalXRayImageStorageForProcessing)
 

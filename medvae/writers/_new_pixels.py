@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from medvae.errors import WriteError
 from medvae.records import Pixels, Series
 
-__all__ = ["NewPixels", "Scale", "Synthesis", "slice_names"]
-
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
 """Rounding error of real values in float32, relative to the largest value."""
 

@@ -19,8 +19,6 @@ from medvae.geometry import Affine, swap_lps_ras
 from medvae.records import Series, Slice
 from medvae.writers._new_pixels import NewPixels, Scale, slice_names
 
-__all__ = ["regular_parts", "write"]
-
 GridPart = tuple[range, Affine | None]
 """Places of adjacent slices in their series, and the affine of their volume, if it is known."""
 

@@ -16,8 +16,6 @@ from medvae.atomic import write_bytes
 from medvae.records import Series
 from medvae.writers._new_pixels import NewPixels, Scale, slice_names
 
-__all__ = ["write"]
-
 
 def write(
     folder: Path, series: Series, pixels: Sequence[NewPixels], place: int | None = None
