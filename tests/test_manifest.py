@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medvae.errors import ReadError, UsageProblem
-from medvae.manifest import Manifest, ManifestLine, claim
+from medvae.manifest import Manifest, ManifestLine, claim, remove_unfinished
 from medvae.records import Labels
 
 ORDER = {"seed": 0, "model": "abc"}
@@ -122,5 +122,5 @@ def test_unfinished_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     part = tmp_path / "images" / ".a.png.123.part"
     part.parent.mkdir()
     part.write_text("half")
-    claim(tmp_path, ORDER, resume=True)
+    remove_unfinished(tmp_path)
     assert not part.exists()

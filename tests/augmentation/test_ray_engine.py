@@ -110,7 +110,6 @@ def augmented(studies: Path, run: Path, out: Path, *options: str) -> tuple[int, 
     ("options", "message"),
     [
         ("--engine ray --address 127.0.0.1:1", "--address: cannot connect to 127.0.0.1:1: "),
-        ("--engine ray --address auto", "--address: cannot connect to auto: Could not find any"),
         ("--address auto", "--address: applies to the engine ray only"),
         ("--gpus-per-worker 1", "--gpus-per-worker: applies to the engine ray only"),
     ],
