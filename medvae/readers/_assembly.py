@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 
 from medvae.files import FileReport, Found
-from medvae.readers._contract import FileHeader, FrameHeader, with_tuples
-from medvae.readers._pixels import PixelLoader, request_for
+from medvae.readers._contract import Decoded, FileHeader, FrameHeader
+from medvae.readers._pixels import PixelLoader
 from medvae.readers._stacks import ScannedSlice, Stack, StackRefused, geometry_flags, sort_stack
 from medvae.readers._workers import Workers
-from medvae.records import Layout, Series, Slice, Source, Study, pseudonym
+from medvae.records import Series, Slice, Source, Study, pseudonym
 
 __all__ = ["Assembly"]
 
@@ -155,13 +155,14 @@ class Assembly:
             self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
 
     def _digest(self, member: ScannedSlice) -> str:
-        reply = self._pool.ask(request_for(_source(member)))
-        if reply.failed:
+        answer = self._pool.ask(_source(member))
+        if isinstance(answer, FileReport):
             raise StackRefused(
-                f"two of its slices are at the same position, and one cannot be decoded "
-                f"({member.path.name}: {reply.data['reason']})"
+                "two of its slices are at the same position, and one cannot be decoded "
+                f"({member.path.name}: {answer.reason})"
             )
-        return hashlib.blake2b(reply.arrays[0].tobytes(), digest_size=16).hexdigest()
+        assert isinstance(answer, Decoded)
+        return hashlib.blake2b(answer.stored.tobytes(), digest_size=16).hexdigest()
 
     def _add_stack(self, stack: Stack, name: str, place: tuple[int, int]) -> None:
         first = stack.members[0]
@@ -300,5 +301,5 @@ def _source(member: ScannedSlice) -> Source:
         time=frame.time,
         uid=file.uid,
         series_uid=file.series_uid,
-        layout=None if file.layout is None else Layout(**with_tuples(file.layout)),
+        layout=file.layout,
     )

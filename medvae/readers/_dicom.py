@@ -32,6 +32,7 @@ from medvae.readers._dicom_pixel_data import (
     check_pixel_data,
 )
 from medvae.readers._limits import check_frame, check_volume, plausible_scale
+from medvae.records import Layout
 
 __all__ = ["describe", "open_frames"]
 
@@ -264,7 +265,7 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
     return uids.UID(syntax)
 
 
-def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> dict[str, Any] | None:
+def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> Layout | None:
     """Return the layout of pixels that need no decoder, or None if they need one."""
     bits = header["BitsAllocated"]
     if (
@@ -276,15 +277,15 @@ def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> dict
         return None
     dtype = np.dtype(f"<{'i' if header['PixelRepresentation'] else 'u'}{bits // 8}")
     slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
-    return {
-        "offset": offset,
-        "dtype": dtype.str,
-        "unused": max(bits - header["BitsStored"], 0),
-        "shape": shape,
-        "slope": 1.0 if slope is None else float(slope),
-        "intercept": 0.0 if intercept is None else float(intercept),
-        "padding": _padding(header, dtype),
-    }
+    return Layout(
+        offset=offset,
+        dtype=dtype.str,
+        unused=max(bits - header["BitsStored"], 0),
+        shape=shape,
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        padding=_padding(header, dtype),
+    )
 
 
 def _header(
@@ -293,7 +294,7 @@ def _header(
     rows: int,
     columns: int,
     frames: int,
-    layout: dict[str, Any] | None,
+    layout: Layout | None,
 ) -> FileHeader:
     number = header.get("InstanceNumber")
     return FileHeader(
