@@ -1,8 +1,9 @@
 """The worker process, which reads headers and decodes slices of untrusted files.
 
-Requests arrive on standard input, and answers leave on standard output, as pickled objects. The
-first object is the registry of readers. The worker answers each request once, and ends when
-standard input does.
+Requests arrive on standard input as pickled objects; the first object is the registry of readers.
+Each answer on standard output is a pickled list of the lengths of its arrays, the arrays, and the
+pickled answer without them. The worker answers each request once, and ends when standard input
+does.
 """
 
 from __future__ import annotations
@@ -159,7 +160,11 @@ def main() -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
         answer = service.answer(request)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
+        # Arrays are written as they are, without a copy.
+        arrays: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(answer, protocol=5, buffer_callback=arrays.append)
+        pickle.dump([array.raw().nbytes for array in arrays], answers)
+        answers.writelines([*(array.raw() for array in arrays), data])
         answers.flush()
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
 
+import numpy as np
+
 from medvae.files import FileReport
 from medvae.formats import READERS, Reader
 from medvae.readers._contract import Answer, Request
@@ -196,7 +198,7 @@ class _Worker:
             process = self._process or self._start()
             _send(process, requests)
             for _ in requests:
-                yield pickle.load(self._answers)
+                yield self._answer()
         except TimeoutError:
             self.end()
             raise _Lost(f"reading it made no progress for {self._patience:g} seconds") from None
@@ -210,6 +212,13 @@ class _Worker:
         except BaseException:
             self.end()  # a partly read answer would be mistaken for the next one
             raise
+
+    def _answer(self) -> Answer:
+        arrays = [np.empty(size, np.uint8) for size in pickle.load(self._answers)]
+        for array in arrays:
+            self._answers.readinto(array.data)
+        answer: Answer = pickle.load(self._answers, buffers=arrays)
+        return answer
 
     def kill(self) -> None:
         """Kill the process, possibly while another thread waits for its answer."""
