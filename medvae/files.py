@@ -1,4 +1,4 @@
-"""Find the files below paths, following links, and report everything that cannot be accessed."""
+"""Find the files below paths, report all that cannot be accessed, and recognise names of masks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ __all__ = [
     "as_paths",
     "file_identity",
     "find_files",
+    "is_mask_folder",
+    "is_mask_name",
     "natural_key",
+    "without_mask_word",
 ]
 
 Outcome = Literal["read", "skipped", "refused"]
@@ -29,6 +32,13 @@ Paths = str | Path | Iterable[str | Path]
 """One file or folder, or several."""
 
 Identity = tuple[int, int] | str
+
+_MASK_FOLDERS = {"mask", "masks", "label", "labels", "labelstr", "labelsts", "segmentations"}
+
+# Only the last suffix may contain digits: in ``x_mask.t1.png`` the word is not at the end.
+_MASK_WORD_AND_SUFFIXES = re.compile(
+    r"[-_.](seg|segmentation|gt|masks?|labels?)(\.[a-z]+)*(\.[a-z][a-z0-9]{0,4})?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -154,3 +164,18 @@ def _entries(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         # The last one listed is visited first.
         yield from sorted((Path(entry.path) for entry in entries), reverse=True)
+
+
+def is_mask_name(name: str) -> bool:
+    """Return whether a file name, such as ``scan_seg.nii.gz``, denotes a mask."""
+    return _MASK_WORD_AND_SUFFIXES.search(name) is not None
+
+
+def is_mask_folder(name: str) -> bool:
+    """Return whether a folder name, such as ``labelsTr``, denotes a folder of masks."""
+    return name.lower() in _MASK_FOLDERS
+
+
+def without_mask_word(name: str) -> str:
+    """Return the name of a mask without the word that marks it as one and all that follows."""
+    return _MASK_WORD_AND_SUFFIXES.sub("", name)

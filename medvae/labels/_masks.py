@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from medvae.files import is_mask_name, without_mask_word
 from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger
 from medvae.labels._match import SliceIndex, stem
 from medvae.labels._problem import UnusableError
-from medvae.mask_names import is_mask_name, without_mask_word
 from medvae.records import Category, Mask
 
 __all__ = ["MaskFormat", "MaskPictures", "image_stem", "mask_files", "masks_in"]

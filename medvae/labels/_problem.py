@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from medvae.notices import alike, printable
 from medvae.records import Slice
 
 __all__ = ["Problem", "UnplacedError", "UnusableError", "folded"]
-
-_NAMED = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
-"""Names and numbers, in which problems of the same kind differ."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +25,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         # The text includes names of files and categories, which may contain any character.
-        object.__setattr__(self, "where", _printable(self.where))
-        object.__setattr__(self, "what", _printable(self.what))
+        object.__setattr__(self, "where", printable(self.where))
+        object.__setattr__(self, "what", printable(self.what))
 
 
 class UnusableError(Exception):
@@ -54,13 +50,6 @@ def folded(problems: Iterable[Problem]) -> Iterator[str]:
 
     Otherwise, the labels of a cohort of which only a part is present would hide everything else.
     """
-    alike = defaultdict(list)
-    for problem in problems:
-        alike[_NAMED.sub("", problem.what)].append(problem)
-    for first, *others in alike.values():
+    for (where, what), *others in alike((problem.where, problem.what) for problem in problems):
         more = f" (and {len(others)} more like this)" if others else ""
-        yield f"{first.where}: {first.what}{more}"
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        yield f"{where}: {what}{more}"

@@ -8,8 +8,14 @@ from itertools import chain
 from pathlib import Path
 
 from medvae.errors import DecodeError
-from medvae.files import FileReport, Found, find_files, natural_key
-from medvae.mask_names import is_mask_folder, is_mask_name
+from medvae.files import (
+    FileReport,
+    Found,
+    find_files,
+    is_mask_folder,
+    is_mask_name,
+    natural_key,
+)
 from medvae.progress import Progress, ignore_progress
 from medvae.readers._assembly import Assembly
 from medvae.readers._contract import BURNED_IN, FileHeader
