@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from pydicom import Dataset
-
 from medvae.dicom import GROUP_SEQUENCES, Attributes, functional_group
 from medvae.geometry import Geometry, Vector
 from medvae.readers._contract import FileRefused, FrameHeader
@@ -99,13 +97,13 @@ def _kind(dataset: Attributes, frame: int) -> str:
     for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
         group = functional_group(dataset, frame, name)
         if group is not None and group.get("FrameType"):
-            kind = group["FrameType"].value if isinstance(group, Dataset) else group["FrameType"]
+            kind = group.get("FrameType")
     return "\\".join(_texts(kind))
 
 
 def _stack_id(dataset: Attributes, frame: int) -> str:
-    content = functional_group(dataset, frame, "FrameContentSequence")
-    stack = None if content is None else content.get("StackID")
+    content = functional_group(dataset, frame, "FrameContentSequence") or {}
+    stack = content.get("StackID")
     return "" if stack in (None, "") else f" stack {stack}"
 
 
