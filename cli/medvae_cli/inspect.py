@@ -7,14 +7,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from medvae.formats import READERS as READABLE
 from medvae.formats import titles
 from medvae.notices import printable
-from medvae_cli.options import MODALITY, OUTLINES, READERS
+from medvae_cli.options import EXISTING, MODALITY, OUTLINES, READERS
 from medvae_cli.printing import folded
 from medvae_cli.progress import progress_bars
 
@@ -39,16 +39,10 @@ class _InspectCommand(click.Command):
 
 
 @click.command(cls=_InspectCommand)
-@click.argument(
-    "paths",
-    nargs=-1,
-    required=True,
-    metavar="PATH...",
-    type=click.Path(exists=True, path_type=Path),
-)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=EXISTING)
 @click.option(
     "--labels",
-    type=click.Path(exists=True, path_type=Path),
+    type=EXISTING,
     help="COCO, MONAI datalist or CSV file, DICOM SEG, or folder of masks or YOLO files.",
 )
 @OUTLINES
@@ -69,15 +63,11 @@ class _InspectCommand(click.Command):
 @click.pass_context
 def inspect(
     ctx: click.Context,
+    /,
     paths: tuple[Path, ...],
-    labels: Path | None,
-    outlines: Path | None,
     as_json: bool,
     pictures: Path | None,
-    decode: bool,
-    modality: str | None,
-    nan_as_padding: bool,
-    workers: int | None,
+    **options: Any,
 ) -> None:
     """Show what would be read from files and folders.
 
@@ -97,18 +87,9 @@ def inspect(
     if pictures is not None:
         check_replaceable(pictures)
     with progress_bars() as progress:
-        inspection = inspect_studies(
-            paths,
-            labels=labels,
-            outlines=outlines,
-            decode=decode,
-            modality=modality,
-            nan_as_padding=nan_as_padding,
-            workers=workers,
-            progress=progress,
-        )
+        inspection = inspect_studies(paths, **options, progress=progress)
     if pictures is not None:
-        _write_pictures(inspection, pictures, workers)
+        _write_pictures(inspection, pictures, options["workers"])
     if as_json:
         click.echo(json.dumps(inspection.to_json(), indent=2, allow_nan=False))
     else:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ _PIPE_BYTES = 2**20
 _STOPPED = "reading was stopped before this file was read"
 
 
-class Workers:
+class Workers(AbstractContextManager["Workers"]):
     """A pool of worker processes that read headers and decode slices.
 
     Args:
@@ -87,23 +87,23 @@ class Workers:
                     continue
                 try:
                     answers.extend(worker.ask(rest))
-                except _Lost as lost:
+                except (TimeoutError, ChildProcessError) as lost:
                     answers.append(self._again(worker, requests[len(answers)], lost))
         finally:
             self._idle.put(worker)
         return answers
 
-    def _again(self, worker: _Worker, request: Request, lost: _Lost) -> Answer:
+    def _again(self, worker: _Worker, request: Request, lost: OSError) -> Answer:
         """Repeat the request over which a worker was lost, unless it took too long."""
         path = _path(request)
         if self._closed:
             return FileReport(path, "refused", _STOPPED)
-        if isinstance(lost, _Crashed):
+        if isinstance(lost, ChildProcessError):
             # The worker may have been killed from outside; only a second crash is due to the file.
             try:
                 (answer,) = worker.ask([request])
                 return answer
-            except _Lost as twice:
+            except (TimeoutError, ChildProcessError) as twice:
                 lost = twice
         # A file that has ended workers is not given to others, unless it has changed since.
         self._broken[_identity(path)] = str(lost)
@@ -140,9 +140,6 @@ class Workers:
         for _ in self._workers:
             self._idle.get().end()  # after its user has noticed that it was killed
 
-    def __enter__(self) -> Workers:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self.close()
 
@@ -172,53 +169,44 @@ def workers_for(count: int | None) -> Iterator[Workers]:
         yield workers
 
 
-class _Lost(Exception):
-    """Raised when a worker is lost over a file; the message states how."""
-
-
-class _Crashed(_Lost):
-    """Raised when the process ends before it answers."""
-
-
 class _Worker:
     """One process, started on the first request and again after it was lost."""
 
     def __init__(self, memory: int, seconds: float) -> None:
         self._memory = memory
         self._seconds = seconds
-        self._patience = _PATIENCE * seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._readers: dict[str, Reader] = {}
 
     def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
-        """Send all requests at once, and yield the answers as they arrive."""
+        """Send all requests at once, and yield the answers as they arrive.
+
+        Raises:
+            TimeoutError: If the worker was lost over a request because it took too long.
+            ChildProcessError: If the process ended before it answered.
+        """
         if self._readers != READERS:
             self.end()  # it was started before a reader was registered
         try:
             process = self._process or self._start()
             _send(process, requests)
             for _ in requests:
-                yield self._answer()
-        except TimeoutError:
-            self.end()
-            raise _Lost(f"reading it made no progress for {self._patience:g} seconds") from None
+                arrays = [np.empty(size, np.uint8) for size in pickle.load(self._answers)]
+                for array in arrays:
+                    self._answers.readinto(array.data)
+                yield pickle.load(self._answers, buffers=arrays)
         except (BrokenPipeError, EOFError, pickle.UnpicklingError):
             code = self.end()
             if code == -signal.SIGPROF:
-                raise _Lost(
+                raise TimeoutError(
                     "reading it takes more processor time than is allowed for its size"
                 ) from None
-            raise _Crashed(f"it crashed the process that read it (exit code {code})") from None
+            raise ChildProcessError(
+                f"it crashed the process that read it (exit code {code})"
+            ) from None
         except BaseException:
             self.end()  # a partly read answer would be mistaken for the next one
             raise
-
-    def _answer(self) -> Answer:
-        arrays = [np.empty(size, np.uint8) for size in pickle.load(self._answers)]
-        for array in arrays:
-            self._answers.readinto(array.data)
-        answer: Answer = pickle.load(self._answers, buffers=arrays)
-        return answer
 
     def kill(self) -> None:
         """Kill the process, possibly while another thread waits for its answer."""
@@ -230,9 +218,8 @@ class _Worker:
         process, self._process = self._process, None
         if process is None:
             return None
-        process.kill()
         with process:
-            pass
+            process.kill()
         return process.returncode
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -254,7 +241,7 @@ class _Worker:
             start_new_session=True,
             pipesize=_PIPE_BYTES,
         )
-        self._answers = io.BufferedReader(_Output(self._process, self._patience))
+        self._answers = io.BufferedReader(_Output(self._process, _PATIENCE * self._seconds))
         self._readers = dict(READERS)
         _send(self._process, [self._readers])
         return self._process
@@ -301,7 +288,7 @@ class _Output(io.RawIOBase):
             if state not in "SD" or used != before:
                 since, before = time.monotonic(), used
             elif time.monotonic() - since > self._patience:
-                raise TimeoutError
+                raise TimeoutError(f"reading it made no progress for {self._patience:g} seconds")
         return os.readv(self._pipe, [buffer])
 
     def _activity(self) -> tuple[str, str]:
@@ -315,12 +302,9 @@ class _Output(io.RawIOBase):
 
 def _import_paths() -> list[str]:
     """Return the import paths of this process, without the current folder, for a worker."""
-    here = Path.cwd()
-    package = str(Path(__file__).resolve().parents[2])
-    return [
-        package,
-        *(path for path in sys.path if Path(path).is_absolute() and Path(path) != here),
-    ]
+    here, package = Path.cwd(), Path(__file__).resolve().parents[2]
+    others = (path for path in sys.path if Path(path).is_absolute() and Path(path) != here)
+    return [str(package), *others]
 
 
 def _path(request: Request) -> Path:
