@@ -97,8 +97,8 @@ class Assembly:
         for found, header in headers:
             group = _patient(found, header)
             for frame in header.frames:
-                member = ScannedSlice(found.path, header, frame, *group)
-                series[_series_id(found.path, header, frame)].append(member)
+                name = _series_id(found.path, header, frame)
+                series[name].append(ScannedSlice(found.path, header, frame, *group))
         return series
 
     def _add_series(self, members: Sequence[ScannedSlice]) -> None:

@@ -29,6 +29,8 @@ _WHEN = {
 }
 """Attributes that distinguish slices at one position, and the functional group of each."""
 
+_WINDOW = ("WindowCenter", "WindowWidth")
+
 FRAME_TAGS = [
     "ImageType",
     "ImagePositionPatient",
@@ -36,8 +38,7 @@ FRAME_TAGS = [
     "PixelSpacing",
     "ImagerPixelSpacing",
     "SliceThickness",
-    "WindowCenter",
-    "WindowWidth",
+    *_WINDOW,
     *GROUP_SEQUENCES,
     *_WHEN,
 ]
@@ -73,9 +74,7 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
     check_geometry(position, tuple(size for size in spacing if size > 0))
     thickness = _numbers(measures.get("SliceThickness"), 1)
     shown = group("FrameVOILUTSequence")
-    window = _numbers(_first(shown.get("WindowCenter")), 1) + _numbers(
-        _first(shown.get("WindowWidth")), 1
-    )
+    window = [n for name in _WINDOW for n in _numbers(_first(shown.get(name)), 1)]
     return FrameHeader(
         frame=frame,
         geometry=Geometry(
@@ -114,8 +113,8 @@ def _when(dataset: Attributes, frame: int) -> dict[str, str]:
         value = dataset.get(name) if item is None else item.get(name)
         if value not in (None, ""):
             found[name] = "\\".join(_texts(value))
-    dimensions = functional_group(dataset, frame, "FrameContentSequence")
-    for i, value in enumerate(_several(dimensions and dimensions.get("DimensionIndexValues"))):
+    content = functional_group(dataset, frame, "FrameContentSequence") or {}
+    for i, value in enumerate(_several(content.get("DimensionIndexValues"))):
         found[f"DimensionIndexValues {i}"] = str(value)
     return found
 
