@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 
 from medvae.files import FileReport, Found
-from medvae.readers._contract import Decoded, FileHeader, FrameHeader
+from medvae.readers._contract import Decoded, FileHeader
 from medvae.readers._pixels import PixelLoader
 from medvae.readers._stacks import ScannedSlice, Stack, StackRefused, geometry_flags, sort_stack
 from medvae.readers._workers import Workers
-from medvae.records import Series, Slice, Source, Study, pseudonym
+from medvae.records import Series, Slice, Study, pseudonym
 
 __all__ = ["Assembly"]
 
@@ -48,14 +48,21 @@ class Assembly:
         self._modality = modality
         self._paths = [found.path for found, _ in headers]
         _share_patients(header for _, header in headers)
-        self._kept: Counter[Path] = Counter()
+        self._read: set[Path] = set()
         self._notes: dict[Path, str] = {}
-        self._copies: set[Path] = set()
         self._series: dict[tuple[str, str, str], list[tuple[Order, Series]]] = defaultdict(list)
         self._repeats = self._number_repeats(headers)
-        self._claimed = _claimed_twice(headers)
-        for members in self._by_series(headers).values():
-            self._add_series(members)
+        members = [
+            ScannedSlice(found.path, header, frame, *_patient(found, header))
+            for found, header in headers
+            for frame in header.frames
+        ]
+        self._claimed = _claimed_twice(members)
+        series = defaultdict(list)
+        for member in members:
+            series[_series_id(member)].append(member)
+        for together in series.values():
+            self._add_series(together)
 
     def studies(self) -> tuple[Study, ...]:
         """Return the studies, in an order that does not depend on the paths of the files."""
@@ -68,11 +75,7 @@ class Assembly:
     def reports(self) -> list[FileReport]:
         """Return a report on each file, which is read if at least one of its slices is used."""
         return [
-            FileReport(
-                path,
-                "read" if self._kept[path] or path in self._copies else "refused",
-                self._notes.get(path, ""),
-            )
+            FileReport(path, "read" if path in self._read else "refused", self._notes.get(path, ""))
             for path in self._paths
         ]
 
@@ -89,17 +92,6 @@ class Assembly:
             if first.setdefault(header.uid, found.path) != found.path:
                 self._notes[found.path] = f"it has the same content as {first[header.uid]}"
         return repeats
-
-    def _by_series(
-        self, headers: Iterable[tuple[Found, FileHeader]]
-    ) -> dict[tuple[str, ...], list[ScannedSlice]]:
-        series = defaultdict(list)
-        for found, header in headers:
-            group = _patient(found, header)
-            for frame in header.frames:
-                name = _series_id(found.path, header, frame)
-                series[name].append(ScannedSlice(found.path, header, frame, *group))
-        return series
 
     def _add_series(self, members: Sequence[ScannedSlice]) -> None:
         """Add slices that share series, shape and type of image, separated by orientation."""
@@ -151,11 +143,11 @@ class Assembly:
 
     def _report_copies(self, copies: Iterable[tuple[ScannedSlice, ScannedSlice]]) -> None:
         for copy, kept in copies:
-            self._copies.add(copy.path)
+            self._read.add(copy.path)
             self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
 
     def _digest(self, member: ScannedSlice) -> str:
-        answer = self._pool.ask(_source(member))
+        answer = self._pool.ask(member.source)
         if isinstance(answer, FileReport):
             raise StackRefused(
                 "two of its slices are at the same position, and one cannot be decoded "
@@ -176,7 +168,7 @@ class Assembly:
         study = pseudonym("study", first.file.study_uid or group)
         order = (pseudonym("series", name), first.frame.stack, place)
         self._series[study, group, origin].append((order, series))
-        self._kept.update(member.path for member in stack.members)
+        self._read.update(member.path for member in stack.members)
 
     def _series_name(self, members: Sequence[ScannedSlice]) -> str:
         """Return a unique name of the series; a multi-frame file shares its UID with others."""
@@ -190,7 +182,7 @@ class Assembly:
         place = (repeat, member.frame.time, member.frame.frame)
         apart: tuple[str, ...] = ()
         if (member.file.uid, member.frame.frame) in self._claimed:
-            apart = _series_id(member.path, member.file, member.frame)
+            apart = _series_id(member)
         return pseudonym("slice", member.file.uid, *map(str, place), *apart)
 
     def _slice(self, member: ScannedSlice) -> Slice:
@@ -201,7 +193,7 @@ class Assembly:
             shape=(file.rows, file.columns),
             modality=file.modality or self._modality,
             geometry=frame.geometry,
-            source=_source(member),
+            source=member.source,
             load=self._loader,
             inverted=file.inverted,
             burned_in=file.burned_in,
@@ -209,31 +201,32 @@ class Assembly:
         )
 
 
-def _series_id(path: Path, header: FileHeader, frame: FrameHeader) -> tuple[str, ...]:
+def _series_id(member: ScannedSlice) -> tuple[str, ...]:
     """Return the identifier that the slices of one series have in common."""
+    path, header, stack = member.path, member.file, member.frame.stack
     if header.format == "picture":
-        return (header.format, str(path.parent), frame.stack)
+        return (header.format, str(path.parent), stack)
     if header.format != "dicom":
         return (header.format, str(path))
     series = header.series_uid or f"in {path.parent}"
     # A multi-frame file is a whole series, even if others share its SeriesInstanceUID.
     own = header.uid if len(header.frames) > 1 else ""
-    return (header.format, header.patient, header.study_uid, series, own, frame.stack)
+    return (header.format, header.patient, header.study_uid, series, own, stack)
 
 
-def _claimed_twice(headers: Iterable[tuple[Found, FileHeader]]) -> set[tuple[str, int]]:
+def _claimed_twice(members: Iterable[ScannedSlice]) -> set[tuple[str, int]]:
     """Return each UID and frame that slices of several series claim, and flag their files.
 
     A SOPInstanceUID belongs to one image only; the keys of such slices would be equal.
     """
-    claims: dict[tuple[str, int], dict[tuple[str, ...], list[FileHeader]]] = {}
-    for found, header in headers:
-        for frame in header.frames if header.named else ():
-            claim = claims.setdefault((header.uid, frame.frame), {})
-            claim.setdefault(_series_id(found.path, header, frame), []).append(header)
-    twice = {name: series for name, series in claims.items() if len(series) > 1}
-    for header in chain.from_iterable(chain.from_iterable(s.values()) for s in twice.values()):
-        header.flags = list(dict.fromkeys((*header.flags, _SHARED_NAME)))
+    claims: dict[tuple[str, int], list[ScannedSlice]] = defaultdict(list)
+    for member in members:
+        if member.file.named:
+            claims[member.file.uid, member.frame.frame].append(member)
+    twice = {name: found for name, found in claims.items() if len(set(map(_series_id, found))) > 1}
+    for member in chain.from_iterable(twice.values()):
+        if _SHARED_NAME not in member.file.flags:
+            member.file.flags.append(_SHARED_NAME)
     return set(twice)
 
 
@@ -289,17 +282,3 @@ def _file_flags(members: Iterable[ScannedSlice]) -> list[str]:
     if any("LOCALIZER" in member.frame.stack for member in members):
         flags["localizer"] = None
     return list(flags)
-
-
-def _source(member: ScannedSlice) -> Source:
-    file, frame = member.file, member.frame
-    return Source(
-        path=member.path,
-        format=file.format,
-        frame=frame.frame,
-        axis=frame.axis,
-        time=frame.time,
-        uid=file.uid,
-        series_uid=file.series_uid,
-        layout=file.layout,
-    )
