@@ -77,6 +77,7 @@ class Workers(AbstractContextManager["Workers"]):
     def ask_many(self, requests: Sequence[Request]) -> list[Answer]:
         """Send requests to one worker, which never waits for the next, and return the answers."""
         answers: list[Answer] = []
+        crashed = -1
         worker = self._idle.get()
         try:
             while rest := requests[len(answers) :]:
@@ -88,26 +89,17 @@ class Workers(AbstractContextManager["Workers"]):
                 try:
                     answers.extend(worker.ask(rest))
                 except (TimeoutError, ChildProcessError) as lost:
-                    answers.append(self._again(worker, requests[len(answers)], lost))
+                    place = len(answers)
+                    # The worker may have been killed from outside; only a second crash is due to
+                    # the file, which is then not given to others, unless it has changed since.
+                    if not self._closed and (isinstance(lost, TimeoutError) or place == crashed):
+                        path = _path(requests[place])
+                        self._broken[_identity(path)] = str(lost)
+                        answers.append(FileReport(path, "refused", str(lost)))
+                    crashed = place
         finally:
             self._idle.put(worker)
         return answers
-
-    def _again(self, worker: _Worker, request: Request, lost: OSError) -> Answer:
-        """Repeat the request over which a worker was lost, unless it took too long."""
-        path = _path(request)
-        if self._closed:
-            return FileReport(path, "refused", _STOPPED)
-        if isinstance(lost, ChildProcessError):
-            # The worker may have been killed from outside; only a second crash is due to the file.
-            try:
-                (answer,) = worker.ask([request])
-                return answer
-            except (TimeoutError, ChildProcessError) as twice:
-                lost = twice
-        # A file that has ended workers is not given to others, unless it has changed since.
-        self._broken[_identity(path)] = str(lost)
-        return FileReport(path, "refused", str(lost))
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Call a function that sends requests, in as many threads as there are workers.
