@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae.notices import printable
 from medvae_cli.options import DEVICE, EXISTING, MODALITY, OUTLINES, READERS
-from medvae_cli.printing import not_used
+from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medvae.notices import printable
 from medvae_cli.options import (
     BURNED_IN,
     DEVICE,
@@ -21,7 +20,7 @@ from medvae_cli.options import (
     image_formats,
     names,
 )
-from medvae_cli.printing import not_used
+from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medvae.notices import printable
+from medvae_cli.printing import printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:

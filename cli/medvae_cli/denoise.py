@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from medvae.notices import printable
 from medvae_cli.options import BURNED_IN, DEVICE, MODALITY, OUT, READERS, image_formats
-from medvae_cli.printing import folded
+from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import click
 
 from medvae.formats import READERS as READABLE
 from medvae.formats import titles
-from medvae.notices import printable
 from medvae_cli.options import EXISTING, MODALITY, OUTLINES, READERS
-from medvae_cli.printing import folded
+from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bars
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from medvae.notices import printable
 from medvae_cli.options import DEVICE, EXISTING, MODALITY, MODEL, OUT, READERS
-from medvae_cli.printing import not_used
+from medvae_cli.printing import not_used, printable
 from medvae_cli.progress import progress_bars
 
 __all__ = ["latent"]

@@ -13,13 +13,14 @@ from typing import Any
 import click
 
 from medvae.errors import MedvaeError, UsageProblem
-from medvae.notices import forget_notices, printable
+from medvae.notices import forget_notices
 from medvae_cli.audit import audit
 from medvae_cli.augment import augment
 from medvae_cli.demo import demo
 from medvae_cli.denoise import denoise
 from medvae_cli.inspect import inspect
 from medvae_cli.latent import latent
+from medvae_cli.printing import printable
 from medvae_cli.train import train
 
 __all__ = ["cli", "main"]

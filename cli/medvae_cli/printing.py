@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from medvae.notices import alike
+from medvae.notices import alike, printable
 
-__all__ = ["folded", "not_used"]
+__all__ = ["folded", "not_used", "printable"]
 
 _FEW = 5
 _MANY = 20
