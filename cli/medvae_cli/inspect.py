@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medvae.atomic import write_text
 from medvae.formats import READERS as READABLE
 from medvae.formats import titles
 from medvae_cli.options import EXISTING, MODALITY, OUTLINES, READERS
@@ -80,6 +81,7 @@ def inspect(
       medvae inspect studies/ --labels studies/coco.json --pictures sheet.html
       medvae inspect studies/ --json | jq .counts
     """
+    from medvae.contact_sheet import contact_sheet
     from medvae.inspection import inspect_studies
     from medvae.pages import check_replaceable
 
@@ -88,7 +90,15 @@ def inspect(
     with progress_bars() as progress:
         inspection = inspect_studies(paths, **options, progress=progress)
     if pictures is not None:
-        _write_pictures(inspection, pictures, options["workers"])
+        with progress_bars() as progress:
+            page = contact_sheet(
+                inspection.studies,
+                title="What medvae reads",
+                workers=options["workers"],
+                progress=progress,
+            )
+        check_replaceable(pictures)  # again: a file may have appeared in the meantime
+        write_text(pictures, page)
     if as_json:
         click.echo(json.dumps(inspection.to_json(), indent=2, allow_nan=False))
     else:
@@ -97,19 +107,6 @@ def inspect(
     if not inspection.studies:
         click.echo(f"Error: {_names(paths)}: none of the files could be read", err=True)
         ctx.exit(1)
-
-
-def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> None:
-    from medvae.atomic import write_text
-    from medvae.contact_sheet import contact_sheet
-    from medvae.pages import check_replaceable
-
-    with progress_bars() as progress:
-        page = contact_sheet(
-            inspection.studies, title="What medvae reads", workers=workers, progress=progress
-        )
-    check_replaceable(path)  # again: a file may have appeared in the meantime
-    write_text(path, page)
 
 
 def _lines(inspection: Inspection) -> Iterator[str]:

@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 
 from medvae.files import FileReport, Found
-from medvae.readers._contract import Decoded, FileHeader
+from medvae.readers._contract import Decoded, FileHeader, FileRefused
 from medvae.readers._pixels import PixelLoader
-from medvae.readers._stacks import ScannedSlice, Stack, StackRefused, geometry_flags, sort_stack
+from medvae.readers._stacks import ScannedSlice, Stack, geometry_flags, sort_stack
 from medvae.readers._workers import Workers
 from medvae.records import Series, Slice, Study, pseudonym
 
@@ -47,7 +47,7 @@ class Assembly:
         self._loader = loader
         self._modality = modality
         self._paths = [found.path for found, _ in headers]
-        _share_patients(header for _, header in headers)
+        _share_patients([header for _, header in headers])
         self._read: set[Path] = set()
         self._notes: dict[Path, str] = {}
         self._series: dict[tuple[str, str, str], list[tuple[Order, Series]]] = defaultdict(list)
@@ -98,7 +98,7 @@ class Assembly:
         name = self._series_name(members)
         try:
             once, twins = self._drop_twins(members)
-        except StackRefused as reason:
+        except FileRefused as reason:
             self._notes.update((member.path, str(reason)) for member in members)
             return
         for number, part in enumerate(_by_direction(once)):
@@ -106,14 +106,16 @@ class Assembly:
             copies = [(copy, kept) for copy, kept in twins if kept in own]
             try:
                 stacks = sort_stack(part, self._digest)
-            except StackRefused as reason:
+            except FileRefused as reason:
                 refused = (*part, *(copy for copy, _ in copies))
                 self._notes.update((member.path, str(reason)) for member in refused)
                 continue
             if copies:
                 stacks[0].flags.append(f"duplicates: {len(copies)} left out")
             for time, stack in enumerate(stacks):
-                self._report_copies(copies + stack.copies)
+                for copy, kept in copies + stack.copies:
+                    self._read.add(copy.path)
+                    self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
                 self._add_stack(stack, name, (number, time))
 
     def _drop_twins(
@@ -139,17 +141,12 @@ class Assembly:
             differ = "pixels"
         if differ:
             names = f"{one.path.name} and {other.path.name}"
-            raise StackRefused(f"{names} have the same SOPInstanceUID and different {differ}")
-
-    def _report_copies(self, copies: Iterable[tuple[ScannedSlice, ScannedSlice]]) -> None:
-        for copy, kept in copies:
-            self._read.add(copy.path)
-            self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
+            raise FileRefused(f"{names} have the same SOPInstanceUID and different {differ}")
 
     def _digest(self, member: ScannedSlice) -> str:
         answer = self._pool.ask(member.source)
         if isinstance(answer, FileReport):
-            raise StackRefused(
+            raise FileRefused(
                 "two of its slices are at the same position, and one cannot be decoded "
                 f"({member.path.name}: {answer.reason})"
             )
@@ -252,9 +249,8 @@ def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     )
 
 
-def _share_patients(headers: Iterable[FileHeader]) -> None:
+def _share_patients(headers: Sequence[FileHeader]) -> None:
     """Assign the one patient that a study names to its files that name no patient."""
-    headers = list(headers)
     patients = defaultdict(set)
     for header in headers:
         if header.study_uid and header.patient:
@@ -262,7 +258,7 @@ def _share_patients(headers: Iterable[FileHeader]) -> None:
     for header in headers:
         named = patients.get(header.study_uid, set())
         if not header.patient and len(named) == 1:
-            header.patient = next(iter(named))
+            (header.patient,) = named
 
 
 def _patient(found: Found, header: FileHeader) -> tuple[str, str]:

@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.files import natural_key
-from medvae.readers._contract import FileHeader, FrameHeader
+from medvae.readers._contract import FileHeader, FileRefused, FrameHeader
 from medvae.records import Slice, Source
 
 __all__ = [
     "ScannedSlice",
     "Stack",
-    "StackRefused",
     "geometry_flags",
     "sort_stack",
     "without_geometry_flags",
@@ -76,10 +75,6 @@ class Stack:
     copies: list[tuple[ScannedSlice, ScannedSlice]] = field(default_factory=list)
 
 
-class StackRefused(Exception):
-    """Raised for slices that contradict each other."""
-
-
 Digest = Callable[[ScannedSlice], str]
 
 
@@ -96,7 +91,7 @@ def sort_stack(members: Sequence[ScannedSlice], digest: Digest) -> list[Stack]:
         without a position are in the order of their InstanceNumber and their names.
 
     Raises:
-        StackRefused: If different slices lie at the same position and nothing distinguishes them.
+        FileRefused: If different slices lie at the same position and nothing distinguishes them.
     """
     if members[0].frame.geometry.position is None:
         flags = ["no positions: sorted by InstanceNumber and name"]
@@ -191,7 +186,7 @@ def _without_copies(
             else:
                 stack.copies.append((member, kept))
         if len(first) > 1:
-            raise StackRefused(
+            raise FileRefused(
                 f"up to {len(first)} different slices are at the same position, and neither time "
                 "nor acquisition distinguishes them"
             )
