@@ -36,22 +36,19 @@ from medvae.records import Layout
 
 __all__ = ["describe", "open_frames"]
 
-IMAGE_CLASSES = {
+_CT = {
     uids.CTImageStorage,
+    uids.EnhancedCTImageStorage,
+    uids.LegacyConvertedEnhancedCTImageStorage,
+}
+
+_IMAGES = _CT | {
     uids.MRImageStorage,
     uids.ComputedRadiographyImageStorage,
     uids.DigitalXRayImageStorageForPresentation,
     uids.DigitalXRayImageStorageForProcessing,
-    uids.EnhancedCTImageStorage,
     uids.EnhancedMRImageStorage,
-    uids.LegacyConvertedEnhancedCTImageStorage,
     uids.LegacyConvertedEnhancedMRImageStorage,
-}
-
-_HOUNSFIELD = {
-    uids.CTImageStorage,
-    uids.EnhancedCTImageStorage,
-    uids.LegacyConvertedEnhancedCTImageStorage,
 }
 
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
@@ -191,7 +188,7 @@ def _attributes(dataset: Dataset) -> dict[str, Any]:
 
 def _check_class(header: dict[str, Any], bare: bool) -> None:
     sop_class = header["SOPClassUID"]
-    if sop_class in IMAGE_CLASSES:
+    if sop_class in _IMAGES:
         return
     if bare and not sop_class and "Modality" not in header:
         raise FileSkipped(UNKNOWN_FORMAT)
@@ -243,7 +240,7 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
 
 def _doubts(header: dict[str, Any], frames: int) -> list[str]:
     """Return flags for doubtful values of a file."""
-    if header["SOPClassUID"] not in _HOUNSFIELD or "ModalityLUTSequence" in header:
+    if header["SOPClassUID"] not in _CT or "ModalityLUTSequence" in header:
         return []
     if all(f.get(name) is not None for f in _rescales(header, frames) for name in _RESCALE):
         return []

@@ -54,8 +54,7 @@ class _VoxelData:
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header."""
-    layout, reader = _open(path)
-    beside = _beside(path, layout.target)
+    layout, voxels, reader = _open(path)
     with _refusing("header", "a field of it is missing or wrong"):
         reader.ReadImageInformation()
     if reader.GetNumberOfComponents() != 1:
@@ -63,29 +62,29 @@ def describe(path: Path, head: bytes) -> FileHeader:
             f"each of its voxels holds {reader.GetNumberOfComponents()} numbers instead of one"
         )
     shape, affine = _geometry(reader)
-    _check_whole(path, layout, size_in_memory(shape, _bytes_per_voxel(reader)))
+    _check_whole(voxels, layout, size_in_memory(shape, _bytes_per_voxel(reader)))
     found = volume_header("itk", path, shape, affine)
-    if beside:
-        found.beside = beside
-        found.uid += fingerprint(path.parent / beside)
+    if voxels != path:
+        found.beside = voxels.name
+        found.uid += fingerprint(voxels)
     return found
 
 
 def open_frames(path: Path) -> Decode:
     """Read the file, and return a function that decodes one slice at a time."""
-    layout, reader = _open(path)
+    layout, voxels, reader = _open(path)
     with _refusing("voxels", "they are damaged or do not match the header"):
         reader.ReadImageInformation()
         shape, affine = _geometry(reader)
         size = math.prod(shape) * _bytes_per_voxel(reader)
         check_volume(size)
-        _check_inflates(path, layout, size)
+        _check_inflates(voxels, layout, size)
         image = reader.Execute()
 
     def decode(frame: int, axis: int, time: int) -> Decoded:
         # The view does not keep the image alive.
-        voxels: NDArray[Any] = sitk.GetArrayViewFromImage(image).T.reshape(shape, order="F")
-        return Decoded(cut(voxels, affine, frame, axis, time))
+        view: NDArray[Any] = sitk.GetArrayViewFromImage(image).T.reshape(shape, order="F")
+        return Decoded(cut(view, affine, frame, axis, time))
 
     return decode
 
@@ -101,8 +100,8 @@ def _refusing(what: str, otherwise: str) -> Iterator[None]:
         raise FileRefused(f"its {what} cannot be read: {why}") from error
 
 
-def _open(path: Path) -> tuple[_VoxelData, sitk.ImageFileReader]:
-    """Read the layout from the whole header, however long its comments are."""
+def _open(path: Path) -> tuple[_VoxelData, Path, sitk.ImageFileReader]:
+    """Return the layout, from the whole header, the file of the voxels, and a reader."""
     with path.open("rb") as file:
         data = file.read(_LONGEST_HEADER + 1)
     nrrd = data.startswith(b"NRRD")
@@ -112,7 +111,7 @@ def _open(path: Path) -> tuple[_VoxelData, sitk.ImageFileReader]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")
     reader.SetFileName(str(path))
-    return layout, reader
+    return layout, _file_of_voxels(path, layout.target), reader
 
 
 def _voxel_data_of_nrrd(data: bytes) -> _VoxelData:
@@ -172,25 +171,24 @@ def _is_true(text: str) -> bool:
     return text[:1] in ("T", "t", "1")
 
 
-def _beside(path: Path, target: str) -> str:
-    """Return the name of the separate file that holds the voxels; empty if there is none.
+def _file_of_voxels(path: Path, target: str) -> Path:
+    """Return the file that holds the voxels.
 
     A header can name any file; only a file in the folder of the header is accepted.
     """
     if not target:
-        return ""
+        return path
     if Path(target).name != target or target.upper().startswith("LIST") or "%" in target:
         raise FileRefused(
             "its voxels are not in one file in the same folder; save the volume as one file"
         )
     if not (path.parent / target).is_file():
         raise FileRefused(f"the file with its voxels, {target}, is not in the same folder")
-    return target
+    return path.parent / target
 
 
-def _check_whole(path: Path, layout: _VoxelData, size: int) -> None:
+def _check_whole(voxels: Path, layout: _VoxelData, size: int) -> None:
     """Refuse a file that ends before its voxels do, as far as the header shows."""
-    voxels = _file_of_voxels(path, layout)
     need = layout.start + (size if layout.packed is None else layout.packed)
     have = voxels.stat().st_size
     if have >= need and layout.stream == "gzip":
@@ -200,12 +198,12 @@ def _check_whole(path: Path, layout: _VoxelData, size: int) -> None:
     check_complete(have, need)
 
 
-def _check_inflates(path: Path, layout: _VoxelData, size: int) -> None:
+def _check_inflates(voxels: Path, layout: _VoxelData, size: int) -> None:
     """Refuse damaged voxels, for which SimpleITK silently returns zeros or other numbers."""
     if not layout.stream:
         return
     need = layout.skipped + size
-    with _file_of_voxels(path, layout).open("rb") as file:
+    with voxels.open("rb") as file:
         _go_to_stream(file, layout)
         try:
             if layout.stream == "gzip":
@@ -234,10 +232,6 @@ def _inflated(file: BinaryIO, packed: int, enough: int) -> tuple[int, bool]:
         packed -= len(piece)
         inflated += len(stream.decompress(piece))
     return inflated, stream.eof
-
-
-def _file_of_voxels(path: Path, layout: _VoxelData) -> Path:
-    return path.parent / layout.target if layout.target else path
 
 
 def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], Affine]:

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
@@ -274,22 +274,21 @@ class _Output(io.RawIOBase):
         """
         ready = select.poll()
         ready.register(self._pipe, select.POLLIN)
-        since, before = time.monotonic(), ""
+        since, before = time.monotonic(), [""]
         while not ready.poll(min(self._patience / 8, 1.0) * 1000):
-            state, used = self._activity()
+            state, *used = self._activity()
             if state not in "SD" or used != before:
                 since, before = time.monotonic(), used
             elif time.monotonic() - since > self._patience:
                 raise TimeoutError(f"reading it made no progress for {self._patience:g} seconds")
         return os.readv(self._pipe, [buffer])
 
-    def _activity(self) -> tuple[str, str]:
+    def _activity(self) -> list[str]:
         """Return the state of the process and the processor time it has used so far."""
-        try:
+        with suppress(OSError):  # not available on some systems
             fields = self._status.read_text().rpartition(")")[2].split()
-        except OSError:  # not available on some systems
-            return "S", ""
-        return fields[0], " ".join(fields[11:13])
+            return [fields[0], *fields[11:13]]
+        return ["S"]
 
 
 def _import_paths() -> list[str]:
