@@ -105,7 +105,8 @@ def inspect(
         for line in _lines(inspection):
             click.echo(printable(line))
     if not inspection.studies:
-        click.echo(f"Error: {_names(paths)}: none of the files could be read", err=True)
+        names = ", ".join(map(str, paths[:_FEW])) + (" ..." if len(paths) > _FEW else "")
+        click.echo(f"Error: {names}: none of the files could be read", err=True)
         ctx.exit(1)
 
 
@@ -183,7 +184,3 @@ def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
             yield f"  skipped {len(paths)} files below {os.path.commonpath(paths)}: {reason}"
         else:
             yield from (f"  skipped {path}: {reason}" for path in paths)
-
-
-def _names(paths: tuple[Path, ...]) -> str:
-    return ", ".join(map(str, paths[:_FEW])) + (" ..." if len(paths) > _FEW else "")

@@ -157,10 +157,13 @@ class Assembly:
         first = stack.members[0]
         group, origin = first.group, first.group_from
         slices = tuple(self._slice(member) for member in stack.members)
+        flags = dict.fromkeys(flag for member in stack.members for flag in member.file.flags)
+        if any("LOCALIZER" in member.frame.stack for member in stack.members):
+            flags["localizer"] = None
         series = Series(
             key=pseudonym("series", name, first.frame.stack, str(place[0]), stack.name),
             slices=slices,
-            flags=(*_file_flags(stack.members), *stack.flags, *geometry_flags(slices)),
+            flags=(*flags, *stack.flags, *geometry_flags(slices)),
         )
         study = pseudonym("study", first.file.study_uid or group)
         order = (pseudonym("series", name), first.frame.stack, place)
@@ -271,10 +274,3 @@ def _patient(found: Found, header: FileHeader) -> tuple[str, str]:
         if part.startswith("sub-"):
             return pseudonym("patient", part), "folder of the subject"
     return pseudonym("patient", found.path.parent.name), "parent folder"
-
-
-def _file_flags(members: Iterable[ScannedSlice]) -> list[str]:
-    flags = {flag: None for member in members for flag in member.file.flags}
-    if any("LOCALIZER" in member.frame.stack for member in members):
-        flags["localizer"] = None
-    return list(flags)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
 from pydicom.encaps import get_frame
@@ -150,7 +149,12 @@ def open_frames(path: Path) -> Decode:
         stored = pixel_array(dataset, index=frame if frames > 1 else None, raw=True)
         if stored.ndim == 3:
             stored = stored[0]
-        return _decoded(dataset, stored.astype(stored.dtype.newbyteorder("="), copy=False), frame)
+        stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        values = None
+        if "ModalityLUTSequence" in dataset:
+            values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+        scale = _scale(_rescale(dataset, frame))
+        return Decoded(stored, *scale, _padding(dataset, stored.dtype), values)
 
     return decode
 
@@ -294,15 +298,6 @@ def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> Layo
     dtype = np.dtype(f"<{'i' if header['PixelRepresentation'] else 'u'}{bits // 8}")
     unused = max(bits - header["BitsStored"], 0)
     return Layout(offset, dtype.str, unused, shape, *_scale(header), _padding(header, dtype))
-
-
-def _decoded(dataset: Dataset, stored: NDArray[Any], frame: int) -> Decoded:
-    """Return the stored values of a frame with their conversion to real values."""
-    padding = _padding(dataset, stored.dtype)
-    if "ModalityLUTSequence" in dataset:
-        values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
-        return Decoded(stored, padding=padding, values=values)
-    return Decoded(stored, *_scale(_rescale(dataset, frame)), padding)
 
 
 def _padding(dataset: Attributes, dtype: np.dtype[Any]) -> tuple[float, float] | None:

@@ -74,7 +74,7 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
     check_geometry(position, tuple(size for size in spacing if size > 0))
     thickness = _numbers(measures.get("SliceThickness"), 1)
     shown = group("FrameVOILUTSequence")
-    window = [n for name in _WINDOW for n in _numbers(_first(shown.get(name)), 1)]
+    window = [n for name in _WINDOW for n in _numbers([*_several(shown.get(name))][:1], 1)]
     return FrameHeader(
         frame=frame,
         geometry=Geometry(
@@ -85,25 +85,18 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
             thickness=thickness[0] if thickness and plausible_thickness(thickness[0]) else None,
         ),
         window=(window[0], window[1]) if len(window) == 2 and plausible_window(*window) else None,
-        stack=f"{rows}x{columns} {_kind(dataset, frame)}{_stack_id(dataset, frame)}",
+        stack=f"{rows}x{columns} {_kind(dataset, frame)}",
         when=_when(dataset, frame),
     )
 
 
 def _kind(dataset: Attributes, frame: int) -> str:
-    """Return the type of image, which distinguishes a localizer or a map from the slices."""
+    """Return the type of image, which distinguishes a localizer or a map, and the stack, if any."""
     kind = dataset.get("ImageType")
     for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
-        group = functional_group(dataset, frame, name)
-        if group is not None and group.get("FrameType"):
-            kind = group.get("FrameType")
-    return "\\".join(_texts(kind))
-
-
-def _stack_id(dataset: Attributes, frame: int) -> str:
-    content = functional_group(dataset, frame, "FrameContentSequence") or {}
-    stack = content.get("StackID")
-    return "" if stack in (None, "") else f" stack {stack}"
+        kind = (functional_group(dataset, frame, name) or {}).get("FrameType") or kind
+    stack = (functional_group(dataset, frame, "FrameContentSequence") or {}).get("StackID")
+    return "\\".join(_texts(kind)) + ("" if stack in (None, "") else f" stack {stack}")
 
 
 def _when(dataset: Attributes, frame: int) -> dict[str, str]:
@@ -127,10 +120,6 @@ def _several(value: Any) -> Iterable[Any]:
 
 def _texts(value: Any) -> list[str]:
     return [str(part) for part in _several(value)]
-
-
-def _first(value: Any) -> Any:
-    return next(iter(_several(value)), None)
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...]:

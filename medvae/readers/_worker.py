@@ -132,23 +132,16 @@ def _module_of(reader: Reader) -> FormatReader:
     return cast(FormatReader, import_module(reader.module))
 
 
-def _limit_memory(size: int) -> None:
-    """Limit the memory that files may take to ``size`` bytes, in addition to the libraries."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    size += LIBRARIES
-    if hard != resource.RLIM_INFINITY:
-        size = min(size, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (size, hard))
-
-
 def main() -> None:
     """Answer requests until there are no more.
 
-    The arguments are the memory that files may take, in bytes, and the processor time for each
-    answer, in seconds; the system ends a process that takes more.
+    The arguments are the memory that files may take in addition to the libraries, in bytes, and
+    the processor time for each answer, in seconds; the system ends a process that takes more.
     """
-    _limit_memory(int(sys.argv[1]))
-    seconds = float(sys.argv[2])
+    memory, seconds = int(sys.argv[1]) + LIBRARIES, float(sys.argv[2])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     warnings.simplefilter("ignore")
     # Libraries print messages about a file, which must not be mixed with the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=2**16)
