@@ -249,8 +249,8 @@ def _not_hounsfield(native: Slice, pixels: Pixels) -> tuple[str, str] | None:
             return "with 8-bit values", f"window:{centre:g},{width}"
         if kind == "u" and native.source.format == "picture":
             return "from pictures with unsigned values", "full"
-    inside = pixels.values if pixels.padding is None else pixels.values[~pixels.padding]
-    if inside.size and 0 <= inside.min() < inside.max() <= 1:
+    inside = _inside(pixels.values, pixels.padding)
+    if 0 <= inside.min() < inside.max() <= 1:
         return "with values from 0 to 1", "window:0.5,1"
     return None
 

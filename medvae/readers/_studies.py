@@ -85,8 +85,7 @@ def verify_pixels(
     slices = list(scan.slices)
     for done, (item, pixels) in enumerate(read_pixels(slices, workers), 1):
         if isinstance(pixels, DecodeError):
-            path = item.source.path
-            broken.setdefault(path, str(pixels).removeprefix(f"{path}: "))
+            broken.setdefault(item.source.path, pixels.reason)
         progress("Decoding slices", done, len(slices), "")
     return _refused(scan, broken)
 
