@@ -186,24 +186,19 @@ def _lock(folder: Path) -> Iterator[None]:
 def _acquire(folder: Path, made: list[Path]) -> tuple[tuple[int, int], int]:
     """Lock a folder and return its key and the descriptor; add created folders to ``made``."""
     for _ in range(_TRIES):
-        try:
+        with suppress(FileNotFoundError):  # another run has just removed the folder or the file
             made += _make(folder)
             status = folder.stat()
-        except FileNotFoundError:
-            continue  # another run has just removed it
-        key = (status.st_dev, status.st_ino)
-        with _here_lock:
-            if _here.get(key) == os.getpid():
-                raise UsageProblem(_in_use(folder, "this process"))
-            _here[key] = os.getpid()
-        try:
-            descriptor = _locked(folder)
-        except BaseException:
-            _forget(key)
-            raise
-        if descriptor is not None:
-            return key, descriptor
-        _forget(key)
+            key = (status.st_dev, status.st_ino)
+            with _here_lock:
+                if _here.get(key) == os.getpid():
+                    raise UsageProblem(_in_use(folder, "this process"))
+                _here[key] = os.getpid()
+            try:
+                return key, _locked(folder)
+            except BaseException:
+                _forget(key)
+                raise
     raise WriteError(f"{folder}: cannot be created; choose another folder")
 
 
@@ -229,46 +224,38 @@ def _unmake(made: Iterable[Path]) -> None:
             path.rmdir()
 
 
-def _locked(folder: Path) -> int | None:
-    """Open and lock the lock file; return None if another run has just removed it."""
+def _locked(folder: Path) -> int:
+    """Open and lock the lock file, and return its descriptor.
+
+    Raises:
+        FileNotFoundError: If another run has just removed the file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(folder / LOCK, flags, 0o666)
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(folder / LOCK, flags, 0o666)
-    except FileNotFoundError:
-        return None
-    try:
-        if _take(descriptor, folder) and _is_at(folder / LOCK, descriptor):
-            _sign(descriptor)
-            return descriptor
+        _take(descriptor, folder)
+        if not os.path.samestat((folder / LOCK).stat(), os.fstat(descriptor)):
+            raise FileNotFoundError
+        _sign(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
-    os.close(descriptor)
-    return None
+    return descriptor
 
 
-def _take(descriptor: int, folder: Path) -> bool:
-    """Lock an open file; return False if it no longer exists."""
+def _take(descriptor: int, folder: Path) -> None:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise UsageProblem(_in_use(folder, _holder(descriptor))) from error
         if error.errno == errno.ESTALE:
-            return False
+            raise FileNotFoundError from error
         if error.errno not in _NO_LOCKS:
             raise
         notice(
             f"{folder}: the file system supports no locks: make sure that no other run writes there"
         )
-    return True
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _sign(descriptor: int) -> None:

@@ -6,11 +6,9 @@ help texts appear at once, and a process that reads DICOM needs no memory for ot
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 
 from medvae.errors import UsageProblem
 from medvae.gzips import GZIP
@@ -22,8 +20,6 @@ __all__ = [
     "Reader",
     "Writer",
     "check_writers",
-    "readers_from_json",
-    "readers_to_json",
     "titles",
 ]
 
@@ -147,21 +143,3 @@ WRITERS: dict[str, Writer] = {
     "png": Writer("PNG", "medvae.writers._png"),
 }
 """Formats that are written, by the name that a user gives."""
-
-
-def readers_to_json() -> str:
-    """Return all readers as JSON, for a worker process."""
-    return json.dumps(
-        [
-            (name, one.title, one.sniff.__module__, one.sniff.__name__, one.module)
-            for name, one in READERS.items()
-        ]
-    )
-
-
-def readers_from_json(text: str) -> dict[str, Reader]:
-    """Return the readers that ``readers_to_json`` wrote in another process."""
-    return {
-        name: Reader(title, getattr(import_module(home), sniff), module)
-        for name, title, home, sniff, module in json.loads(text)
-    }

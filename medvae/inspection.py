@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from medvae.files import Outcome
 from medvae.labels import Labelled, attach_labels, check_outlines, label_format
 from medvae.progress import Progress, ignore_progress
 from medvae.readers import FileReport, open_studies, verify_pixels
@@ -33,7 +34,7 @@ class Inspection:
     def counts(self) -> dict[str, int]:
         """The numbers of files that were read, skipped and refused."""
         counts = Counter(report.outcome for report in self.files)
-        return {"read": counts["read"], "skipped": counts["skipped"], "refused": counts["refused"]}
+        return {outcome: counts[outcome] for outcome in get_args(Outcome)}
 
     @property
     def totals(self) -> dict[str, int]:
@@ -49,10 +50,7 @@ class Inspection:
         """Return the whole inspection as plain JSON values."""
         return {
             "counts": {**self.counts, **self.totals},
-            "files": [
-                {"path": str(report.path), "outcome": report.outcome, "reason": report.reason}
-                for report in self.files
-            ],
+            "files": [{**vars(report), "path": str(report.path)} for report in self.files],
             "studies": [_study_json(study) for study in self.studies],
             "labels": self.labels
             and {
@@ -99,11 +97,8 @@ def inspect_studies(
     if decode:
         scan = verify_pixels(scan, workers=workers, progress=progress)
     labelled = attach_labels(scan.studies, labels, outlines) if labels is not None else None
-    return Inspection(
-        studies=scan.studies if labelled is None else labelled.studies,
-        files=tuple(_with_labels(report, labelled) for report in scan.files),
-        labels=labelled,
-    )
+    studies = scan.studies if labelled is None else labelled.studies
+    return Inspection(studies, tuple(_with_labels(f, labelled) for f in scan.files), labelled)
 
 
 def _with_labels(report: FileReport, labelled: Labelled | None) -> FileReport:
@@ -113,11 +108,8 @@ def _with_labels(report: FileReport, labelled: Labelled | None) -> FileReport:
     outlines = None if labelled is None else labelled.outlines
     if outlines is not None and report.path in outlines.files:
         return FileReport(report.path, "read", f"outlines ({outlines.format})")
-    if report.outcome == "skipped":
-        found = label_format(report.path)
-        if found is not None:
-            reason = f"it holds labels ({found}); pass it as labels"
-            return replace(report, reason=reason)
+    if report.outcome == "skipped" and (found := label_format(report.path)) is not None:
+        return replace(report, reason=f"it holds labels ({found}); pass it as labels")
     return report
 
 

@@ -244,13 +244,11 @@ def _not_hounsfield(native: Slice, pixels: Pixels) -> tuple[str, str] | None:
     kind, size = pixels.stored.dtype.kind, pixels.stored.dtype.itemsize
     if kind in "iu" and np.array_equal(pixels.stored, pixels.values):
         if size == 1:
-            limits = np.iinfo(pixels.stored.dtype)
-            centre, width = (int(limits.min) + int(limits.max)) / 2, int(limits.max - limits.min)
-            return "with 8-bit values", f"window:{centre:g},{width}"
+            return "with 8-bit values", f"window:{127.5 if kind == 'u' else -0.5},255"
         if kind == "u" and native.source.format == "picture":
             return "from pictures with unsigned values", "full"
-    inside = pixels.values if pixels.padding is None else pixels.values[~pixels.padding]
-    if inside.size and 0 <= inside.min() < inside.max() <= 1:
+    inside = _inside(pixels.values, pixels.padding)
+    if 0 <= inside.min() < inside.max() <= 1:
         return "with values from 0 to 1", "window:0.5,1"
     return None
 

@@ -17,33 +17,7 @@ def machine_memory(root: Path = Path("/")) -> int:
         root: Folder in which ``proc`` and ``sys`` are mounted.
     """
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([physical, *_container_limits(root)])
-
-
-def _container_limits(root: Path) -> Iterator[int]:
-    """Yield the limits of the control group of this process and of all its parent groups."""
-    for folder, name in _container_files(root):
-        with suppress(OSError, ValueError):  # "max" means no limit
-            yield int((folder / name).read_text())
-
-
-def _container_files(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the folder of each of these groups, and the name of the file with its limit."""
-    try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    mounted = root / "sys/fs/cgroup"
-    for line in groups:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            folder, name = mounted, "memory.max"
-        elif "memory" in controllers.split(","):
-            folder, name = mounted / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = PurePosixPath(path.lstrip("/"))
-        yield from ((folder / place, name) for place in (group, *group.parents))
+    return min([physical, *(limit for limit, _, _ in _container_limits(root))])
 
 
 def available_memory(root: Path = Path("/")) -> int:
@@ -53,14 +27,38 @@ def available_memory(root: Path = Path("/")) -> int:
         root: Folder in which ``proc`` and ``sys`` are mounted.
     """
     free = [machine_memory(root), *_named(root / "proc/meminfo", "MemAvailable:", 1024)]
-    for folder, name in _container_files(root):
-        used = "memory.current" if name == "memory.max" else "memory.usage_in_bytes"
+    for limit, folder, usage in _container_limits(root):
         with suppress(OSError, ValueError):
-            left = int((folder / name).read_text()) - int((folder / used).read_text())
+            left = limit - int((folder / usage).read_text())
             # Cached file pages that were not used lately are reclaimed when memory runs short.
             cached = next(_named(folder / "memory.stat", "inactive_file", 1), 0)
             free.append(max(0, left + cached))
     return min(free)
+
+
+def _container_limits(root: Path) -> Iterator[tuple[int, Path, str]]:
+    """Yield the limit, the folder and the name of the usage of this process's control groups.
+
+    These are the group of the process and all its parent groups, as far as they have a limit.
+    """
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    mounted = root / "sys/fs/cgroup"
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            top, limit, usage = mounted, "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            top = mounted / "memory"
+            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = PurePosixPath(path.lstrip("/"))
+        for folder in (top / place for place in (group, *group.parents)):
+            with suppress(OSError, ValueError):  # "max" means no limit
+                yield int((folder / limit).read_text()), folder, usage
 
 
 def _named(path: Path, name: str, unit: int) -> Iterator[int]:

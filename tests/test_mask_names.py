@@ -1,6 +1,6 @@
 import pytest
 
-from medvae.mask_names import is_mask_folder, is_mask_name, without_mask_word
+from medvae.files import is_mask_folder, is_mask_name, without_mask_word
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from medvae.atomic import write_text
 from medvae.formats import READERS as READABLE
 from medvae.formats import titles
-from medvae_cli.options import MODALITY, OUTLINES, READERS
+from medvae_cli.options import EXISTING, MODALITY, OUTLINES, READERS
 from medvae_cli.printing import folded, printable
 from medvae_cli.progress import progress_bars
 
@@ -38,16 +39,10 @@ class _InspectCommand(click.Command):
 
 
 @click.command(cls=_InspectCommand)
-@click.argument(
-    "paths",
-    nargs=-1,
-    required=True,
-    metavar="PATH...",
-    type=click.Path(exists=True, path_type=Path),
-)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=EXISTING)
 @click.option(
     "--labels",
-    type=click.Path(exists=True, path_type=Path),
+    type=EXISTING,
     help="COCO, MONAI datalist or CSV file, DICOM SEG, or folder of masks or YOLO files.",
 )
 @OUTLINES
@@ -68,15 +63,11 @@ class _InspectCommand(click.Command):
 @click.pass_context
 def inspect(
     ctx: click.Context,
+    /,
     paths: tuple[Path, ...],
-    labels: Path | None,
-    outlines: Path | None,
     as_json: bool,
     pictures: Path | None,
-    decode: bool,
-    modality: str | None,
-    nan_as_padding: bool,
-    workers: int | None,
+    **options: Any,
 ) -> None:
     """Show what would be read from files and folders.
 
@@ -90,45 +81,33 @@ def inspect(
       medvae inspect studies/ --labels studies/coco.json --pictures sheet.html
       medvae inspect studies/ --json | jq .counts
     """
+    from medvae.contact_sheet import contact_sheet
     from medvae.inspection import inspect_studies
     from medvae.pages import check_replaceable
 
     if pictures is not None:
         check_replaceable(pictures)
     with progress_bars() as progress:
-        inspection = inspect_studies(
-            paths,
-            labels=labels,
-            outlines=outlines,
-            decode=decode,
-            modality=modality,
-            nan_as_padding=nan_as_padding,
-            workers=workers,
-            progress=progress,
-        )
+        inspection = inspect_studies(paths, **options, progress=progress)
     if pictures is not None:
-        _write_pictures(inspection, pictures, workers)
+        with progress_bars() as progress:
+            page = contact_sheet(
+                inspection.studies,
+                title="What medvae reads",
+                workers=options["workers"],
+                progress=progress,
+            )
+        check_replaceable(pictures)  # again: a file may have appeared in the meantime
+        write_text(pictures, page)
     if as_json:
         click.echo(json.dumps(inspection.to_json(), indent=2, allow_nan=False))
     else:
         for line in _lines(inspection):
             click.echo(printable(line))
     if not inspection.studies:
-        click.echo(f"Error: {_names(paths)}: none of the files could be read", err=True)
+        names = ", ".join(map(str, paths[:_FEW])) + (" ..." if len(paths) > _FEW else "")
+        click.echo(f"Error: {names}: none of the files could be read", err=True)
         ctx.exit(1)
-
-
-def _write_pictures(inspection: Inspection, path: Path, workers: int | None) -> None:
-    from medvae.atomic import write_text
-    from medvae.contact_sheet import contact_sheet
-    from medvae.pages import check_replaceable
-
-    with progress_bars() as progress:
-        page = contact_sheet(
-            inspection.studies, title="What medvae reads", workers=workers, progress=progress
-        )
-    check_replaceable(path)  # again: a file may have appeared in the meantime
-    write_text(path, page)
 
 
 def _lines(inspection: Inspection) -> Iterator[str]:
@@ -205,7 +184,3 @@ def _not_read(files: tuple[FileReport, ...]) -> Iterator[str]:
             yield f"  skipped {len(paths)} files below {os.path.commonpath(paths)}: {reason}"
         else:
             yield from (f"  skipped {path}: {reason}" for path in paths)
-
-
-def _names(paths: tuple[Path, ...]) -> str:
-    return ", ".join(map(str, paths[:_FEW])) + (" ..." if len(paths) > _FEW else "")

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+
+from medvae.notices import alike, printable
 
 __all__ = ["folded", "not_used", "printable"]
 
 _FEW = 5
 _MANY = 20
 _EXAMPLES = 3
-
-_TELLING_APART = re.compile(r"""'[^']*'|"[^"]*"|\S*/\S*|\d+(\.\d+)?""")
-"""The parts in which reasons of one kind differ: names, paths and numbers."""
-
-
-def printable(line: str) -> str:
-    """Escape control characters and line breaks, which file names can contain."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def folded(
@@ -32,17 +24,13 @@ def folded(
         many: Number above which files with reasons of one kind are folded into one line.
         noun: Plural noun for the entries, if they are not files.
     """
-    kinds: dict[str, list[tuple[object, str]]] = defaultdict(list)
-    for file, reason in files:
-        kinds[_TELLING_APART.sub("", reason)].append((file, reason))
-    for alike in kinds.values():
-        if len(alike) <= many:
-            yield from (f"  {what} {file}: {reason}" for file, reason in alike)
+    for kind in alike((str(file), reason) for file, reason in files):
+        if len(kind) <= many:
+            yield from (f"  {what} {file}: {reason}" for file, reason in kind)
             continue
-        shown = ", ".join(str(file) for file, _ in alike[:_EXAMPLES])
-        same = len({reason for _, reason in alike}) == 1
-        reason = alike[0][1] if same else f"{alike[0][1]} (and the like)"
-        yield f"  {what} {len(alike)} {noun}, such as {shown}: {reason}"
+        shown = ", ".join(file for file, _ in kind[:_EXAMPLES])
+        more = " (and the like)" if len({reason for _, reason in kind}) > 1 else ""
+        yield f"  {what} {len(kind)} {noun}, such as {shown}: {kind[0][1]}{more}"
 
 
 def not_used(problems: Sequence[str]) -> Iterator[str]:

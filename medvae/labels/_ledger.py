@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from medvae.files import file_identity
 from medvae.geometry import Box
 from medvae.labels._match import SliceIndex, UnplacedError, UnusableError
+from medvae.notices import alike, printable
 from medvae.records import Category, Finding, Labels, Mask, Slice, Study, pseudonym
 
 Patient = tuple[str, str]
@@ -23,9 +23,6 @@ _ROUNDING = 0.01
 
 _PATIENT_FIELDS = ("patient", "patient_id", "case", "patientId")
 _PSEUDONYM = re.compile(r"[0-9a-f]{20}")
-
-_NAMED = re.compile(r"""'[^']*'|"[^"]*"|\d+""")
-"""Names and numbers, in which problems of the same kind differ."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         # The text includes names of files and categories, which may contain any character.
-        for name in ("where", "what"):
-            printable = (c if c.isprintable() else repr(c)[1:-1] for c in getattr(self, name))
-            object.__setattr__(self, name, "".join(printable))
+        object.__setattr__(self, "where", printable(self.where))
+        object.__setattr__(self, "what", printable(self.what))
 
 
 def folded(problems: Iterable[Problem]) -> Iterator[str]:
@@ -52,12 +48,9 @@ def folded(problems: Iterable[Problem]) -> Iterator[str]:
 
     Otherwise, the labels of a cohort of which only a part is present would hide everything else.
     """
-    alike = defaultdict(list)
-    for problem in problems:
-        alike[_NAMED.sub("", problem.what)].append(problem)
-    for first, *others in alike.values():
+    for (where, what), *others in alike((problem.where, problem.what) for problem in problems):
         more = f" (and {len(others)} more like this)" if others else ""
-        yield f"{first.where}: {first.what}{more}"
+        yield f"{where}: {what}{more}"
 
 
 class Ledger:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from medvae.files import is_mask_name, without_mask_word
 from medvae.labels._format import LabelFormat, LabelSource
 from medvae.labels._ledger import Ledger, Record
 from medvae.labels._match import SliceIndex, UnusableError, stem
-from medvae.mask_names import is_mask_name, without_mask_word
 from medvae.records import Category, Mask
 
 _TOUCHING = np.ones((3, 3), dtype=np.int8)

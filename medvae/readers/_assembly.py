@@ -9,11 +9,11 @@ from itertools import chain
 from pathlib import Path
 
 from medvae.files import FileReport, Found
-from medvae.readers._contract import FileHeader, FrameHeader, with_tuples
-from medvae.readers._pixels import PixelLoader, request_for
-from medvae.readers._stacks import ScannedSlice, Stack, StackRefused, geometry_flags, sort_stack
+from medvae.readers._contract import Decoded, FileHeader, FileRefused
+from medvae.readers._pixels import PixelLoader
+from medvae.readers._stacks import ScannedSlice, Stack, geometry_flags, sort_stack
 from medvae.readers._workers import Workers
-from medvae.records import Layout, Series, Slice, Source, Study, pseudonym
+from medvae.records import Series, Slice, Study, pseudonym
 
 Order = tuple[str, str, tuple[int, int]]
 """Sort key of a series in its study: its name, type of image, orientation and time."""
@@ -45,15 +45,22 @@ class Assembly:
         self._loader = loader
         self._modality = modality
         self._paths = [found.path for found, _ in headers]
-        _share_patients(header for _, header in headers)
-        self._kept: Counter[Path] = Counter()
+        _share_patients([header for _, header in headers])
+        self._read: set[Path] = set()
         self._notes: dict[Path, str] = {}
-        self._copies: set[Path] = set()
         self._series: dict[tuple[str, str, str], list[tuple[Order, Series]]] = defaultdict(list)
         self._repeats = self._number_repeats(headers)
-        self._claimed = _claimed_twice(headers)
-        for members in self._by_series(headers).values():
-            self._add_series(members)
+        members = [
+            ScannedSlice(found.path, header, frame, *_patient(found, header))
+            for found, header in headers
+            for frame in header.frames
+        ]
+        self._claimed = _claimed_twice(members)
+        series = defaultdict(list)
+        for member in members:
+            series[_series_id(member)].append(member)
+        for together in series.values():
+            self._add_series(together)
 
     def studies(self) -> tuple[Study, ...]:
         """Return the studies, in an order that does not depend on the paths of the files."""
@@ -66,11 +73,7 @@ class Assembly:
     def reports(self) -> list[FileReport]:
         """Return a report on each file, which is read if at least one of its slices is used."""
         return [
-            FileReport(
-                path,
-                "read" if self._kept[path] or path in self._copies else "refused",
-                self._notes.get(path, ""),
-            )
+            FileReport(path, "read" if path in self._read else "refused", self._notes.get(path, ""))
             for path in self._paths
         ]
 
@@ -88,23 +91,12 @@ class Assembly:
                 self._notes[found.path] = f"it has the same content as {first[header.uid]}"
         return repeats
 
-    def _by_series(
-        self, headers: Iterable[tuple[Found, FileHeader]]
-    ) -> dict[tuple[str, ...], list[ScannedSlice]]:
-        series = defaultdict(list)
-        for found, header in headers:
-            group = _patient(found, header)
-            for frame in header.frames:
-                member = ScannedSlice(found.path, header, frame, *group)
-                series[_series_id(found.path, header, frame)].append(member)
-        return series
-
     def _add_series(self, members: Sequence[ScannedSlice]) -> None:
         """Add slices that share series, shape and type of image, separated by orientation."""
         name = self._series_name(members)
         try:
             once, twins = self._drop_twins(members)
-        except StackRefused as reason:
+        except FileRefused as reason:
             self._notes.update((member.path, str(reason)) for member in members)
             return
         for number, part in enumerate(_by_direction(once)):
@@ -112,14 +104,16 @@ class Assembly:
             copies = [(copy, kept) for copy, kept in twins if kept in own]
             try:
                 stacks = sort_stack(part, self._digest)
-            except StackRefused as reason:
+            except FileRefused as reason:
                 refused = (*part, *(copy for copy, _ in copies))
                 self._notes.update((member.path, str(reason)) for member in refused)
                 continue
             if copies:
                 stacks[0].flags.append(f"duplicates: {len(copies)} left out")
             for time, stack in enumerate(stacks):
-                self._report_copies(copies + stack.copies)
+                for copy, kept in copies + stack.copies:
+                    self._read.add(copy.path)
+                    self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
                 self._add_stack(stack, name, (number, time))
 
     def _drop_twins(
@@ -145,35 +139,34 @@ class Assembly:
             differ = "pixels"
         if differ:
             names = f"{one.path.name} and {other.path.name}"
-            raise StackRefused(f"{names} have the same SOPInstanceUID and different {differ}")
-
-    def _report_copies(self, copies: Iterable[tuple[ScannedSlice, ScannedSlice]]) -> None:
-        for copy, kept in copies:
-            self._copies.add(copy.path)
-            self._notes[copy.path] = f"it is the same image as {kept.path}, which is used"
+            raise FileRefused(f"{names} have the same SOPInstanceUID and different {differ}")
 
     def _digest(self, member: ScannedSlice) -> str:
-        reply = self._pool.ask(request_for(_source(member)))
-        if reply.failed:
-            raise StackRefused(
-                f"two of its slices are at the same position, and one cannot be decoded "
-                f"({member.path.name}: {reply.data['reason']})"
+        answer = self._pool.ask(member.source)
+        if isinstance(answer, FileReport):
+            raise FileRefused(
+                "two of its slices are at the same position, and one cannot be decoded "
+                f"({member.path.name}: {answer.reason})"
             )
-        return hashlib.blake2b(reply.arrays[0].tobytes(), digest_size=16).hexdigest()
+        assert isinstance(answer, Decoded)
+        return hashlib.blake2b(answer.stored.tobytes(), digest_size=16).hexdigest()
 
     def _add_stack(self, stack: Stack, name: str, place: tuple[int, int]) -> None:
         first = stack.members[0]
         group, origin = first.group, first.group_from
         slices = tuple(self._slice(member) for member in stack.members)
+        flags = dict.fromkeys(flag for member in stack.members for flag in member.file.flags)
+        if any("LOCALIZER" in member.frame.stack for member in stack.members):
+            flags["localizer"] = None
         series = Series(
             key=pseudonym("series", name, first.frame.stack, str(place[0]), stack.name),
             slices=slices,
-            flags=(*_file_flags(stack.members), *stack.flags, *geometry_flags(slices)),
+            flags=(*flags, *stack.flags, *geometry_flags(slices)),
         )
         study = pseudonym("study", first.file.study_uid or group)
         order = (pseudonym("series", name), first.frame.stack, place)
         self._series[study, group, origin].append((order, series))
-        self._kept.update(member.path for member in stack.members)
+        self._read.update(member.path for member in stack.members)
 
     def _series_name(self, members: Sequence[ScannedSlice]) -> str:
         """Return a unique name of the series; a multi-frame file shares its UID with others."""
@@ -187,7 +180,7 @@ class Assembly:
         place = (repeat, member.frame.time, member.frame.frame)
         apart: tuple[str, ...] = ()
         if (member.file.uid, member.frame.frame) in self._claimed:
-            apart = _series_id(member.path, member.file, member.frame)
+            apart = _series_id(member)
         return pseudonym("slice", member.file.uid, *map(str, place), *apart)
 
     def _slice(self, member: ScannedSlice) -> Slice:
@@ -198,7 +191,7 @@ class Assembly:
             shape=(file.rows, file.columns),
             modality=file.modality or self._modality,
             geometry=frame.geometry,
-            source=_source(member),
+            source=member.source,
             load=self._loader,
             inverted=file.inverted,
             burned_in=file.burned_in,
@@ -206,31 +199,32 @@ class Assembly:
         )
 
 
-def _series_id(path: Path, header: FileHeader, frame: FrameHeader) -> tuple[str, ...]:
+def _series_id(member: ScannedSlice) -> tuple[str, ...]:
     """Return the identifier that the slices of one series have in common."""
+    path, header, stack = member.path, member.file, member.frame.stack
     if header.format == "picture":
-        return (header.format, str(path.parent), frame.stack)
+        return (header.format, str(path.parent), stack)
     if header.format != "dicom":
         return (header.format, str(path))
     series = header.series_uid or f"in {path.parent}"
     # A multi-frame file is a whole series, even if others share its SeriesInstanceUID.
     own = header.uid if len(header.frames) > 1 else ""
-    return (header.format, header.patient, header.study_uid, series, own, frame.stack)
+    return (header.format, header.patient, header.study_uid, series, own, stack)
 
 
-def _claimed_twice(headers: Iterable[tuple[Found, FileHeader]]) -> set[tuple[str, int]]:
+def _claimed_twice(members: Iterable[ScannedSlice]) -> set[tuple[str, int]]:
     """Return each UID and frame that slices of several series claim, and flag their files.
 
     A SOPInstanceUID belongs to one image only; the keys of such slices would be equal.
     """
-    claims: dict[tuple[str, int], dict[tuple[str, ...], list[FileHeader]]] = {}
-    for found, header in headers:
-        for frame in header.frames if header.named else ():
-            claim = claims.setdefault((header.uid, frame.frame), {})
-            claim.setdefault(_series_id(found.path, header, frame), []).append(header)
-    twice = {name: series for name, series in claims.items() if len(series) > 1}
-    for header in chain.from_iterable(chain.from_iterable(s.values()) for s in twice.values()):
-        header.flags = list(dict.fromkeys((*header.flags, _SHARED_NAME)))
+    claims: dict[tuple[str, int], list[ScannedSlice]] = defaultdict(list)
+    for member in members:
+        if member.file.named:
+            claims[member.file.uid, member.frame.frame].append(member)
+    twice = {name: found for name, found in claims.items() if len(set(map(_series_id, found))) > 1}
+    for member in chain.from_iterable(twice.values()):
+        if _SHARED_NAME not in member.file.flags:
+            member.file.flags.append(_SHARED_NAME)
     return set(twice)
 
 
@@ -256,9 +250,8 @@ def _alike(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     )
 
 
-def _share_patients(headers: Iterable[FileHeader]) -> None:
+def _share_patients(headers: Sequence[FileHeader]) -> None:
     """Assign the one patient that a study names to its files that name no patient."""
-    headers = list(headers)
     patients = defaultdict(set)
     for header in headers:
         if header.study_uid and header.patient:
@@ -266,7 +259,7 @@ def _share_patients(headers: Iterable[FileHeader]) -> None:
     for header in headers:
         named = patients.get(header.study_uid, set())
         if not header.patient and len(named) == 1:
-            header.patient = next(iter(named))
+            (header.patient,) = named
 
 
 def _patient(found: Found, header: FileHeader) -> tuple[str, str]:
@@ -279,24 +272,3 @@ def _patient(found: Found, header: FileHeader) -> tuple[str, str]:
         if part.startswith("sub-"):
             return pseudonym("patient", part), "folder of the subject"
     return pseudonym("patient", found.path.parent.name), "parent folder"
-
-
-def _file_flags(members: Iterable[ScannedSlice]) -> list[str]:
-    flags = {flag: None for member in members for flag in member.file.flags}
-    if any("LOCALIZER" in member.frame.stack for member in members):
-        flags["localizer"] = None
-    return list(flags)
-
-
-def _source(member: ScannedSlice) -> Source:
-    file, frame = member.file, member.frame
-    return Source(
-        path=member.path,
-        format=file.format,
-        frame=frame.frame,
-        axis=frame.axis,
-        time=frame.time,
-        uid=file.uid,
-        series_uid=file.series_uid,
-        layout=None if file.layout is None else Layout(**with_tuples(file.layout)),
-    )

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from medvae.files import FileReport
 from medvae.geometry import Geometry
+from medvae.records import Layout, Source
 
 BURNED_IN = "text is burned into its pixels (BurnedInAnnotation YES)"
 """Flag of files whose header states this."""
@@ -76,7 +78,7 @@ class FileHeader:
         instance: InstanceNumber.
         flags: Descriptions of what is unusual about the file.
         beside: Name of the file in the same folder that holds the voxels, if any.
-        layout: Fields of a ``records.Layout``, if the pixels need no decoder.
+        layout: Layout of the pixels, if they need no decoder.
     """
 
     format: str
@@ -94,25 +96,7 @@ class FileHeader:
     instance: int | None = None
     flags: list[str] = field(default_factory=list)
     beside: str = ""
-    layout: dict[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the header as plain JSON values."""
-        frames = [{**vars(frame), "geometry": vars(frame.geometry)} for frame in self.frames]
-        return {**vars(self), "frames": frames}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> FileHeader:
-        """Create a header from the values returned by ``to_json``."""
-        frames = data.pop("frames")
-        for frame in frames:
-            frame["geometry"] = Geometry(**with_tuples(frame["geometry"]))
-        return cls(frames=[FrameHeader(**with_tuples(frame)) for frame in frames], **data)
-
-
-def with_tuples(data: dict[str, Any]) -> dict[str, Any]:
-    """Return fields with tuples instead of lists, since JSON has no tuples."""
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in data.items()}
+    layout: Layout | None = None
 
 
 @dataclass
@@ -135,6 +119,13 @@ class Decoded:
 
 Decode = Callable[[int, int, int], Decoded]
 """Function that decodes the slice with the given ``frame``, ``axis`` and ``time``."""
+
+
+Request = Path | Source
+"""What a worker is asked for: the header of a file, or the pixels of a slice."""
+
+Answer = FileHeader | Decoded | FileReport
+"""What it answers: a header, pixels, or a report on a file that is skipped or refused."""
 
 
 class FormatReader(Protocol):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 from pydicom.tag import Tag
 
-from medvae.dicom import Attributes, functional_group, stored_integer
+from medvae.dicom import GROUP_SEQUENCES, Attributes, functional_group, stored_integer
 from medvae.readers._contract import (
     BURNED_IN,
     UNKNOWN_FORMAT,
@@ -28,28 +28,27 @@ from medvae.readers._dicom_frames import FRAME_TAGS, describe_frames
 from medvae.readers._dicom_pixel_data import (
     announced_size,
     check_inflated,
-    check_length,
     check_pixel_data,
 )
 from medvae.readers._limits import check_frame, check_volume, plausible_scale
+from medvae.records import Layout
 
-IMAGE_CLASSES = {
+_CT = {
     uids.CTImageStorage,
+    uids.EnhancedCTImageStorage,
+    uids.LegacyConvertedEnhancedCTImageStorage,
+}
+
+_IMAGES = _CT | {
     uids.MRImageStorage,
     uids.ComputedRadiographyImageStorage,
     uids.DigitalXRayImageStorageForPresentation,
     uids.DigitalXRayImageStorageForProcessing,
-    uids.EnhancedCTImageStorage,
     uids.EnhancedMRImageStorage,
-    uids.LegacyConvertedEnhancedCTImageStorage,
     uids.LegacyConvertedEnhancedMRImageStorage,
 }
 
-_HOUNSFIELD = {
-    uids.CTImageStorage,
-    uids.EnhancedCTImageStorage,
-    uids.LegacyConvertedEnhancedCTImageStorage,
-}
+_RESCALE = ("RescaleSlope", "RescaleIntercept")
 
 _PLAIN = {uids.ImplicitVRLittleEndian, uids.ExplicitVRLittleEndian}
 """Transfer syntaxes that store pixels in the file as they are in memory."""
@@ -85,35 +84,48 @@ _TAGS = [
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header and check that pixel data follows it, without decoding the pixels."""
+    bare = head[128:132] != b"DICM"
     with path.open("rb") as file:
-        check_inflated(file)
-        file.seek(0)
-        try:
-            dataset = dcmread(
-                file,
-                stop_before_pixels=True,
-                specific_tags=[*_TAGS],
-                force=head[128:132] != b"DICM",
-            )
-        except Exception as error:
-            raise FileRefused(f"it cannot be read as DICOM: {_one_line(error)}") from error
+        dataset = _read(file, bare)
         header = _attributes(dataset)
-        _check_class(header, bare=head[128:132] != b"DICM")
+        _check_class(header, bare)
         rows, columns, frames = _check_picture(header)
         _check_numbers(header, frames)
         syntax = _transfer_syntax(dataset)
         need = (rows * columns * frames * header["BitsAllocated"] + 7) // 8
-        if syntax == uids.DeflatedExplicitVRLittleEndian:
-            have = len(dcmread(path, specific_tags=["PixelData"]).get("PixelData") or b"")
-            flags = check_length(have, need, frames)
-        else:
-            flags = check_pixel_data(file, path.stat().st_size, need, frames, syntax)
+        flags = check_pixel_data(file, path, need, frames, syntax)
         layout = _layout(header, (rows, columns), file.tell()) if syntax in _PLAIN else None
     if layout is None:
         check_volume(path.stat().st_size)
-    found = _header(path, header, rows, columns, frames, layout)
-    found.flags = [*flags, *_doubts(header, frames), *[BURNED_IN] * found.burned_in]
-    return found
+    number = header.get("InstanceNumber")
+    burned_in = str(header.get("BurnedInAnnotation") or "").strip().upper() == "YES"
+    return FileHeader(
+        format="dicom",
+        rows=rows,
+        columns=columns,
+        uid=header["SOPInstanceUID"] or fingerprint(path),
+        named=bool(header["SOPInstanceUID"]),
+        modality=str(header.get("Modality") or "") or None,
+        series_uid=str(header.get("SeriesInstanceUID") or ""),
+        study_uid=str(header.get("StudyInstanceUID") or ""),
+        # The issuer is left out, since only some files of a patient may state it.
+        patient=str(header.get("PatientID") or "").strip(),
+        burned_in=burned_in,
+        inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
+        instance=int(number) if isinstance(number, int) else None,
+        frames=describe_frames(header, rows, columns, frames),
+        flags=[*flags, *_doubts(header, frames), *[BURNED_IN] * burned_in],
+        layout=layout,
+    )
+
+
+def _read(file: BinaryIO, bare: bool) -> Dataset:
+    check_inflated(file)
+    file.seek(0)
+    try:
+        return dcmread(file, stop_before_pixels=True, specific_tags=[*_TAGS], force=bare)
+    except Exception as error:
+        raise FileRefused(f"it cannot be read as DICOM: {_one_line(error)}") from error
 
 
 def open_frames(path: Path) -> Decode:
@@ -126,18 +138,21 @@ def open_frames(path: Path) -> Decode:
     dataset = dcmread(path, force=bare)
     if not getattr(dataset, "file_meta", {}).get("TransferSyntaxUID"):
         dataset.file_meta.TransferSyntaxUID = _transfer_syntax(dataset)
-
     compressed = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    frames = int(dataset.get("NumberOfFrames") or 1)
 
     def decode(frame: int, axis: int, time: int) -> Decoded:
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        index = frame if frames > 1 else None
         if compressed:
             _check_codestream(dataset, frame, frames)
-        stored = pixel_array(dataset, index=index, raw=True)
+        stored = pixel_array(dataset, index=frame if frames > 1 else None, raw=True)
         if stored.ndim == 3:
             stored = stored[0]
-        return _decoded(dataset, stored.astype(stored.dtype.newbyteorder("="), copy=False), frame)
+        stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+        values = None
+        if "ModalityLUTSequence" in dataset:
+            values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+        scale = _scale(_rescale(dataset, frame))
+        return Decoded(stored, *scale, _padding(dataset, stored.dtype), values)
 
     return decode
 
@@ -152,8 +167,7 @@ def _check_codestream(dataset: Dataset, frame: int, frames: int) -> None:
     if claimed is not None and claimed != stated:
         raise FileRefused(
             f"its compressed pixels claim a size of {claimed[0]}x{claimed[1]}, but its header "
-            "states "
-            f"{stated[0]}x{stated[1]}"
+            f"states {stated[0]}x{stated[1]}"
         )
 
 
@@ -176,7 +190,7 @@ def _attributes(dataset: Dataset) -> dict[str, Any]:
 
 def _check_class(header: dict[str, Any], bare: bool) -> None:
     sop_class = header["SOPClassUID"]
-    if sop_class in IMAGE_CLASSES:
+    if sop_class in _IMAGES:
         return
     if bare and not sop_class and "Modality" not in header:
         raise FileSkipped(UNKNOWN_FORMAT)
@@ -213,12 +227,8 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
         raise FileRefused(
             f"its pixels have {bits} bits each; only 1 or a multiple of 8 can be read"
         )
-    groups = (
-        functional_group(header, frame, "PixelValueTransformationSequence")
-        for frame in range(frames if "PerFrameFunctionalGroupsSequence" in header else 1)
-    )
-    for source in (header, *(group for group in groups if group is not None)):
-        for keyword in ("RescaleSlope", "RescaleIntercept"):
+    for source in (header, *_rescales(header, frames)):
+        for keyword in _RESCALE:
             value = source.get(keyword)
             if value is None:
                 continue
@@ -232,13 +242,27 @@ def _check_numbers(header: dict[str, Any], frames: int) -> None:
 
 def _doubts(header: dict[str, Any], frames: int) -> list[str]:
     """Return flags for doubtful values of a file."""
-    if header["SOPClassUID"] not in _HOUNSFIELD or "ModalityLUTSequence" in header:
+    if header["SOPClassUID"] not in _CT or "ModalityLUTSequence" in header:
         return []
+    if all(f.get(name) is not None for f in _rescales(header, frames) for name in _RESCALE):
+        return []
+    return ["CT without rescale slope and intercept: its values may not be HU"]
+
+
+def _rescales(header: Attributes, frames: int) -> Iterator[Attributes]:
+    """Yield the attributes that hold the slope and the intercept of each frame that differs."""
     for frame in range(frames if "PerFrameFunctionalGroupsSequence" in header else 1):
-        found = functional_group(header, frame, "PixelValueTransformationSequence") or header
-        if found.get("RescaleSlope") is None or found.get("RescaleIntercept") is None:
-            return ["CT without rescale slope and intercept: its values may not be HU"]
-    return []
+        yield _rescale(header, frame)
+
+
+def _rescale(header: Attributes, frame: int) -> Attributes:
+    return functional_group(header, frame, "PixelValueTransformationSequence") or header
+
+
+def _scale(found: Attributes) -> tuple[float, float]:
+    """Return the slope and the intercept, or 1 and 0 where they are not stated."""
+    slope, intercept = (found.get(keyword) for keyword in _RESCALE)
+    return 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
 
 
 def _transfer_syntax(dataset: Dataset) -> uids.UID:
@@ -262,72 +286,16 @@ def _transfer_syntax(dataset: Dataset) -> uids.UID:
     return uids.UID(syntax)
 
 
-def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> dict[str, Any] | None:
+def _layout(header: dict[str, Any], shape: tuple[int, int], offset: int) -> Layout | None:
     """Return the layout of pixels that need no decoder, or None if they need one."""
     bits = header["BitsAllocated"]
-    if (
-        bits not in (8, 16, 32)
-        or "ModalityLUTSequence" in header
-        or "SharedFunctionalGroupsSequence" in header
-        or "PerFrameFunctionalGroupsSequence" in header
+    if bits not in (8, 16, 32) or any(
+        keyword in header for keyword in ("ModalityLUTSequence", *GROUP_SEQUENCES)
     ):
         return None
     dtype = np.dtype(f"<{'i' if header['PixelRepresentation'] else 'u'}{bits // 8}")
-    slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
-    return {
-        "offset": offset,
-        "dtype": dtype.str,
-        "unused": max(bits - header["BitsStored"], 0),
-        "shape": shape,
-        "slope": 1.0 if slope is None else float(slope),
-        "intercept": 0.0 if intercept is None else float(intercept),
-        "padding": _padding(header, dtype),
-    }
-
-
-def _header(
-    path: Path,
-    header: dict[str, Any],
-    rows: int,
-    columns: int,
-    frames: int,
-    layout: dict[str, Any] | None,
-) -> FileHeader:
-    number = header.get("InstanceNumber")
-    return FileHeader(
-        format="dicom",
-        rows=rows,
-        columns=columns,
-        uid=header["SOPInstanceUID"] or fingerprint(path),
-        named=bool(header["SOPInstanceUID"]),
-        modality=str(header.get("Modality") or "") or None,
-        series_uid=str(header.get("SeriesInstanceUID") or ""),
-        study_uid=str(header.get("StudyInstanceUID") or ""),
-        # The issuer is left out, since only some files of a patient may state it.
-        patient=str(header.get("PatientID") or "").strip(),
-        burned_in=str(header.get("BurnedInAnnotation") or "").strip().upper() == "YES",
-        inverted=header.get("PhotometricInterpretation") == "MONOCHROME1",
-        instance=int(number) if isinstance(number, int) else None,
-        frames=describe_frames(header, rows, columns, frames),
-        layout=layout,
-    )
-
-
-def _decoded(dataset: Dataset, stored: NDArray[Any], frame: int) -> Decoded:
-    """Return the stored values of a frame with their conversion to real values."""
-    padding = _padding(dataset, stored.dtype)
-    if "ModalityLUTSequence" in dataset:
-        values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
-        return Decoded(stored, padding=padding, values=values)
-    transform = functional_group(dataset, frame, "PixelValueTransformationSequence") or dataset
-    slope = transform.get("RescaleSlope")
-    intercept = transform.get("RescaleIntercept")
-    return Decoded(
-        stored,
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
-        padding=padding,
-    )
+    unused = max(bits - header["BitsStored"], 0)
+    return Layout(offset, dtype.str, unused, shape, *_scale(header), _padding(header, dtype))
 
 
 def _padding(dataset: Attributes, dtype: np.dtype[Any]) -> tuple[float, float] | None:

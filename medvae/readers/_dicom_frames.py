@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from pydicom import Dataset
-
 from medvae.dicom import GROUP_SEQUENCES, Attributes, functional_group
 from medvae.geometry import Geometry, Vector
 from medvae.readers._contract import FileRefused, FrameHeader
@@ -29,6 +27,8 @@ _WHEN = {
 }
 """Attributes that distinguish slices at one position, and the functional group of each."""
 
+_WINDOW = ("WindowCenter", "WindowWidth")
+
 FRAME_TAGS = [
     "ImageType",
     "ImagePositionPatient",
@@ -36,8 +36,7 @@ FRAME_TAGS = [
     "PixelSpacing",
     "ImagerPixelSpacing",
     "SliceThickness",
-    "WindowCenter",
-    "WindowWidth",
+    *_WINDOW,
     *GROUP_SEQUENCES,
     *_WHEN,
 ]
@@ -73,9 +72,7 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
     check_geometry(position, tuple(size for size in spacing if size > 0))
     thickness = _numbers(measures.get("SliceThickness"), 1)
     shown = group("FrameVOILUTSequence")
-    window = _numbers(_first(shown.get("WindowCenter")), 1) + _numbers(
-        _first(shown.get("WindowWidth")), 1
-    )
+    window = [n for name in _WINDOW for n in _numbers([*_several(shown.get(name))][:1], 1)]
     return FrameHeader(
         frame=frame,
         geometry=Geometry(
@@ -86,25 +83,18 @@ def _describe_frame(dataset: Attributes, rows: int, columns: int, frame: int) ->
             thickness=thickness[0] if thickness and plausible_thickness(thickness[0]) else None,
         ),
         window=(window[0], window[1]) if len(window) == 2 and plausible_window(*window) else None,
-        stack=f"{rows}x{columns} {_kind(dataset, frame)}{_stack_id(dataset, frame)}",
+        stack=f"{rows}x{columns} {_kind(dataset, frame)}",
         when=_when(dataset, frame),
     )
 
 
 def _kind(dataset: Attributes, frame: int) -> str:
-    """Return the type of image, which distinguishes a localizer or a map from the slices."""
+    """Return the type of image, which distinguishes a localizer or a map, and the stack, if any."""
     kind = dataset.get("ImageType")
     for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence"):
-        group = functional_group(dataset, frame, name)
-        if group is not None and group.get("FrameType"):
-            kind = group["FrameType"].value if isinstance(group, Dataset) else group["FrameType"]
-    return "\\".join(_texts(kind))
-
-
-def _stack_id(dataset: Attributes, frame: int) -> str:
-    content = functional_group(dataset, frame, "FrameContentSequence")
-    stack = None if content is None else content.get("StackID")
-    return "" if stack in (None, "") else f" stack {stack}"
+        kind = (functional_group(dataset, frame, name) or {}).get("FrameType") or kind
+    stack = (functional_group(dataset, frame, "FrameContentSequence") or {}).get("StackID")
+    return "\\".join(_texts(kind)) + ("" if stack in (None, "") else f" stack {stack}")
 
 
 def _when(dataset: Attributes, frame: int) -> dict[str, str]:
@@ -114,8 +104,8 @@ def _when(dataset: Attributes, frame: int) -> dict[str, str]:
         value = dataset.get(name) if item is None else item.get(name)
         if value not in (None, ""):
             found[name] = "\\".join(_texts(value))
-    dimensions = functional_group(dataset, frame, "FrameContentSequence")
-    for i, value in enumerate(_several(dimensions and dimensions.get("DimensionIndexValues"))):
+    content = functional_group(dataset, frame, "FrameContentSequence") or {}
+    for i, value in enumerate(_several(content.get("DimensionIndexValues"))):
         found[f"DimensionIndexValues {i}"] = str(value)
     return found
 
@@ -128,10 +118,6 @@ def _several(value: Any) -> Iterable[Any]:
 
 def _texts(value: Any) -> list[str]:
     return [str(part) for part in _several(value)]
-
-
-def _first(value: Any) -> Any:
-    return next(iter(_several(value)), None)
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
 from typing import BinaryIO
 
+from pydicom import dcmread
 from pydicom import uid as uids
 
 from medvae.readers._contract import FileRefused
@@ -30,13 +32,13 @@ _JPEG_LS = 0xF7
 
 
 def check_pixel_data(
-    file: BinaryIO, size: int, need: int, frames: int, syntax: uids.UID
+    file: BinaryIO, path: Path, need: int, frames: int, syntax: uids.UID
 ) -> list[str]:
     """Refuse a file whose pixel data is missing, cut short, or more than its header describes.
 
     Args:
         file: Open file, positioned where the pixel data element should begin.
-        size: Length of the file in bytes.
+        path: Path of the file.
         need: Number of bytes of pixel data when it is not compressed.
         frames: Number of frames that the header announces.
         syntax: Transfer syntax.
@@ -44,26 +46,23 @@ def check_pixel_data(
     Returns:
         Flags for a doubtful length.
     """
+    if syntax == uids.DeflatedExplicitVRLittleEndian:
+        have = len(dcmread(path, specific_tags=["PixelData"]).get("PixelData") or b"")
+        return _check_length(have, need, frames)
+    size = path.stat().st_size
     order = "<" if syntax.is_little_endian else ">"
-    tag = _read(file, order + "HH")
-    if tag != _PIXEL_DATA:
+    if _read(file, order + "HH") != _PIXEL_DATA:
         raise FileRefused("it contains no pixel data")
     length = _element_length(file, order)
-    start = file.tell()
     if syntax.is_compressed:
         _check_fragments(file, size, frames)
         return []
-    if length == _UNDEFINED:
-        return check_length(min(need, size - start), need, frames)
-    return check_length(min(length, size - start), need, frames)
+    stated = need if length == _UNDEFINED else length
+    return _check_length(min(stated, size - file.tell()), need, frames)
 
 
-def check_length(have: int, need: int, frames: int) -> list[str]:
-    """Refuse uncompressed pixel data that is too short, or too long by a whole frame or more.
-
-    Returns:
-        Flags for a doubtful length.
-    """
+def _check_length(have: int, need: int, frames: int) -> list[str]:
+    """Refuse uncompressed pixel data that is too short, or too long by a whole frame or more."""
     if have < need:
         raise FileRefused(f"it is truncated: only {have} of {need} bytes of pixel data are present")
     excess = have - need

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -18,8 +20,6 @@ from medvae.gzips import DAMAGED, WholeGzip, holds
 from medvae.readers._contract import Decode, Decoded, FileHeader, FileRefused, fingerprint
 from medvae.readers._limits import check_volume
 from medvae.readers._volume import check_complete, cut, size_in_memory, volume_header
-
-_IMAGE_IO = {b"NRRD": "NrrdImageIO"}
 
 _LONGEST_HEADER = 2**20
 
@@ -42,9 +42,9 @@ class _VoxelData:
     """
 
     header: int
-    target: str
-    start: int
-    packed: int | None
+    target: str = ""
+    start: int = 0
+    packed: int | None = 0
     stream: Literal["", "zlib", "gzip"] = ""
     lines: int = 0
     skipped: int = 0
@@ -52,70 +52,64 @@ class _VoxelData:
 
 def describe(path: Path, head: bytes) -> FileHeader:
     """Read the header."""
-    layout = _voxel_data(path, head)
-    beside = _beside(path, layout.target)
-    reader = _reader(path, head)
-    try:
+    layout, voxels, reader = _open(path)
+    with _refusing("header", "a field of it is missing or wrong"):
         reader.ReadImageInformation()
-    except RuntimeError as error:
-        why = _why(error, "a field of it is missing or wrong")
-        raise FileRefused(f"its header cannot be read: {why}") from error
     if reader.GetNumberOfComponents() != 1:
         raise FileRefused(
             f"each of its voxels holds {reader.GetNumberOfComponents()} numbers instead of one"
         )
     shape, affine = _geometry(reader)
-    size = size_in_memory(shape, _bytes_per_voxel(reader.GetPixelID()))
-    _check_whole(path, layout, size)
+    _check_whole(voxels, layout, size_in_memory(shape, _bytes_per_voxel(reader)))
     found = volume_header("itk", path, shape, affine)
-    if beside:
-        found.beside = beside
-        found.uid += fingerprint(path.parent / beside)
+    if voxels != path:
+        found.beside = voxels.name
+        found.uid += fingerprint(voxels)
     return found
 
 
 def open_frames(path: Path) -> Decode:
     """Read the file, and return a function that decodes one slice at a time."""
-    with path.open("rb") as file:
-        head = file.read(4)
-    layout = _voxel_data(path, head)
-    reader = _reader(path, head)
-    try:
+    layout, voxels, reader = _open(path)
+    with _refusing("voxels", "they are damaged or do not match the header"):
         reader.ReadImageInformation()
-        size = math.prod(reader.GetSize()) * _bytes_per_voxel(reader.GetPixelID())
+        shape, affine = _geometry(reader)
+        size = math.prod(shape) * _bytes_per_voxel(reader)
         check_volume(size)
-        _check_inflates(path, layout, size)
+        _check_inflates(voxels, layout, size)
         image = reader.Execute()
-    except RuntimeError as error:
-        why = _why(error, "they are damaged or do not match the header")
-        raise FileRefused(f"its voxels cannot be read: {why}") from error
-    voxels: NDArray[Any] = sitk.GetArrayViewFromImage(image).T
-    if voxels.ndim == 2:
-        voxels = voxels[..., None]
-    _, affine = _geometry(reader)
 
     def decode(frame: int, axis: int, time: int) -> Decoded:
-        return Decoded(cut(voxels, affine, frame, axis, time))
+        # The view does not keep the image alive.
+        view: NDArray[Any] = sitk.GetArrayViewFromImage(image).T.reshape(shape, order="F")
+        return Decoded(cut(view, affine, frame, axis, time))
 
-    decode.image = image  # type: ignore[attr-defined]  # the view does not keep it alive
     return decode
 
 
-def _reader(path: Path, head: bytes) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(_IMAGE_IO.get(head[:4], "MetaImageIO"))
-    reader.SetFileName(str(path))
-    return reader
+@contextmanager
+def _refusing(what: str, otherwise: str) -> Iterator[None]:
+    """Refuse a file that SimpleITK cannot read, with the line in which it states why, if any."""
+    try:
+        yield
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[-1][:200]
+        why = otherwise if line == "Reason: Success" else line
+        raise FileRefused(f"its {what} cannot be read: {why}") from error
 
 
-def _voxel_data(path: Path, head: bytes) -> _VoxelData:
-    """Read the layout from the whole header, however long its comments are."""
+def _open(path: Path) -> tuple[_VoxelData, Path, sitk.ImageFileReader]:
+    """Return the layout, from the whole header, the file of the voxels, and a reader."""
     with path.open("rb") as file:
         data = file.read(_LONGEST_HEADER + 1)
-    layout = _voxel_data_of_nrrd(data) if head.startswith(b"NRRD") else _voxel_data_of_meta(data)
+    nrrd = data.startswith(b"NRRD")
+    layout = _voxel_data_of_nrrd(data) if nrrd else _voxel_data_of_meta(data)
     if layout.header > _LONGEST_HEADER:
         raise FileRefused(f"its header is longer than {_LONGEST_HEADER // 2**20} MiB")
-    return layout
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")
+    reader.SetFileName(str(path))
+    return layout, _file_of_voxels(path, layout.target), reader
 
 
 def _voxel_data_of_nrrd(data: bytes) -> _VoxelData:
@@ -130,20 +124,19 @@ def _voxel_data_of_nrrd(data: bytes) -> _VoxelData:
             raise FileRefused("its header names the file of its voxels twice")
         if separator:
             fields[field] = _text(value)
-    target = fields.get("datafile", "")
-    if fields.get("encoding", "").lower() in ("gz", "gzip"):
-        lines, skipped = _count(fields.get("lineskip")), _count(fields.get("byteskip"))
-        return _VoxelData(size, target, 0 if target else size, 0, "gzip", lines, skipped)
-    if fields.get("encoding", "").lower() != "raw":
-        return _VoxelData(size, target, 0, 0)
-    return _VoxelData(size, target, _count(fields.get("byteskip")) + (0 if target else size), None)
+    target, encoding = fields.get("datafile", ""), fields.get("encoding", "").lower()
+    lines, skipped = _count(fields.get("lineskip")), _count(fields.get("byteskip"))
+    start = 0 if target else size
+    if encoding in ("gz", "gzip"):
+        return _VoxelData(size, target, start, 0, "gzip", lines, skipped)
+    return _VoxelData(size, target, *((start + skipped, None) if encoding == "raw" else (0, 0)))
 
 
 def _voxel_data_of_meta(data: bytes) -> _VoxelData:
     """Read lines of ``field = value``, the last of which names the file of the voxels."""
     found = data.find(_END_OF_META)
     if found < 0:
-        return _VoxelData(len(data), "", 0, 0)
+        return _VoxelData(len(data))
     size = data.find(b"\n", found) + 1 or len(data)
     # The library treats a colon like an equals sign.
     text = data[:size].removesuffix(b"\n")
@@ -154,16 +147,13 @@ def _voxel_data_of_meta(data: bytes) -> _VoxelData:
     target = fields["ElementDataFile"]
     if target.upper() == "LOCAL":
         target = ""
-    packed = None if _is_true(fields.get("BinaryData", "True")) else 0
-    deflated = _is_true(fields.get("CompressedData", "False"))
-    if deflated:
-        packed = _count(fields.get("CompressedDataSize"))
-        if not packed:
-            raise FileRefused(
-                "its voxels are compressed, but its header gives no CompressedDataSize"
-            )
     start = _count(fields.get("HeaderSize")) or (0 if target else size)
-    return _VoxelData(size, target, start, packed, "zlib" if deflated else "")
+    if not _is_true(fields.get("CompressedData", "False")):
+        packed = None if _is_true(fields.get("BinaryData", "True")) else 0
+        return _VoxelData(size, target, start, packed)
+    if packed := _count(fields.get("CompressedDataSize")):
+        return _VoxelData(size, target, start, packed, "zlib")
+    raise FileRefused("its voxels are compressed, but its header gives no CompressedDataSize")
 
 
 def _text(data: bytes) -> str:
@@ -179,25 +169,24 @@ def _is_true(text: str) -> bool:
     return text[:1] in ("T", "t", "1")
 
 
-def _beside(path: Path, target: str) -> str:
-    """Return the name of the separate file that holds the voxels; empty if there is none.
+def _file_of_voxels(path: Path, target: str) -> Path:
+    """Return the file that holds the voxels.
 
     A header can name any file; only a file in the folder of the header is accepted.
     """
     if not target:
-        return ""
+        return path
     if Path(target).name != target or target.upper().startswith("LIST") or "%" in target:
         raise FileRefused(
             "its voxels are not in one file in the same folder; save the volume as one file"
         )
     if not (path.parent / target).is_file():
         raise FileRefused(f"the file with its voxels, {target}, is not in the same folder")
-    return target
+    return path.parent / target
 
 
-def _check_whole(path: Path, layout: _VoxelData, size: int) -> None:
+def _check_whole(voxels: Path, layout: _VoxelData, size: int) -> None:
     """Refuse a file that ends before its voxels do, as far as the header shows."""
-    voxels = _file_of_voxels(path, layout)
     need = layout.start + (size if layout.packed is None else layout.packed)
     have = voxels.stat().st_size
     if have >= need and layout.stream == "gzip":
@@ -207,12 +196,12 @@ def _check_whole(path: Path, layout: _VoxelData, size: int) -> None:
     check_complete(have, need)
 
 
-def _check_inflates(path: Path, layout: _VoxelData, size: int) -> None:
+def _check_inflates(voxels: Path, layout: _VoxelData, size: int) -> None:
     """Refuse damaged voxels, for which SimpleITK silently returns zeros or other numbers."""
     if not layout.stream:
         return
     need = layout.skipped + size
-    with _file_of_voxels(path, layout).open("rb") as file:
+    with voxels.open("rb") as file:
         _go_to_stream(file, layout)
         try:
             if layout.stream == "gzip":
@@ -243,10 +232,6 @@ def _inflated(file: BinaryIO, packed: int, enough: int) -> tuple[int, bool]:
     return inflated, stream.eof
 
 
-def _file_of_voxels(path: Path, layout: _VoxelData) -> Path:
-    return path.parent / layout.target if layout.target else path
-
-
 def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], Affine]:
     """Return the shape, with at least three dimensions, and the affine to LPS."""
     shape, count = tuple(reader.GetSize()), reader.GetDimension()
@@ -258,11 +243,5 @@ def _geometry(reader: sitk.ImageFileReader) -> tuple[tuple[int, ...], Affine]:
     return (*shape, 1) if count == 2 else shape, affine
 
 
-def _bytes_per_voxel(pixel_id: int) -> int:
-    return sitk.GetArrayViewFromImage(sitk.Image([1, 1], pixel_id)).itemsize
-
-
-def _why(error: RuntimeError, otherwise: str) -> str:
-    """Return the line in which the library states the error, or ``otherwise`` if none does."""
-    line = str(error).strip().splitlines()[-1][:200]
-    return otherwise if line == "Reason: Success" else line
+def _bytes_per_voxel(reader: sitk.ImageFileReader) -> int:
+    return sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).itemsize

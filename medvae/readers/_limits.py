@@ -39,7 +39,7 @@ _SECONDS_PER_GIB = 60.0
 
 def default_workers() -> int:
     """Return the default number of workers: at most one per processor, fewer if memory is short."""
-    fitting = _for_workers() // _SMALLEST_SHARE
+    fitting = memory_per_worker(1) // _SMALLEST_SHARE
     return max(1, min(os.cpu_count() or 1, _MAX_WORKERS, fitting))
 
 
@@ -48,17 +48,13 @@ def memory_per_worker(count: int) -> int:
 
     The workers share half of the machine's memory evenly.
     """
-    return _for_workers() // count
+    return machine_memory() // 2 // count
 
 
 def memory_per_file() -> int:
     """Return how many bytes of memory one file may take in this process."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return _for_workers() if limit == resource.RLIM_INFINITY else max(limit - LIBRARIES, 0)
-
-
-def _for_workers() -> int:
-    return machine_memory() // 2
+    return memory_per_worker(1) if limit == resource.RLIM_INFINITY else max(limit - LIBRARIES, 0)
 
 
 def check_frame(rows: int, columns: int) -> None:

@@ -26,17 +26,13 @@ def describe(path: Path, head: bytes) -> FileHeader:
     image, _ = _open(path)
     header = image.header
     _check_kind(header)
-    shape = tuple(int(n) for n in header.get_data_shape())
-    if len(shape) == 2:
-        shape = (*shape, 1)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
+    shape = _shape(image)
     size = size_in_memory(shape, header.get_data_dtype().itemsize)
     # nibabel resets the offset in the header itself to 0.
     need = int(image.dataobj.offset) + size
     check_complete(holds(path, need) if head[:2] == GZIP else path.stat().st_size, need)
-    affine = swap_lps_ras(image.affine)
-    found = volume_header("nifti", path, shape, affine, header.get_dim_info()[2])
+    stated = header.get_dim_info()[2]
+    found = volume_header("nifti", path, shape, swap_lps_ras(image.affine), stated)
     found.flags = _geometry_flags(image)
     return found
 
@@ -47,15 +43,11 @@ def open_frames(path: Path) -> Decode:
     proxy = image.dataobj
     check_volume(math.prod(image.shape) * image.header.get_data_dtype().itemsize)
     try:
-        voxels: NDArray[Any] = proxy.get_unscaled()
+        voxels: NDArray[Any] = proxy.get_unscaled().reshape(_shape(image), order="F")
         if stream is not None:
             stream.finish()
     except DAMAGED as error:
         raise FileRefused(f"it is truncated or damaged: {error}") from error
-    if voxels.ndim == 2:
-        voxels = voxels[..., None]
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]
     affine = swap_lps_ras(image.affine)
 
     def decode(frame: int, axis: int, time: int) -> Decoded:
@@ -85,6 +77,16 @@ def _open(path: Path) -> tuple[Any, WholeGzip | None]:
         raise FileRefused(f"its NIfTI header is invalid: {error}") from error
     except DAMAGED as error:
         raise FileRefused(f"it is truncated or damaged: {error}") from error
+
+
+def _shape(image: Any) -> tuple[int, ...]:
+    """Return the shape, with three dimensions, or four if there are several time points."""
+    shape = [int(n) for n in image.header.get_data_shape()]
+    if len(shape) == 2:
+        shape.append(1)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    return tuple(shape)
 
 
 def _check_scale(header: Any) -> None:

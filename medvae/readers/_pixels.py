@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medvae.errors import DecodeError, UsageProblem
-from medvae.readers._workers import Reply, Workers, shared_workers, workers_for
+from medvae.files import FileReport
+from medvae.readers._contract import Answer, Decoded
+from medvae.readers._workers import shared_workers, workers_for
 from medvae.records import Pixels, Slice, Source, pseudonym
 
 _PIXELS_AT_ONCE = 2**20
 _SLICES_AT_ONCE = 8
 
 
+@dataclass(frozen=True)
 class PixelLoader:
     """A callable that decodes the slice of a source; the ``Slice.load`` of slices read from files.
 
@@ -27,45 +29,34 @@ class PixelLoader:
         nan_as_padding: Whether to treat NaN as padding instead of refusing the slice.
     """
 
-    def __init__(self, nan_as_padding: bool = False) -> None:
-        self.nan_as_padding = nan_as_padding
+    nan_as_padding: bool = False
 
     def __call__(self, source: Source) -> Pixels:
-        return self.using(shared_workers(), source)
+        return self.pixels(source, shared_workers().ask(source))
 
-    def using(self, workers: Workers, source: Source) -> Pixels:
-        """Decode a slice with the given workers.
-
-        Raises:
-            DecodeError: If the slice cannot be decoded or contains NaN.
-        """
-        return self.pixels(source, workers.ask(request_for(source)))
-
-    def pixels(self, source: Source, reply: Reply) -> Pixels:
-        """Convert the reply of a worker to pixels.
+    def pixels(self, source: Source, answer: Answer) -> Pixels:
+        """Convert the answer of a worker to pixels.
 
         Raises:
             DecodeError: If the worker failed to decode the slice, or the slice contains NaN.
         """
-        if reply.failed:
-            raise DecodeError(str(reply.data["reason"]), where=source.path)
-        stored = reply.arrays[0]
-        values = reply.arrays[1] if len(reply.arrays) > 1 else _rescale(stored, **reply.data)
-        padding = None
-        if reply.data["padding"] is not None:
-            low, high = reply.data["padding"]
+        if isinstance(answer, FileReport):
+            raise DecodeError(answer.reason, where=source.path)
+        assert isinstance(answer, Decoded)
+        stored, padding = answer.stored, None
+        values = _rescale(answer) if answer.values is None else answer.values
+        if answer.padding is not None:
+            low, high = answer.padding
             padding = (stored >= low) & (stored <= high)
-        if stored.dtype.kind == "f":
-            missing = ~np.isfinite(values)
-            if missing.any():
-                if not self.nan_as_padding:
-                    raise DecodeError(
-                        f"slice {source.frame} has {int(missing.sum())} values that are NaN or "
-                        "infinite; correct them, or pass nan_as_padding=True",
-                        where=source.path,
-                    )
-                values[missing] = values[~missing].min(initial=np.inf) if not missing.all() else 0
-                padding = missing
+        if stored.dtype.kind == "f" and (missing := ~np.isfinite(values)).any():
+            if not self.nan_as_padding:
+                raise DecodeError(
+                    f"slice {source.frame} has {int(missing.sum())} values that are NaN or "
+                    "infinite; correct them, or pass nan_as_padding=True",
+                    where=source.path,
+                )
+            values[missing] = values[~missing].min(initial=np.inf) if not missing.all() else 0
+            padding = missing
         return Pixels(stored, values, padding)
 
 
@@ -85,8 +76,8 @@ def read_pixels(
 
         def decode(batch: Sequence[Slice]) -> list[tuple[Slice, Pixels | DecodeError]]:
             ours = [item for item in batch if isinstance(item.load, PixelLoader)]
-            replies = iter(pool.ask_many([request_for(item.source) for item in ours]))
-            return [(item, _decoded(item, replies)) for item in batch]
+            answers = iter(pool.ask_many([item.source for item in ours]))
+            return [(item, _decoded(item, answers)) for item in batch]
 
         for decoded in pool.map(decode, _batches(slices)):
             yield from decoded
@@ -106,41 +97,27 @@ def _batches(slices: Iterable[Slice]) -> Iterator[list[Slice]]:
         yield batch
 
 
-def _decoded(item: Slice, replies: Iterator[Reply]) -> Pixels | DecodeError:
-    """Return the pixels of a slice from the next reply, or from its own loader."""
+def _decoded(item: Slice, answers: Iterator[Answer]) -> Pixels | DecodeError:
+    """Return the pixels of a slice from the next answer, or from its own loader."""
     try:
         if isinstance(item.load, PixelLoader):
-            return item.load.pixels(item.source, next(replies))
+            return item.load.pixels(item.source, next(answers))
         return item.pixels()
     except DecodeError as error:
         return error
 
 
-def _rescale(
-    stored: NDArray[Any], slope: float, intercept: float, **_: object
-) -> NDArray[np.float32]:
+def _rescale(decoded: Decoded) -> NDArray[np.float32]:
     """Convert stored values to real values, rounding only once."""
+    stored, intercept = decoded.stored, decoded.intercept
     small = stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2
-    if slope == 1 and small and float(intercept).is_integer() and abs(intercept) < 2**23:
+    if decoded.slope == 1 and small and intercept.is_integer() and abs(intercept) < 2**23:
         values: NDArray[np.float32] = stored.astype(np.float32)  # sums below 2**24 are exact
         values += np.float32(intercept)
         return values
-    real = stored * np.float64(slope)
+    real = stored * np.float64(decoded.slope)
     real += intercept
     return real.astype(np.float32)
-
-
-def request_for(source: Source) -> dict[str, Any]:
-    """Return the request that asks a worker for the pixels of a source."""
-    return {
-        "task": "pixels",
-        "path": str(source.path),
-        "format": source.format,
-        "frame": source.frame,
-        "axis": source.axis,
-        "time": source.time,
-        "layout": source.layout and vars(source.layout),
-    }
 
 
 def pixel_fingerprint(native: Slice, pixels: Pixels) -> str:

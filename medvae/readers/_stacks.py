@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medvae.files import natural_key
-from medvae.readers._contract import FileHeader, FrameHeader
-from medvae.records import Slice
+from medvae.readers._contract import FileHeader, FileRefused, FrameHeader
+from medvae.records import Slice, Source
 
 _SAME_PLACE = 0.01
 """Slices closer to each other than this, in millimetres, lie at the same position."""
@@ -27,15 +27,30 @@ _MOST_MISSING = 20
 _KINDS = ("tilt:", "gaps:", "uneven:")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ScannedSlice:
-    """One slice to be sorted, and the group of its patient."""
+    """One slice to be sorted, the group of its patient, and the number of its position."""
 
     path: Path
     file: FileHeader
     frame: FrameHeader
     group: str
     group_from: str
+    place: int = 0
+
+    @property
+    def source(self) -> Source:
+        """The location of its pixels."""
+        return Source(
+            path=self.path,
+            format=self.file.format,
+            frame=self.frame.frame,
+            axis=self.frame.axis,
+            time=self.frame.time,
+            uid=self.file.uid,
+            series_uid=self.file.series_uid,
+            layout=self.file.layout,
+        )
 
 
 @dataclass
@@ -50,10 +65,6 @@ class Stack:
     name: str = ""
     flags: list[str] = field(default_factory=list)
     copies: list[tuple[ScannedSlice, ScannedSlice]] = field(default_factory=list)
-
-
-class StackRefused(Exception):
-    """Raised for slices that contradict each other."""
 
 
 Digest = Callable[[ScannedSlice], str]
@@ -72,32 +83,31 @@ def sort_stack(members: Sequence[ScannedSlice], digest: Digest) -> list[Stack]:
         without a position are in the order of their InstanceNumber and their names.
 
     Raises:
-        StackRefused: If different slices lie at the same position and nothing distinguishes them.
+        FileRefused: If different slices lie at the same position and nothing distinguishes them.
     """
     if members[0].frame.geometry.position is None:
         flags = ["no positions: sorted by InstanceNumber and name"]
         return [Stack(sorted(members, key=_by_number), flags=flags if len(members) > 1 else [])]
-    places = _places(members)
-    points = _time_points(members, places) or [("", list(members))]
-    stacks = [stack for name, part in points for stack in _settled(name, part, places, digest)]
+    _number_places(members)
+    points = _time_points(members) or [("", list(members))]
+    stacks = [stack for name, part in points for stack in _settled(name, part, digest)]
     for i, stack in enumerate(stacks):
-        stack.members.sort(key=lambda member: places[id(member)])
+        stack.members.sort(key=lambda member: member.place)
         if len(stacks) > 1:
             stack.flags.insert(0, f"time point {i + 1} of {len(stacks)}")
     return stacks
 
 
-def _settled(
-    name: str, members: Sequence[ScannedSlice], places: dict[int, int], digest: Digest
-) -> list[Stack]:
+def _settled(name: str, members: Sequence[ScannedSlice], digest: Digest) -> list[Stack]:
     """Resolve slices at the same position within a time point: repeats, or copies to drop."""
     at: dict[int, list[ScannedSlice]] = defaultdict(list)
     for member in members:
-        at[places[id(member)]].append(member)
-    if len(at) == len(members):
+        at[member.place].append(member)
+    shared = [found for found in at.values() if len(found) > 1]
+    if not shared:
         return [Stack(list(members), name)]
-    digests = {id(m): digest(m) for found in at.values() if len(found) > 1 for m in found}
-    differ = any(len({digests[id(m)] for m in found}) > 1 for found in at.values() if found[1:])
+    digests = {member: digest(member) for found in shared for member in found}
+    differ = any(len({digests[member] for member in found}) > 1 for found in shared)
     repeats = _repeats(name, at) if differ else None
     # Empty slices at the end of a head are equal at all times, but are not copies then.
     return repeats or [_without_copies(name, at, digests)]
@@ -108,29 +118,25 @@ def _by_number(member: ScannedSlice) -> tuple[int, list[tuple[int, str]], int]:
     return (0 if number is None else number, natural_key(member.path), member.frame.frame)
 
 
-def _places(members: Sequence[ScannedSlice]) -> dict[int, int]:
+def _number_places(members: Sequence[ScannedSlice]) -> None:
     """Number the positions along the common normal; equal positions get equal numbers."""
     normals = [n for member in members if (n := member.frame.geometry.normal) is not None]
-    normal = np.mean(normals, axis=0)
-    along = np.array([member.frame.geometry.position for member in members]) @ normal
-    place, last, numbers = -1, -math.inf, {}
+    positions = np.array([member.frame.geometry.position for member in members])
+    along = positions @ np.mean(normals, axis=0)
+    place, last = -1, -math.inf
     for i in np.argsort(along, kind="stable"):
         if along[i] - last > _SAME_PLACE:
-            place += 1
-            last = along[i]
-        numbers[id(members[i])] = place
-    return numbers
+            place, last = place + 1, along[i]
+        members[i].place = place
 
 
-def _time_points(
-    members: Sequence[ScannedSlice], places: dict[int, int]
-) -> list[tuple[str, list[ScannedSlice]]] | None:
+def _time_points(members: Sequence[ScannedSlice]) -> list[tuple[str, list[ScannedSlice]]] | None:
     """Split slices at repeated positions by attributes that distinguish them, or return None.
 
     An attribute is used if most of its values occur at half of the positions or more: an echo
     number is, the time at which each single slice was acquired is not.
     """
-    count = len(set(places.values()))
+    count = len({member.place for member in members})
     if count == len(members):
         return None
     names = sorted({name for member in members for name in member.frame.when})
@@ -138,7 +144,7 @@ def _time_points(
     for name in names:
         at = defaultdict(set)
         for member in members:
-            at[member.frame.when.get(name)].add(places[id(member)])
+            at[member.frame.when.get(name)].add(member.place)
         full = sum(2 * len(found) >= count for found in at.values())
         if len(at) > 1 and 2 * full > len(at):
             telling.append(name)
@@ -158,19 +164,21 @@ def _number_first(text: str) -> tuple[float, str]:
         return (math.inf, text)
 
 
-def _without_copies(name: str, at: dict[int, list[ScannedSlice]], digests: dict[int, str]) -> Stack:
+def _without_copies(
+    name: str, at: dict[int, list[ScannedSlice]], digests: dict[ScannedSlice, str]
+) -> Stack:
     """Leave out slices that have the same position and pixels as another slice."""
     stack = Stack([], name)
     for found in at.values():
         first: dict[str, ScannedSlice] = {}
         for member in sorted(found, key=lambda m: (m.file.uid, natural_key(m.path))):
-            kept = first.setdefault(digests.get(id(member), ""), member)
+            kept = first.setdefault(digests.get(member, ""), member)
             if kept is member:
                 stack.members.append(member)
             else:
                 stack.copies.append((member, kept))
         if len(first) > 1:
-            raise StackRefused(
+            raise FileRefused(
                 f"up to {len(first)} different slices are at the same position, and neither time "
                 "nor acquisition distinguishes them"
             )
@@ -193,7 +201,7 @@ def geometry_flags(slices: Sequence[Slice]) -> list[str]:
     """Return flags for unusual positions of slices, which are given in order."""
     places = [item.geometry.position for item in slices if item.geometry.position is not None]
     normals = [item.geometry.normal for item in slices if item.geometry.normal is not None]
-    if len(places) < len(slices) or len(normals) < len(slices) or len(slices) < 3:
+    if min(len(places), len(normals)) < len(slices) or len(slices) < 3:
         return []
     normal = np.mean(normals, axis=0)
     normal /= np.linalg.norm(normal)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from medvae.errors import DecodeError
-from medvae.files import FileReport, Found, find_files, natural_key
-from medvae.mask_names import is_mask_folder, is_mask_name
+from medvae.files import (
+    FileReport,
+    Found,
+    find_files,
+    is_mask_folder,
+    is_mask_name,
+    natural_key,
+)
 from medvae.progress import Progress, ignore_progress
 from medvae.readers._assembly import Assembly
 from medvae.readers._contract import BURNED_IN, FileHeader
 from medvae.readers._pixels import PixelLoader, read_pixels
 from medvae.readers._stacks import geometry_flags, without_geometry_flags
-from medvae.readers._workers import Reply, Workers, workers_for
+from medvae.readers._workers import Workers, workers_for
 from medvae.records import Slice, Study
 
 _AT_ONCE = 16
@@ -76,8 +83,7 @@ def verify_pixels(
     slices = list(scan.slices)
     for done, (item, pixels) in enumerate(read_pixels(slices, workers), 1):
         if isinstance(pixels, DecodeError):
-            path = item.source.path
-            broken.setdefault(path, str(pixels).removeprefix(f"{path}: "))
+            broken.setdefault(item.source.path, pixels.reason)
         progress("Decoding slices", done, len(slices), "")
     return _refused(scan, broken)
 
@@ -128,20 +134,18 @@ def _scan(
     headers: list[tuple[Found, FileHeader]] = []
     reports: list[FileReport] = []
 
-    def ask(files: Sequence[Found]) -> list[tuple[Found, Reply]]:
-        requests = [{"task": "header", "path": str(file.path)} for file in files]
-        return list(zip(files, pool.ask_many(requests), strict=True))
-
     batches = (found[i : i + _AT_ONCE] for i in range(0, len(found), _AT_ONCE))
-    replies = (pair for pairs in pool.map(ask, batches) for pair in pairs)
-    for done, (file, reply) in enumerate(replies, 1):
-        if reply.failed:
-            reports.append(FileReport(file.path, reply.data["outcome"], reply.data["reason"]))
-        elif not file.named and _looks_like_mask(file, reply.data["header"]["format"]):
+    answers = chain.from_iterable(
+        pool.map(lambda files: pool.ask_many([file.path for file in files]), batches)
+    )
+    for done, (file, answer) in enumerate(zip(found, answers, strict=True), 1):
+        if isinstance(answer, FileReport):
+            reports.append(answer)
+        elif isinstance(answer, FileHeader) and (file.named or not _looks_like_mask(file, answer)):
+            headers.append((file, answer))
+        else:
             reason = "its name is that of a mask; pass masks as labels"
             reports.append(FileReport(file.path, "skipped", reason))
-        else:
-            headers.append((file, FileHeader.from_json(reply.data["header"])))
         progress("Reading headers", done, len(found), "")
     voxels = {f.path.parent / header.beside: f.path for f, header in headers if header.beside}
     reports = [
@@ -153,8 +157,8 @@ def _scan(
     return headers, reports
 
 
-def _looks_like_mask(file: Found, format_name: str) -> bool:
-    if format_name == "dicom":
-        return False
+def _looks_like_mask(file: Found, header: FileHeader) -> bool:
     folders = file.inside.parent.parts
-    return any(map(is_mask_folder, folders)) or is_mask_name(file.path.name)
+    return header.format != "dicom" and (
+        any(map(is_mask_folder, folders)) or is_mask_name(file.path.name)
+    )

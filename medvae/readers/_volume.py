@@ -73,4 +73,4 @@ def cut(voxels: NDArray[Any], affine: Affine, frame: int, axis: int, time: int) 
     volume = voxels[..., time] if voxels.ndim > 3 else voxels
     plane = np.moveaxis(volume, axis, 0)[frame]  # np.take would copy the whole volume
     across, down = in_plane_axes(affine, axis)
-    return np.ascontiguousarray(plane.T if across < down else plane)
+    return np.array(plane.T if across < down else plane, order="C")  # may be a read-only view

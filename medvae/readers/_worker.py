@@ -1,14 +1,15 @@
 """The worker process, which reads headers and decodes slices of untrusted files.
 
-Requests are lines of JSON on standard input. Each answer on standard output is the length of a
-line of JSON, the line, and the bytes of the arrays that it announces. The worker answers each
-request once, and ends when standard input does.
+Requests arrive on standard input as pickled objects; the first object is the registry of readers.
+Each answer on standard output is a pickled list of the lengths of its arrays, the arrays, and the
+pickled answer without them. The worker answers each request once, and ends when standard input
+does.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -16,25 +17,26 @@ import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import cast
 
 import numpy as np
 
-from medvae.files import Outcome
-from medvae.formats import HEAD, Reader, readers_from_json
+from medvae.files import FileReport, Outcome
+from medvae.formats import HEAD, Reader
 from medvae.gzips import GZIP
 from medvae.readers._contract import (
     UNKNOWN_FORMAT,
+    Answer,
     Decode,
     Decoded,
+    FileHeader,
     FileRefused,
     FileSkipped,
     FormatReader,
+    Request,
 )
 from medvae.readers._limits import LIBRARIES
-
-Answer = tuple[dict[str, Any], list[Any]]
-
+from medvae.records import Layout, Source
 
 _OTHERS = {
     GZIP: "it is gzip-compressed but not NIfTI; unpack it first",
@@ -58,13 +60,22 @@ class Service:
         self._readers = readers
         self._opened: tuple[object, Decode] | None = None
 
-    def header(self, request: dict[str, Any]) -> Answer:
-        """Read a header."""
-        path = Path(request["path"])
+    def answer(self, request: Request) -> Answer:
+        """Answer one request; any failure to read the file becomes an answer, too."""
+        path = request.path if isinstance(request, Source) else request
+        try:
+            return self._pixels(request) if isinstance(request, Source) else self._header(request)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        # Decoders may raise anything; those built with pyo3 raise more than Exception.
+        except BaseException as error:
+            outcome: Outcome = "skipped" if isinstance(error, FileSkipped) else "refused"
+            return FileReport(path, outcome, " ".join(_reason(error).split())[:400])
+
+    def _header(self, path: Path) -> FileHeader:
         with path.open("rb") as file:
             head = file.read(HEAD)
-        found = _module_of(self._reader_for(head)).describe(path, head)
-        return {"header": found.to_json()}, []
+        return _module_of(self._reader_for(head)).describe(path, head)
 
     def _reader_for(self, head: bytes) -> Reader:
         """Return the reader of a file that begins with ``head``."""
@@ -78,118 +89,76 @@ class Service:
         why = (reason for magic, reason in _OTHERS.items() if head.startswith(magic))
         raise FileSkipped(next(why, UNKNOWN_FORMAT))
 
-    def pixels(self, request: dict[str, Any]) -> Answer:
-        """Decode one slice."""
-        path, layout = Path(request["path"]), request.get("layout")
-        if layout is None:
-            decode = self._open(path, request["format"])
-            decoded = decode(request["frame"], request["axis"], request["time"])
-        else:
-            decoded = _read_plain(path, layout, request["frame"])
-        arrays = [a for a in (decoded.stored, decoded.values) if a is not None]
-        arrays = [np.ascontiguousarray(array) for array in arrays]
-        return {
-            "slope": decoded.slope,
-            "intercept": decoded.intercept,
-            "padding": decoded.padding,
-            "arrays": [[array.dtype.str, array.shape] for array in arrays],
-        }, arrays
-
-    def _open(self, path: Path, format_name: str) -> Decode:
-        status = path.stat()
-        key = (path, status.st_mtime_ns, status.st_size)
+    def _pixels(self, source: Source) -> Decoded:
+        if source.layout is not None:
+            return _read_plain(source.path, source.layout, source.frame)
+        status = source.path.stat()
+        key = (source.path, status.st_mtime_ns, status.st_size)
         if self._opened is None or self._opened[0] != key:
             self._opened = None  # release the last file before this one takes memory
-            self._opened = (key, _module_of(self._readers[format_name]).open_frames(path))
-        return self._opened[1]
+            module = _module_of(self._readers[source.format])
+            self._opened = (key, module.open_frames(source.path))
+        return self._opened[1](source.frame, source.axis, source.time)
 
 
-def _read_plain(path: Path, layout: dict[str, Any], frame: int) -> Decoded:
-    """Read a frame according to the fields of a ``records.Layout``."""
-    rows, columns = layout["shape"]
-    dtype, count = np.dtype(layout["dtype"]), rows * columns
-    offset = layout["offset"] + frame * count * dtype.itemsize
+def _read_plain(path: Path, layout: Layout, frame: int) -> Decoded:
+    """Read a frame of pixels that need no decoder."""
+    rows, columns = layout.shape
+    dtype, count = np.dtype(layout.dtype), rows * columns
+    offset = layout.offset + frame * count * dtype.itemsize
     stored = np.fromfile(path, dtype, count, offset=offset)
     if stored.size < count:
         raise FileRefused("it is truncated: it has become shorter since it was scanned")
-    if layout["unused"]:
+    if layout.unused:
         # Shifting left and right clears the unused bits and restores the sign.
-        np.left_shift(stored, layout["unused"], out=stored)
-        np.right_shift(stored, layout["unused"], out=stored)
-    return Decoded(
-        stored.reshape(rows, columns),
-        slope=layout["slope"],
-        intercept=layout["intercept"],
-        padding=layout["padding"],
-    )
+        np.left_shift(stored, layout.unused, out=stored)
+        np.right_shift(stored, layout.unused, out=stored)
+    stored = stored.reshape(rows, columns)
+    return Decoded(stored, layout.slope, layout.intercept, layout.padding)
 
 
-def answer(service: Service, request: dict[str, Any]) -> Answer:
-    """Answer one request; any failure to read the file becomes an answer, too."""
-    try:
-        return getattr(service, request["task"])(request)  # type: ignore[no-any-return]
-    except FileSkipped as skipped:
-        return _not_read("skipped", skipped)
-    except FileRefused as refused:
-        return _not_read("refused", refused)
-    except MemoryError:
-        return _not_read("refused", "it takes more memory than is allowed for one file")
-    except OSError as error:
-        return _not_read("refused", error.strerror or error)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    # Decoders may raise anything; those built with pyo3 raise more than Exception.
-    except BaseException as error:
-        return _not_read("refused", f"it cannot be decoded: {error or type(error).__name__}")
-
-
-def _not_read(outcome: Outcome, reason: object) -> Answer:
-    return {"outcome": outcome, "reason": " ".join(str(reason).split())[:400]}, []
-
-
-def serve(
-    requests: BinaryIO, answers: BinaryIO, seconds: float, readers: Mapping[str, Reader]
-) -> None:
-    """Answer requests until there are no more.
-
-    Args:
-        requests, answers: Streams to read from and to write to.
-        seconds: Processor time for each answer; the system ends a process that takes more.
-        readers: Readers of the formats, by name.
-    """
-    service = Service(readers)
-    for line in requests:
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        reply, arrays = answer(service, json.loads(line))
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        text = json.dumps(reply).encode()
-        answers.write(len(text).to_bytes(4, "little") + text)
-        for array in arrays:
-            answers.write(memoryview(array).cast("B"))
-        answers.flush()
+def _reason(error: BaseException) -> str:
+    """Return the reason for which a file that raised an error is not read."""
+    if isinstance(error, FileSkipped | FileRefused):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "it takes more memory than is allowed for one file"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"it cannot be decoded: {str(error) or type(error).__name__}"
 
 
 def _module_of(reader: Reader) -> FormatReader:
     return cast(FormatReader, import_module(reader.module))
 
 
-def _limit_memory(size: int) -> None:
-    """Limit the memory that files may take to ``size`` bytes, in addition to the libraries."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    size += LIBRARIES
-    if hard != resource.RLIM_INFINITY:
-        size = min(size, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (size, hard))
-
-
 def main() -> None:
-    """Run the worker on standard input and output."""
-    _limit_memory(int(sys.argv[1]))
+    """Answer requests until there are no more.
+
+    The arguments are the memory that files may take in addition to the libraries, in bytes, and
+    the processor time for each answer, in seconds; the system ends a process that takes more.
+    """
+    memory, seconds = int(sys.argv[1]) + LIBRARIES, float(sys.argv[2])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     warnings.simplefilter("ignore")
     # Libraries print messages about a file, which must not be mixed with the answers.
     answers = os.fdopen(os.dup(1), "wb", buffering=2**16)
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers, float(sys.argv[2]), readers_from_json(sys.argv[3]))
+    requests = os.fdopen(0, "rb", closefd=False)
+    service = Service(pickle.load(requests))
+    while requests.peek(1):
+        request = pickle.load(requests)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        answer = service.answer(request)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        # Arrays are written as they are, without a copy.
+        arrays: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(answer, protocol=5, buffer_callback=arrays.append)
+        pickle.dump([array.raw().nbytes for array in arrays], answers)
+        answers.writelines([*(array.raw() for array in arrays), data])
+        answers.flush()
 
 
 if __name__ == "__main__":

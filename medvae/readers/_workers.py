@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import json
+import io
 import os
+import pickle
 import select
 import signal
 import subprocess
@@ -14,20 +15,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medvae.formats import READERS, Reader, readers_to_json
+from medvae.files import FileReport
+from medvae.formats import READERS, Reader
+from medvae.readers._contract import Answer, Request
 from medvae.readers._limits import SECONDS_PER_ANSWER, default_workers, memory_per_worker
-
-Request = dict[str, Any]
-"""A task, the path of a file, and the other parameters of the task; see ``_worker``."""
+from medvae.records import Source
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,24 +37,10 @@ _PATIENCE = 3
 _PIPE_BYTES = 2**20
 """Size of a pipe: room for a slice, so that a worker need not wait while one is read."""
 
-
-@dataclass
-class Reply:
-    """The result of one request; ``data`` has ``outcome`` and ``reason`` if it failed."""
-
-    data: dict[str, Any]
-    arrays: list[NDArray[Any]] = field(default_factory=list)
-
-    @property
-    def failed(self) -> bool:
-        """Whether the file was skipped or refused."""
-        return "outcome" in self.data
+_STOPPED = "reading was stopped before this file was read"
 
 
-_STOPPED = Reply({"outcome": "refused", "reason": "reading was stopped before this file was read"})
-
-
-class Workers:
+class Workers(AbstractContextManager["Workers"]):
     """A pool of worker processes that read headers and decode slices.
 
     Args:
@@ -80,48 +65,39 @@ class Workers:
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="medvae-reader")
-        self._broken: dict[tuple[object, ...], Reply] = {}
+        self._broken: dict[tuple[object, ...], str] = {}
         self._closed = False
 
-    def ask(self, request: Request) -> Reply:
-        """Send one request to the first free worker, and return the reply."""
+    def ask(self, request: Request) -> Answer:
+        """Send one request to the first free worker, and return the answer."""
         return self.ask_many([request])[0]
 
-    def ask_many(self, requests: Sequence[Request]) -> list[Reply]:
-        """Send requests to one worker, which never waits for the next, and return the replies."""
-        replies: list[Reply] = []
+    def ask_many(self, requests: Sequence[Request]) -> list[Answer]:
+        """Send requests to one worker, which never waits for the next, and return the answers."""
+        answers: list[Answer] = []
+        crashed = -1
         worker = self._idle.get()
         try:
-            while len(replies) < len(requests):
-                request = requests[len(replies)]
-                known = _STOPPED if self._closed else self._broken.get(_identity(request["path"]))
-                if known is not None:
-                    replies.append(known)
+            while rest := requests[len(answers) :]:
+                path = _path(rest[0])
+                why = _STOPPED if self._closed else self._broken.get(_identity(path))
+                if why is not None:
+                    answers.append(FileReport(path, "refused", why))
                     continue
                 try:
-                    for reply in worker.ask(requests[len(replies) :]):
-                        replies.append(reply)
-                except _Lost as lost:
-                    replies.append(self._again(worker, requests[len(replies)], lost))
+                    answers.extend(worker.ask(rest))
+                except (TimeoutError, ChildProcessError) as lost:
+                    place = len(answers)
+                    # The worker may have been killed from outside; only a second crash is due to
+                    # the file, which is then not given to others, unless it has changed since.
+                    if not self._closed and (isinstance(lost, TimeoutError) or place == crashed):
+                        path = _path(requests[place])
+                        self._broken[_identity(path)] = str(lost)
+                        answers.append(FileReport(path, "refused", str(lost)))
+                    crashed = place
         finally:
             self._idle.put(worker)
-        return replies
-
-    def _again(self, worker: _Worker, request: Request, lost: _Lost) -> Reply:
-        """Repeat the request over which a worker was lost, unless it took too long."""
-        if self._closed:
-            return _STOPPED
-        if isinstance(lost, _Crashed):
-            # The worker may have been killed from outside; only a second crash is due to the file.
-            try:
-                (reply,) = worker.ask([request])
-                return reply
-            except _Lost as twice:
-                lost = twice
-        # A file that has ended workers is not given to others, unless it has changed since.
-        reply = Reply({"outcome": "refused", "reason": str(lost)})
-        self._broken[_identity(request["path"])] = reply
-        return reply
+        return answers
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Call a function that sends requests, in as many threads as there are workers.
@@ -154,9 +130,6 @@ class Workers:
         for _ in self._workers:
             self._idle.get().end()  # after its user has noticed that it was killed
 
-    def __enter__(self) -> Workers:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self.close()
 
@@ -186,14 +159,6 @@ def workers_for(count: int | None) -> Iterator[Workers]:
         yield workers
 
 
-class _Lost(Exception):
-    """Raised when a worker is lost over a file; the message states how."""
-
-
-class _Crashed(_Lost):
-    """Raised when the process ends before it answers."""
-
-
 class _Worker:
     """One process, started on the first request and again after it was lost."""
 
@@ -203,39 +168,35 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._readers: dict[str, Reader] = {}
 
-    def ask(self, requests: Sequence[Request]) -> Iterator[Reply]:
-        """Send all requests at once, and yield the replies as they arrive."""
+    def ask(self, requests: Sequence[Request]) -> Iterator[Answer]:
+        """Send all requests at once, and yield the answers as they arrive.
+
+        Raises:
+            TimeoutError: If the worker was lost over a request because it took too long.
+            ChildProcessError: If the process ended before it answered.
+        """
         if self._readers != READERS:
             self.end()  # it was started before a reader was registered
-        process = self._process or self._start()
-        patience = _PATIENCE * self._seconds
         try:
-            self._send(process, b"".join(json.dumps(r).encode() + b"\n" for r in requests))
+            process = self._process or self._start()
+            _send(process, requests)
             for _ in requests:
-                yield self._answer(_Watch(process.pid, patience))
-        except TimeoutError:
-            self.end()
-            raise _Lost(f"reading it made no progress for {patience:g} seconds") from None
-        except (BrokenPipeError, EOFError):
+                arrays = [np.empty(size, np.uint8) for size in pickle.load(self._answers)]
+                for array in arrays:
+                    self._answers.readinto(array.data)
+                yield pickle.load(self._answers, buffers=arrays)
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError):
             code = self.end()
             if code == -signal.SIGPROF:
-                raise _Lost(
+                raise TimeoutError(
                     "reading it takes more processor time than is allowed for its size"
                 ) from None
-            raise _Crashed(f"it crashed the process that read it (exit code {code})") from None
+            raise ChildProcessError(
+                f"it crashed the process that read it (exit code {code})"
+            ) from None
         except BaseException:
             self.end()  # a partly read answer would be mistaken for the next one
             raise
-
-    def _answer(self, watch: _Watch) -> Reply:
-        length = int.from_bytes(self._receive(4, watch), "little")
-        data = json.loads(self._receive(length, watch))
-        arrays = []
-        for dtype, shape in data.get("arrays", ()):
-            array: NDArray[Any] = np.empty(shape, np.dtype(dtype))
-            self._receive_into(array.data.cast("B"), watch)
-            arrays.append(array)
-        return Reply(data, arrays)
 
     def kill(self) -> None:
         """Kill the process, possibly while another thread waits for its answer."""
@@ -247,20 +208,15 @@ class _Worker:
         process, self._process = self._process, None
         if process is None:
             return None
-        process.kill()
         with process:
-            pass
+            process.kill()
         return process.returncode
 
-    @property
-    def _arguments(self) -> list[str]:
-        return [str(self._memory), str(self._seconds), readers_to_json()]
-
     def _start(self) -> subprocess.Popen[bytes]:
-        self._readers = dict(READERS)
+        arguments = [str(self._memory), str(self._seconds)]
         self._process = subprocess.Popen(
             # -P: nothing may be imported from the user's current folder.
-            [sys.executable, "-P", "-m", "medvae.readers._worker", *self._arguments],
+            [sys.executable, "-P", "-m", "medvae.readers._worker", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -275,87 +231,79 @@ class _Worker:
             start_new_session=True,
             pipesize=_PIPE_BYTES,
         )
+        self._answers = io.BufferedReader(_Output(self._process, _PATIENCE * self._seconds))
+        self._readers = dict(READERS)
+        _send(self._process, [self._readers])
         return self._process
 
-    def _send(self, process: subprocess.Popen[bytes], line: bytes) -> None:
-        assert process.stdin is not None
-        while line:
-            line = line[os.write(process.stdin.fileno(), line) :]
 
-    def _receive(self, length: int, watch: _Watch) -> bytes:
-        data = bytearray(length)
-        self._receive_into(memoryview(data), watch)
-        return bytes(data)
-
-    def _receive_into(self, view: memoryview, watch: _Watch) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
-        ready = select.poll()
-        ready.register(pipe, select.POLLIN)
-        while view:
-            if not ready.poll(watch.step * 1000):
-                watch.look()
-                continue
-            count = os.readv(pipe, [view])
-            if not count:
-                raise EOFError
-            view = view[count:]
+def _send(process: subprocess.Popen[bytes], objects: Iterable[object]) -> None:
+    assert process.stdin is not None
+    data = b"".join(map(pickle.dumps, objects))
+    while data:
+        data = data[os.write(process.stdin.fileno(), data) :]
 
 
-class _Watch:
-    """A watch that distinguishes a hanging process from one that works or waits for a processor.
+class _Output(io.RawIOBase):
+    """The output of a worker; reading fails if the worker hangs.
+
+    A worker that uses the processor, or waits for one, does not hang, however long it takes.
 
     Args:
-        process: Process ID.
-        seconds: Number of seconds for which the process may be inactive.
-
-    Attributes:
-        step: Interval between checks, in seconds.
+        process: Process of the worker.
+        patience: Number of seconds for which the process may be inactive.
     """
 
-    def __init__(self, process: int, seconds: float) -> None:
-        self.step = min(seconds / 8, 1.0)
-        self._status = Path(f"/proc/{process}/stat")
-        self._seconds = seconds
-        self._since = time.monotonic()
-        self._used = ""
+    def __init__(self, process: subprocess.Popen[bytes], patience: float) -> None:
+        assert process.stdout is not None
+        self._pipe = process.stdout.fileno()
+        self._status = Path(f"/proc/{process.pid}/stat")
+        self._patience = patience
 
-    def look(self) -> None:
-        """Check whether the process has been active since the last check.
+    def readable(self) -> bool:
+        """Return whether the stream can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there into a buffer.
 
         Raises:
             TimeoutError: If the process has slept for too long and used no processor time.
         """
-        state, used = self._activity()
-        if state not in "SD" or used != self._used:
-            self._since, self._used = time.monotonic(), used
-        elif time.monotonic() - self._since > self._seconds:
-            raise TimeoutError
+        ready = select.poll()
+        ready.register(self._pipe, select.POLLIN)
+        since, before = time.monotonic(), [""]
+        while not ready.poll(min(self._patience / 8, 1.0) * 1000):
+            state, *used = self._activity()
+            if state not in "SD" or used != before:
+                since, before = time.monotonic(), used
+            elif time.monotonic() - since > self._patience:
+                raise TimeoutError(f"reading it made no progress for {self._patience:g} seconds")
+        return os.readv(self._pipe, [buffer])
 
-    def _activity(self) -> tuple[str, str]:
+    def _activity(self) -> list[str]:
         """Return the state of the process and the processor time it has used so far."""
-        try:
+        with suppress(OSError):  # not available on some systems
             fields = self._status.read_text().rpartition(")")[2].split()
-        except OSError:  # not available on some systems
-            return "S", ""
-        return fields[0], " ".join(fields[11:13])
+            return [fields[0], *fields[11:13]]
+        return ["S"]
 
 
 def _import_paths() -> list[str]:
     """Return the import paths of this process, without the current folder, for a worker."""
-    here = Path.cwd()
-    package = str(Path(__file__).resolve().parents[2])
-    return [
-        package,
-        *(path for path in sys.path if Path(path).is_absolute() and Path(path) != here),
-    ]
+    here, package = Path.cwd(), Path(__file__).resolve().parents[2]
+    others = (path for path in sys.path if Path(path).is_absolute() and Path(path) != here)
+    return [str(package), *others]
 
 
-def _identity(path: str) -> tuple[object, ...]:
+def _path(request: Request) -> Path:
+    return request.path if isinstance(request, Source) else request
+
+
+def _identity(path: Path) -> tuple[object, ...]:
     """Return a key that changes when a file is replaced by another."""
     try:
-        status = Path(path).stat()
+        status = path.stat()
     except OSError:
         return (path,)
     return (path, status.st_mtime_ns, status.st_size)

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from monai.data.meta_tensor import MetaTensor
+from monai.data.utils import to_affine_nd
 from monai.utils.enums import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medvae.geometry import Geometry
+from medvae.geometry import Geometry, swap_lps_ras
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,10 @@ def _from_pillow(picture: MetaTensor) -> bool:
 
 def _steps(picture: MetaTensor) -> NDArray[np.float64] | None:
     """Return the steps between pixels along both axes in LPS, ``[2, 3]``, or None if unknown."""
-    affine = picture.affine.cpu().double().numpy()
-    steps = np.zeros((2, 3))
-    steps[:, : len(affine) - 1] = affine[:-1, :2].T
+    affine = to_affine_nd(3, picture.affine.cpu().double().numpy())
     if picture.meta.get(MetaKeys.SPACE, SpaceKeys.RAS) != SpaceKeys.LPS:
-        steps[:, :2] *= -1
+        affine = swap_lps_ras(affine)
+    steps = affine[:3, :2].T
     known = np.isfinite(steps).all() and steps.any(axis=1).all()
     return steps if known and not _from_pillow(picture) else None
 

@@ -21,8 +21,16 @@ from pydicom import uid as uids
 from pydicom.config import disable_value_validation
 
 from medvae.errors import DecodeError
-from medvae.readers import _limits, open_studies, read_pixels
+from medvae.readers import (
+    Decoded,
+    FileHeader,
+    FileReport,
+    _limits,
+    open_studies,
+    read_pixels,
+)
 from medvae.readers._workers import Workers
+from medvae.records import Source
 from phantoms import dicom_slice, outcomes, reasons, save, save_series
 
 
@@ -67,10 +75,9 @@ def test_a_deflated_bomb(good: Path) -> None:
     (good / "bomb").write_bytes(head[:start] + body + deflate.flush())
     assert (good / "bomb").stat().st_size < 600_000
     with Workers(1, memory=2**30) as workers:
-        assert workers.ask({"task": "header", "path": str(good / "bomb")}).data == {
-            "outcome": "refused",
-            "reason": "it is deflated and inflates to more than 256 MiB",
-        }
+        assert workers.ask(good / "bomb") == FileReport(
+            good / "bomb", "refused", "it is deflated and inflates to more than 256 MiB"
+        )
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
@@ -197,9 +204,6 @@ def test_absurd_numbers(good: Path, attributes: dict[str, object], reason: str) 
 
 
 class TestWorkers:
-    def ask(self, workers: Workers, path: Path) -> dict[str, object]:
-        return workers.ask({"task": "header", "path": str(path)}).data
-
     def kill_always(self, workers: Workers, enough: threading.Event) -> None:
         while not enough.wait(0.3):
             workers._workers[0].kill()
@@ -207,16 +211,15 @@ class TestWorkers:
     def test_a_worker_that_is_ended_from_outside_is_replaced(self, good: Path) -> None:
         with Workers(1) as workers:
             paths = sorted((good / "good").iterdir())
-            assert "header" in self.ask(workers, paths[0])
+            assert isinstance(workers.ask(paths[0]), FileHeader)
             workers._workers[0].kill()
             time.sleep(0.2)
-            assert "header" in self.ask(workers, paths[1])
+            assert isinstance(workers.ask(paths[1]), FileHeader)
 
     def test_closing_does_not_wait_for_what_hangs(self, good: Path) -> None:
         os.mkfifo(good / "pipe")
-        requests = [{"task": "header", "path": str(good / "pipe")}] * 3
         workers = Workers(1)
-        asked = threading.Thread(target=workers.ask_many, args=(requests,))
+        asked = threading.Thread(target=workers.ask_many, args=([good / "pipe"] * 3,))
         asked.start()
         time.sleep(0.5)
         start = time.monotonic()
@@ -229,36 +232,35 @@ class TestWorkers:
     def test_a_file_that_is_replaced_is_read_again(self, good: Path) -> None:
         os.mkfifo(good / "file")
         with Workers(1, seconds=1.5) as workers:
-            assert self.ask(workers, good / "file")["outcome"] == "refused"
+            assert outcome(workers.ask(good / "file")) == "refused"
             (good / "file").unlink()
             save(dicom_slice(series="1.9"), good / "file")
-            assert "header" in self.ask(workers, good / "file")
+            assert isinstance(workers.ask(good / "file"), FileHeader)
 
     @pytest.mark.slow
     def test_a_hang_costs_one_file(self, good: Path) -> None:
         os.mkfifo(good / "pipe")  # opening it waits for a writer who never comes
         with Workers(1, seconds=0.5) as workers:
             start = time.monotonic()
-            assert self.ask(workers, good / "pipe") == {
-                "outcome": "refused",
-                "reason": "reading it made no progress for 1.5 seconds",
-            }
-            assert self.ask(workers, good / "pipe")["outcome"] == "refused"
+            assert workers.ask(good / "pipe") == FileReport(
+                good / "pipe", "refused", "reading it made no progress for 1.5 seconds"
+            )
+            assert outcome(workers.ask(good / "pipe")) == "refused"
             assert time.monotonic() - start < 10
         with Workers(1) as workers:
-            assert "header" in self.ask(workers, next((good / "good").iterdir()))
+            assert isinstance(workers.ask(next((good / "good").iterdir())), FileHeader)
 
     @pytest.mark.slow
     def test_a_process_that_gets_no_processor_is_waited_for(self, good: Path) -> None:
         with Workers(1, seconds=3) as workers:
             first, second = sorted((good / "good").iterdir())[:2]
-            assert "header" in self.ask(workers, first)
+            assert isinstance(workers.ask(first), FileHeader)
             process = workers._workers[0]._process
             assert process is not None
             process.send_signal(signal.SIGSTOP)
             go_on = threading.Timer(4.5, process.send_signal, [signal.SIGCONT])
             go_on.start()
-            assert "header" in self.ask(workers, second)
+            assert isinstance(workers.ask(second), FileHeader)
             go_on.join()
 
     @pytest.mark.slow
@@ -267,29 +269,27 @@ class TestWorkers:
         nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), good / "a.nii.gz")
         with (good / "a.nii.gz").open("ab") as file:
             file.write(gzip.compress(bytes(2**24)) * 2000)
-        request = {"path": str(good / "a.nii.gz"), "format": "nifti", "frame": 0}
         with Workers(1, seconds=1) as workers:
-            reply = workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
-            assert reply.data == {
-                "outcome": "refused",
-                "reason": "reading it takes more processor time than is allowed for its size",
-            }
+            assert workers.ask(Source(good / "a.nii.gz", "nifti")) == FileReport(
+                good / "a.nii.gz",
+                "refused",
+                "reading it takes more processor time than is allowed for its size",
+            )
 
     @pytest.mark.slow
     def test_a_crash_costs_one_file(self, good: Path) -> None:
         os.mkfifo(good / "pipe")
         with Workers(1) as workers:
-            assert "header" in self.ask(workers, next((good / "good").iterdir()))
+            assert isinstance(workers.ask(next((good / "good").iterdir())), FileHeader)
             asked = threading.Event()
             killer = threading.Thread(target=self.kill_always, args=(workers, asked))
             killer.start()
-            assert self.ask(workers, good / "pipe") == {
-                "outcome": "refused",
-                "reason": "it crashed the process that read it (exit code -9)",
-            }
+            assert workers.ask(good / "pipe") == FileReport(
+                good / "pipe", "refused", "it crashed the process that read it (exit code -9)"
+            )
             asked.set()
             killer.join()
-            assert "header" in self.ask(workers, next((good / "good").iterdir()))
+            assert isinstance(workers.ask(next((good / "good").iterdir())), FileHeader)
 
     def test_a_file_that_takes_too_much_memory_costs_itself(self, good: Path) -> None:
         voxels = np.zeros((8, 8, 8), "int16")
@@ -299,25 +299,30 @@ class TestWorkers:
         with (good / "large.nii").open("r+b") as file:
             file.write(header.binaryblock)
             file.truncate(352 + 2 * 1000 * 1000 * 400)
-        request = {"path": str(good / "large.nii"), "format": "nifti", "frame": 0}
         with Workers(1, memory=2**29) as workers:
-            reply = workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
-            assert reply.data["outcome"] == "refused"
-            assert str(reply.data["reason"]).startswith(
+            answer = workers.ask(Source(good / "large.nii", "nifti"))
+            assert isinstance(answer, FileReport)
+            assert answer.outcome == "refused"
+            assert answer.reason.startswith(
                 "it takes 0.7 GiB in memory, more than the 0.5 GiB that each reading process may"
             )
-            assert "header" in self.ask(workers, next((good / "good").iterdir()))
+            assert isinstance(workers.ask(next((good / "good").iterdir())), FileHeader)
 
     def test_a_compressed_volume_takes_its_size_once(self, good: Path) -> None:
         size = 2**27
         voxels = np.zeros((512, 512, size // 2**19), "int16")
         nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), good / "a.nii.gz")
-        request = {"path": str(good / "a.nii.gz"), "format": "nifti", "frame": 0}
         with Workers(1) as workers:
-            assert "header" in self.ask(workers, good / "a.nii.gz")
+            assert isinstance(workers.ask(good / "a.nii.gz"), FileHeader)
             before = peak_memory(workers)
-            workers.ask({"task": "pixels", "axis": 2, "time": 0, **request})
+            assert isinstance(workers.ask(Source(good / "a.nii.gz", "nifti")), Decoded)
             assert size < peak_memory(workers) - before < 1.5 * size
+
+
+def outcome(answer: object) -> str:
+    """Return the outcome for a file that was not read."""
+    assert isinstance(answer, FileReport)
+    return answer.outcome
 
 
 def peak_memory(workers: Workers) -> int:
