@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from medvae.errors import DecodeError, WriteError
+from medvae.files import Paths, as_paths
 from medvae.folders import output
 from medvae.formats import check_writers
 from medvae.intensity import model_image
@@ -59,7 +60,7 @@ class Denoised:
 
 
 def denoise(
-    paths: Iterable[str | Path],
+    paths: Paths,
     model: str | Path,
     out: str | Path,
     *,
@@ -94,7 +95,7 @@ def denoise(
         WriteError: If the file system refuses; the message says what was written before.
     """
     check_writers(formats)
-    paths, out = list(paths), Path(out)
+    paths, out = as_paths(paths), Path(out)
     with output(out, paths) as folder:
         trained = open_model(model)
         scan = open_studies(paths, modality=modality, workers=workers, progress=progress)

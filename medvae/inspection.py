@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from medvae.files import Outcome
+from medvae.files import Outcome, Paths
 from medvae.labels import Labelled, attach_labels, check_outlines, label_format
 from medvae.progress import Progress, ignore_progress
 from medvae.readers import FileReport, open_studies, verify_pixels
@@ -63,7 +63,7 @@ class Inspection:
 
 
 def inspect_studies(
-    paths: Iterable[str | Path],
+    paths: Paths,
     *,
     labels: str | Path | None = None,
     outlines: str | Path | None = None,

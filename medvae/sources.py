@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from medvae.errors import ReadError, UsageProblem
+from medvae.files import Paths, as_paths
 from medvae.labels import Outlines, attach_labels, check_outlines, folded
 from medvae.models import TrainedModel
 from medvae.progress import Progress, ignore_progress
@@ -58,13 +59,13 @@ class Sources:
 
 
 def find_sources(
-    paths: Iterable[str | Path],
+    paths: Paths,
     model: TrainedModel,
     *,
     labels: Path | None = None,
     outlines: Path | None = None,
-    hosts: Iterable[str | Path] = (),
-    align_to: Iterable[str | Path] = (),
+    hosts: Paths = (),
+    align_to: Paths = (),
     split: Path | None = None,
     modality: str | None = None,
     allow_burned_in: bool = False,
@@ -82,8 +83,8 @@ def find_sources(
     problems: list[str] = []
     joined: Outlines | None = None
 
-    def scan(paths: Iterable[str | Path], parameter: str | None = None) -> tuple[Study, ...]:
-        what = list(paths)
+    def scan(paths: Paths, parameter: str | None = None) -> tuple[Study, ...]:
+        what = as_paths(paths)
         if parameter and not what:
             return ()
         found = open_studies(what, modality=modality, workers=workers, progress=progress)

@@ -61,3 +61,8 @@ def test_nothing_heavy_is_imported_before_it_is_used() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_single_path_may_be_given_alone(studies: Path) -> None:
+    alone, listed = medvae.inspect_studies(studies), medvae.inspect_studies([str(studies)])
+    assert alone == listed

@@ -29,6 +29,7 @@ from medvae.auditing._sets import (
 from medvae.auditing._statistic import AuditSettings, ComparedSets
 from medvae.auditing._verdict import AuditVerdict, broken_bounds, parse_bounds
 from medvae.errors import UsageProblem
+from medvae.files import Paths, as_paths
 from medvae.folders import output
 from medvae.labels import Outlines
 from medvae.models import open_model
@@ -58,7 +59,7 @@ class Audit:
 
 
 def audit(
-    real: Iterable[str | Path],
+    real: Paths,
     synthetic: str | Path,
     out: str | Path,
     *,
@@ -66,7 +67,7 @@ def audit(
     outlines: str | Path | None = None,
     synthetic_labels: str | Path | None = None,
     model: str | Path | None = None,
-    holdout: Iterable[str | Path] = (),
+    holdout: Paths = (),
     extractors: Iterable[str] = (),
     fail_if: Iterable[str] = (),
     modality: str | None = None,
@@ -107,7 +108,8 @@ def audit(
         WriteError: If the output cannot be written.
     """
     bounds = parse_bounds(fail_if)
-    folder, real, synthetic, holdout = Path(out), list(real), Path(synthetic), list(holdout)
+    folder, synthetic = Path(out), Path(synthetic)
+    real, holdout = as_paths(real), as_paths(holdout)
     with output(folder, [*real, labels, outlines, synthetic, synthetic_labels, *holdout]):
         trained = None if model is None else open_model(model)
         settings = AuditSettings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from medvae.auditing._features import (
 from medvae.auditing._figures import Drawing, clouds, densities, tiles
 from medvae.auditing._page import PageSection, formatted
 from medvae.auditing._sets import AuditedSlice, read_studies
+from medvae.files import Paths, as_paths
 from medvae.folders import output
 from medvae.models import open_model
 from medvae.networks import Codec, device_named
@@ -62,7 +63,7 @@ class LatentReport:
 
 
 def latent_view(
-    studies: Iterable[str | Path],
+    studies: Paths,
     model: str | Path,
     out: str | Path,
     *,
@@ -91,7 +92,7 @@ def latent_view(
         ReadError: If nothing can be read, or the model is damaged.
         WriteError: If the output cannot be written.
     """
-    folder, studies, progress = Path(out), list(studies), progress or ignore_progress
+    folder, studies, progress = Path(out), as_paths(studies), progress or ignore_progress
     with output(folder, [*studies, labels]):
         trained, chosen = open_model(model), device_named(device)
         reading: Any = {"workers": workers, "progress": progress}

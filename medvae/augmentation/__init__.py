@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from medvae.augmentation._job import Augmented, augment
+from medvae.augmentation._augment import augment
+from medvae.augmentation._run import Augmented
 
 __all__ = ["Augmented", "augment"]

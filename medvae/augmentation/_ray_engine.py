@@ -70,7 +70,7 @@ class _Lost:
 
 
 @dataclass(eq=False)
-class _Worker:
+class _Member:
     """An actor of Ray.
 
     Attributes:
@@ -117,7 +117,7 @@ class RayEngine:
         self._count = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._actor = self._ray.remote(num_cpus=1, num_gpus=gpus_per_worker)(_Stage)
         self._patience = patience
-        self._team: list[_Worker] = []
+        self._team: list[_Member] = []
 
     def run(
         self, stage: Callable[[T], R], items: Sequence[T], finish: Callable[[int, R], None]
@@ -150,9 +150,9 @@ class RayEngine:
                 done += 1
         self._dismiss(self._team)
 
-    def _hired(self, opened: tuple[Any, str, str | None]) -> _Worker:
+    def _hired(self, opened: tuple[Any, str, str | None]) -> _Member:
         actor = self._actor.remote(*opened)
-        return _Worker(actor, {actor.opened.remote(): -1})
+        return _Member(actor, {actor.opened.remote(): -1})
 
     def _assign(self, waiting: deque[int], items: Sequence[Any]) -> None:
         """Give items to workers that have fewer than they may have."""
@@ -164,7 +164,7 @@ class RayEngine:
                         worker.heard = time.monotonic()
                     worker.tasks[worker.actor.apply.remote(items[index])] = index
 
-    def _results(self) -> Iterator[tuple[_Worker, int, Any]]:
+    def _results(self) -> Iterator[tuple[_Member, int, Any]]:
         """Yield what workers have done within a second, or what became of workers that are lost.
 
         Raises:
@@ -198,7 +198,7 @@ class RayEngine:
                 silence = f"a worker has returned nothing for {patience:g} seconds"
                 yield worker, next(iter(worker.tasks.values())), _Lost(silence)
 
-    def _dismiss(self, workers: Sequence[_Worker]) -> None:
+    def _dismiss(self, workers: Sequence[_Member]) -> None:
         """Stop workers; what they are doing is lost."""
         for worker in workers:
             self._ray.kill(worker.actor)

@@ -11,6 +11,8 @@ from medvae.errors import DecodeError
 from medvae.files import (
     FileReport,
     Found,
+    Paths,
+    as_paths,
     find_files,
     is_mask_folder,
     is_mask_name,
@@ -42,7 +44,7 @@ class Scan:
 
 
 def open_studies(
-    paths: Iterable[str | Path],
+    paths: Paths,
     *,
     modality: str | None = None,
     nan_as_padding: bool = False,
@@ -61,7 +63,7 @@ def open_studies(
     Raises:
         ReadError: If a given path does not exist.
     """
-    found, reports = find_files(Path(path) for path in paths)
+    found, reports = find_files(as_paths(paths))
     with workers_for(workers) as pool:
         headers, not_read = _scan(found, pool, progress)
         assembly = Assembly(headers, pool, PixelLoader(nan_as_padding), modality)

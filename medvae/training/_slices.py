@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from medvae.errors import DecodeError, ReadError, UsageProblem
+from medvae.files import Paths, as_paths
 from medvae.intensity import WINDOWS, model_image, window
 from medvae.labels import attach_labels, check_outlines, folded
 from medvae.notices import notice
@@ -56,7 +57,7 @@ class TrainingSlices:
 
     def __init__(
         self,
-        paths: str | Path | Sequence[str | Path],
+        paths: Paths,
         size: int,
         *,
         labels: str | None = None,
@@ -159,7 +160,7 @@ class CanvasSlices(Sequence[dict[str, Any]]):
     @classmethod
     def open(
         cls,
-        paths: str | Path | Sequence[str | Path],
+        paths: Paths,
         size: int,
         *,
         intensity: str | None = None,
@@ -225,8 +226,8 @@ class SliceDataset(Dataset[Mapping[str, Any]]):
         return transformed
 
 
-def _studies(paths: str | Path | Sequence[str | Path], modality: str | None) -> tuple[Study, ...]:
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+def _studies(paths: Paths, modality: str | None) -> tuple[Study, ...]:
+    paths = as_paths(paths)
     studies = open_studies(paths, modality=modality).studies
     if not studies:
         names = ", ".join(map(str, paths))

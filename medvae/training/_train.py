@@ -18,6 +18,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from medvae.errors import MedvaeError, UsageProblem, WriteError
+from medvae.files import Paths, as_paths
 from medvae.folders import OutputFolder, clear, output
 from medvae.models import find_bundle
 from medvae.schema import read_object
@@ -43,7 +44,7 @@ _NOT_MADE = "Failed to instantiate component '"
 
 
 def train(
-    data: str | Path | Sequence[str | Path],
+    data: Paths,
     bundle: str | Path,
     out: str | Path,
     *,
@@ -117,7 +118,7 @@ def train(
         **{key: value for key, value in chosen.items() if value is not None},
         **normal_settings(settings),
     }
-    paths = [data] if isinstance(data, str | Path) else data
+    paths = as_paths(data)
     run = Path(os.path.abspath(out))  # noqa: PTH100  # links are not resolved
     return _train(paths, bundle, run, variant_names(variant), settings, resume, tracking)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from medvae.files import Paths
 from medvae.intensity import Canvas
 from medvae.randomness import generator
 from medvae.records import Category, Finding, Pixels, Slice
@@ -95,12 +96,12 @@ class TransplantBank:
     def build(
         cls,
         folder: str | Path,
-        studies: Iterable[str | Path],
+        studies: Paths,
         *,
         labels: str | Path,
         outlines: str | Path | None = None,
         model: str | Path,
-        hosts: Iterable[str | Path] = (),
+        hosts: Paths = (),
         split: str | Path | None = None,
         modality: str | None = None,
         allow_burned_in: bool = False,

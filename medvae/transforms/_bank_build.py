@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvae.errors import DecodeError, ReadError, UsageProblem
+from medvae.files import Paths, as_paths
 from medvae.folders import output
 from medvae.latent import Latents, nearest
 from medvae.readers import read_pixels
@@ -19,12 +20,12 @@ from medvae.transforms._model import SliceModel
 
 def build_bank(
     folder: Path,
-    studies: Iterable[str | Path],
+    studies: Paths,
     model: SliceModel,
     *,
     labels: Path,
     outlines: Path | None,
-    hosts: Iterable[str | Path],
+    hosts: Paths,
     split: Path | None,
     modality: str | None,
     allow_burned_in: bool,
@@ -35,7 +36,7 @@ def build_bank(
     Only donors and their nearest hosts are stored. The arguments are those of
     ``TransplantBank.build``.
     """
-    studies, hosts = list(studies), list(hosts)
+    studies, hosts = as_paths(studies), as_paths(hosts)
     with output(folder, [*studies, labels, outlines, *hosts]):
         sources = find_sources(
             studies,
