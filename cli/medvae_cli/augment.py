@@ -173,7 +173,7 @@ def _label_formats() -> list[str]:
 @click.option(
     "--shard",
     metavar="I/N",
-    help="Do the share I of N of the run, as in a SLURM array; the last one writes the labels.",
+    help="Do share I of N of the run, as a task of a SLURM array; the last one writes the labels.",
 )
 @click.option(
     "--shard-timeout",
