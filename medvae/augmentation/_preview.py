@@ -27,6 +27,9 @@ from medvae.schema import Fields, read_object
 Shown = tuple[NDArray[np.float32], Canvas]
 """An image, ``[side, side]``, and the canvas that locates the slice on it."""
 
+PREVIEW = "preview.html"
+"""Name of the page in the folder of a run."""
+
 _SHOWN = 40
 _SIDE = 224
 _FOLDER = ".preview"
@@ -40,13 +43,10 @@ class Preview:
     Args:
         out: Folder of the run.
         keys: Keys of all draws.
-
-    Attributes:
-        path: Path of the page.
     """
 
     def __init__(self, out: Path, keys: Iterable[str]) -> None:
-        self._out, self.path = out, out / "preview.html"
+        self._out = out
         ranked = sorted(keys, key=lambda key: hashlib.blake2b(key.encode()).digest())
         # Some of the chosen draws will be rejected.
         self._order = dict.fromkeys(ranked[: 4 * _SHOWN])
@@ -68,7 +68,7 @@ class Preview:
         Raises:
             WriteError: If the file system refuses.
         """
-        path = self.path
+        path = self._out / PREVIEW
         if path.is_file():
             # The run had already finished, so the files collected for its page may be gone.
             shutil.rmtree(self._out / _FOLDER, ignore_errors=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +19,7 @@ from medvae.augmentation._engine import Engine
 from medvae.augmentation._inserters import HostCache, Inserter, SliceInserter
 from medvae.augmentation._make import MakeStage, Method
 from medvae.augmentation._plan import Batch, Plan, plan
-from medvae.augmentation._preview import Preview
+from medvae.augmentation._preview import PREVIEW, Preview
 from medvae.augmentation._settings import Recipe, Settings
 from medvae.augmentation._shards import Shard
 from medvae.augmentation._whole_lesions import LesionInserter
@@ -141,42 +142,59 @@ class Augmentation:
         write_text(self._out / "gates.json", json.dumps(gates.limits.record(), indent=2) + "\n")
         preview = Preview(self._out, (draw.key for draw in planned.draws))
         stage = self._stage(encoded, method, gates, preview)
+        join = partial(self._joined, readable, problems, preview, engine)
         if self._shard is None:
-            manifest = self._made(planned.batches, Manifest(self._out), stage, engine)
-            return self._joined(manifest, readable, problems, preview, engine)
-        own, self._manifest = self._shard.turns(planned.batches), Manifest(self._shard.own)
-        if not self._shard.path(_MADE, self._shard.number).is_file():
-            self._made(own, self._manifest, stage, engine)
-            self._shard.finish(_MADE)
-        if self._shard.missing(_MADE):
-            return self._result(problems)
-        with self._shard.turn(self._out):
-            if self._shard.joined.is_file():  # another shard finished at the same time
+            return join(self._made(planned.batches, Manifest(self._out), stage, engine))
+        return self._shared(self._shard, planned, stage, engine, join)
+
+    def _shared(
+        self,
+        shard: Shard,
+        planned: Plan,
+        stage: MakeStage,
+        engine: Engine,
+        join: Callable[[Manifest], Augmented],
+    ) -> Augmented:
+        """Make the share of one shard; the last one joins what all of them have made."""
+        manifest = self._manifest = Manifest(shard.own)
+        if not shard.path(_MADE, shard.number).is_file():
+            self._made(shard.turns(planned.batches), manifest, stage, engine)
+            shard.finish(_MADE)
+        if shard.missing(_MADE):
+            return self._result(self._sources.problems)
+        with shard.turn(self._out):
+            if shard.joined.is_file():  # another shard finished at the same time
                 self._manifest = Manifest(self._out)
-                return self._result(problems, preview=preview.path)
+                return self._result(self._sources.problems, preview=self._out / PREVIEW)
             remove_unfinished(self._out)
-            manifest = self._manifest = self._together(self._shard, planned)
-            result = self._joined(manifest, readable, problems, preview, engine)
-            write_text(self._shard.joined, "")
+            manifest = self._manifest = self._together(shard, planned)
+            result = join(manifest)
+            write_text(shard.joined, "")
             return result
 
     def _together(self, shard: Shard, planned: Plan) -> Manifest:
-        """Return the manifest of the whole run, joined from those of the shards."""
+        """Return the manifest of the whole run, joined from those of the shards.
+
+        Raises:
+            ReadError: If one of them is incomplete.
+        """
         lines: dict[str, list[ManifestLine]] = {}
         for number in range(1, shard.count + 1):
             for line in Manifest(shard.folder / str(number)).lines:
                 lines.setdefault(line.batch, []).append(line)
+        if any(batch.key not in lines for batch in planned.batches):
+            raise ReadError(f"{shard.folder}: is damaged; remove it to begin the run again")
         manifest = Manifest(self._out)
         manifest.replace([line for batch in planned.batches for line in lines[batch.key]])
         return manifest
 
     def _joined(
         self,
-        manifest: Manifest,
         readable: Sequence[Slice],
         problems: list[str],
         preview: Preview,
         engine: Engine,
+        manifest: Manifest,
     ) -> Augmented:
         """Write what describes the whole run."""
         real = self._real(readable, problems, engine) if self._settings.merge else []
