@@ -84,8 +84,10 @@ def compare_features(
             )
         )
         for one, other in ((0, 1), (1, 0)):
-            values.append(_compared(known[one], made[other]))
-            baselines.append(_compared(known[one], known[other]))
+            rows = known[one][1]
+            radii = _radii(rows) if len(rows) >= _FEWEST else None
+            values.append(_compared(known[one], radii, made[other]))
+            baselines.append(_compared(known[one], radii, known[other]))
         progress("Comparing features", split + 1, splits, "")
     columns = zip(_NAMES, zip(*values, strict=True), zip(*baselines, strict=True), strict=True)
     return {name: _mean(found, others) for name, found, others in columns}
@@ -108,14 +110,14 @@ def _sample(
 
 
 def _compared(
-    real: tuple[Numbers, Numbers], synthetic: tuple[Numbers, Numbers]
+    real: tuple[Numbers, Numbers], radii: Numbers | None, synthetic: tuple[Numbers, Numbers]
 ) -> tuple[float, float, float]:
     """Return all measures of two samples; NaN where one of them is too small."""
     differ = precision = coverage = np.nan
     if min(len(real[0]), len(synthetic[0])) >= _FEWEST:
         differ = differing(real[0], synthetic[0])
-    if len(real[1]) >= _FEWEST:
-        precision, coverage = manifold(real[1], synthetic[1])
+    if radii is not None:
+        precision, coverage = manifold(real[1], synthetic[1], radii)
     return differ, precision, coverage
 
 
@@ -145,17 +147,26 @@ def differing(one: Numbers, other: Numbers) -> float:
     return float(np.mean(stats.false_discovery_control(p) < _LEVEL))
 
 
-def manifold(real: Numbers, synthetic: Numbers) -> tuple[float, float]:
+def manifold(
+    real: Numbers, synthetic: Numbers, radii: Numbers | None = None
+) -> tuple[float, float]:
     """Return precision and coverage, based on the 5 nearest real neighbours of each real slice.
 
     Args:
         real: Features ``[N, D]``, at least two rows.
         synthetic: Features ``[M, D]``.
+        radii: Distance of each real slice to its fifth neighbour; computed if not given.
     """
-    nearest = min(_NEIGHBOURS, len(real) - 1)
-    radii = np.partition(euclidean_distances(real), nearest, axis=1)[:, nearest]
+    radii = _radii(real) if radii is None else radii
     within = euclidean_distances(real, synthetic) <= radii[:, None]
     return float(within.any(0).mean()), float(within.any(1).mean())
+
+
+def _radii(real: Numbers) -> Numbers:
+    """Return the distance of each row, of at least two, to its fifth neighbour."""
+    nearest = min(_NEIGHBOURS, len(real) - 1)
+    radii: Numbers = np.partition(euclidean_distances(real), nearest, axis=1)[:, nearest]
+    return radii
 
 
 def measure(sets: ComparedSets, settings: AuditSettings) -> Mapping[str, Mapping[str, Estimate]]:
