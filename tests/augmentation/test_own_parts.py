@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from made import lines_of
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from medvae.gates import GATES, Draft, Gate, Limit, RealSlice, Retry, Verdict
 from medvae.geometry import Box
 from medvae.labels import LABEL_FORMATS, LabelFormat, LabelledImage, LabelSource, Ledger
-from medvae.latent import SAMPLERS, Latents, Sampler
+from medvae.latent import SAMPLERS
 from medvae.records import Category
 from medvae.render import RENDERS, Render, Rendered, Scene
 from medvae_cli.main import cli
+from toy_sampler import Onwards
 
 
 class Mirror(Render):
@@ -61,19 +61,6 @@ class LevelGate(Gate):
     def retry(self, draft: Draft) -> Retry:
         """Ask for a stronger change."""
         return Retry.STRONGER
-
-
-class Onwards(Sampler):
-    """A sampler that moves latents away from the origin."""
-
-    name = "onwards"
-
-    def offsets(
-        self, sources: Latents, randoms: Sequence[np.random.Generator]
-    ) -> Iterator[tuple[NDArray[np.float64], None]]:
-        """Yield the latents themselves."""
-        for own in sources.mu:
-            yield own.double().numpy(), None
 
 
 class Lines(LabelFormat):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.errors import UsageProblem
@@ -30,6 +29,7 @@ from medvae.latent import (
 )
 from medvae.networks import ConvDecoder, GrayToColor, PlainEncoder, SliceVAE, SpatialLatent
 from medvae.randomness import generator
+from toy_sampler import Onwards
 
 UNITS = 7
 COUNT = 24
@@ -365,15 +365,6 @@ class TestMaking:
         assert make_sampler(spec, STATISTICS).name == spec.partition(":")[0]
 
     def test_one_more_takes_a_class_and_a_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Onwards(Sampler):
-            name = "onwards"
-
-            def offsets(
-                self, sources: Latents, randoms: Sequence[np.random.Generator]
-            ) -> Iterator[tuple[NDArray[np.float64], None]]:
-                for own in sources.mu:
-                    yield own.double().numpy(), None
-
         monkeypatch.setitem(SAMPLERS, Onwards.name, Onwards)
         sampler = sampler_for("onwards")
         drawn = draw(sampler, SOURCES, 0.5)
