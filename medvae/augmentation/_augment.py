@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monai.utils.misc import ensure_tuple
 
-from medvae.augmentation._ray_engine import open_engine
+from medvae.augmentation._engine import open_engine
 from medvae.augmentation._run import Augmentation, Augmented
 from medvae.augmentation._settings import Settings
 from medvae.augmentation._shards import Shard
@@ -163,7 +163,7 @@ def augment(
         check_outside(out, inputs)
         with output(own_shard.own, inputs, fresh=False, resumable=True) as folder:
             job = prepared()
-            with own_shard.turn(out):
+            with own_shard.exclusive(out):
                 own_shard.join_run()
                 claim(out, job.order, resume=True)
             try:

@@ -6,10 +6,13 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 import torch
+
+from medvae.augmentation._ray_engine import RayEngine
+from medvae.errors import UsageProblem
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,7 +41,7 @@ class Engine(Protocol):
         """
 
 
-class LocalEngine:
+class LocalEngine(AbstractContextManager["LocalEngine"]):
     """Engine that uses threads of this process; files are decoded by reader processes.
 
     Args:
@@ -78,15 +81,7 @@ class LocalEngine:
             for future in started:
                 future.cancel()
 
-    def __enter__(self) -> LocalEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         # Finish the items in progress: nothing may be written after the folder is released.
         while True:
             try:
@@ -94,3 +89,21 @@ class LocalEngine:
                 return
             except KeyboardInterrupt:
                 continue
+
+
+def open_engine(
+    name: str, workers: int | None, address: str | None, gpus_per_worker: float
+) -> LocalEngine | RayEngine:
+    """Return the engine that a user asks for; the arguments are those of ``augment``.
+
+    Raises:
+        UsageProblem: If there is no such engine, or an argument does not apply to it.
+    """
+    if name == "ray":
+        return RayEngine(workers, address, gpus_per_worker)
+    if name != "local":
+        raise UsageProblem(f"unknown engine {name!r}; choose from local, ray", parameter="engine")
+    for parameter, value in (("address", address), ("gpus_per_worker", gpus_per_worker)):
+        if value:
+            raise UsageProblem("applies to the engine ray only", parameter=parameter)
+    return LocalEngine(workers)

@@ -8,14 +8,13 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
 
-from medvae.augmentation._engine import LocalEngine
 from medvae.errors import ReadError, UsageProblem
 
 T = TypeVar("T")
@@ -70,14 +69,15 @@ class _Lost:
 
 
 @dataclass(eq=False)
-class _Member:
+class _RayWorker:
     """An actor of Ray.
 
     Attributes:
         actor: The actor, which holds the stage.
         tasks: What it has been asked for, in order: the index of each item; -1 while it opens the
             stage.
-        heard: Time at which it was hired, returned a result, or was given an item when it had none.
+        heard: Time at which it was started, returned a result, or was given an item when it had
+            none.
     """
 
     actor: Any
@@ -90,7 +90,7 @@ class _Member:
         return -1 in self.tasks.values()
 
 
-class RayEngine:
+class RayEngine(AbstractContextManager["RayEngine"]):
     """Engine whose workers are actors of Ray; all machines share the file system of the run.
 
     A worker that is lost, or returns nothing for too long, costs the items that it had; other
@@ -117,14 +117,14 @@ class RayEngine:
         self._count = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._actor = self._ray.remote(num_cpus=1, num_gpus=gpus_per_worker)(_Stage)
         self._patience = patience
-        self._team: list[_Member] = []
+        self._workers: list[_RayWorker] = []
 
     def run(
         self, stage: Callable[[T], R], items: Sequence[T], finish: Callable[[int, R], None]
     ) -> Iterator[int]:
         """Apply a stage to items, only a few of which are in progress at a time."""
         opened = (self._ray.put(stage), str(Path.cwd()), os.environ.get("MEDVAE_SECRET"))
-        self._team = [self._hired(opened) for _ in range(min(self._count, len(items)))]
+        self._workers = [self._start(opened) for _ in range(min(self._count, len(items)))]
         waiting, losses = deque(range(len(items))), Counter[int]()
         finished: set[int] = set()
         done = 0
@@ -143,38 +143,38 @@ class RayEngine:
                 waiting.extendleft(
                     sorted((i for i in worker.tasks.values() if i >= 0), reverse=True)
                 )
-                self._dismiss([worker])
-                self._team.append(self._hired(opened))
+                self._stop([worker])
+                self._workers.append(self._start(opened))
             while done in finished:
                 yield done
                 done += 1
-        self._dismiss(self._team)
+        self._stop(self._workers)
 
-    def _hired(self, opened: tuple[Any, str, str | None]) -> _Member:
+    def _start(self, opened: tuple[Any, str, str | None]) -> _RayWorker:
         actor = self._actor.remote(*opened)
-        return _Member(actor, {actor.opened.remote(): -1})
+        return _RayWorker(actor, {actor.opened.remote(): -1})
 
     def _assign(self, waiting: deque[int], items: Sequence[Any]) -> None:
         """Give items to workers that have fewer than they may have."""
         for depth in range(1, _AHEAD + 1):
-            for worker in self._team:
+            for worker in self._workers:
                 if waiting and not worker.opening and len(worker.tasks) < depth:
                     index = waiting.popleft()
                     if not worker.tasks:
                         worker.heard = time.monotonic()
                     worker.tasks[worker.actor.apply.remote(items[index])] = index
 
-    def _results(self) -> Iterator[tuple[_Member, int, Any]]:
+    def _results(self) -> Iterator[tuple[_RayWorker, int, Any]]:
         """Yield what workers have done within a second, or what became of workers that are lost.
 
         Raises:
             MedvaeError: If a stage raises it.
         """
-        asked = {task: worker for worker in self._team for task in worker.tasks}
+        asked = {task: worker for worker in self._workers for task in worker.tasks}
         found, _ = self._ray.wait(list(asked), timeout=1.0)
         for task in found:
             worker = asked[task]
-            if worker not in self._team:
+            if worker not in self._workers:
                 continue  # it was lost with another of its items
             index = worker.tasks[task]
             try:
@@ -189,8 +189,8 @@ class RayEngine:
             worker.heard = time.monotonic()
             yield worker, index, result
         # A cluster may be too small for all workers, so that some of them wait for a place.
-        none_open = all(worker.opening for worker in self._team)
-        for worker in list(self._team):
+        none_open = all(worker.opening for worker in self._workers)
+        for worker in list(self._workers):
             if not worker.tasks or (worker.opening and not none_open):
                 continue
             patience = _STARTING if worker.opening else self._patience
@@ -198,28 +198,20 @@ class RayEngine:
                 silence = f"a worker has returned nothing for {patience:g} seconds"
                 yield worker, next(iter(worker.tasks.values())), _Lost(silence)
 
-    def _dismiss(self, workers: Sequence[_Member]) -> None:
+    def _stop(self, workers: Sequence[_RayWorker]) -> None:
         """Stop workers; what they are doing is lost."""
         for worker in workers:
             self._ray.kill(worker.actor)
-        self._team = [worker for worker in self._team if worker not in workers]
+        self._workers = [worker for worker in self._workers if worker not in workers]
 
-    def __enter__(self) -> RayEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         # Finish the items in progress: nothing may be written after the folder is released.
-        tasks = [task for worker in self._team for task in worker.tasks if not worker.opening]
+        tasks = [task for worker in self._workers for task in worker.tasks if not worker.opening]
         try:
             if tasks:
                 self._ray.wait(tasks, num_returns=len(tasks), timeout=_FINISHING)
         finally:
-            self._dismiss(self._team)
+            self._stop(self._workers)
             if self._own:
                 self._ray.shutdown()
 
@@ -264,21 +256,3 @@ def _check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if port.isdigit():
         socket.create_connection((host, int(port)), timeout=_ANSWERING).close()
-
-
-def open_engine(
-    name: str, workers: int | None, address: str | None, gpus_per_worker: float
-) -> LocalEngine | RayEngine:
-    """Return the engine that a user asks for; the arguments are those of ``augment``.
-
-    Raises:
-        UsageProblem: If there is no such engine, or an argument does not apply to it.
-    """
-    if name == "ray":
-        return RayEngine(workers, address, gpus_per_worker)
-    if name != "local":
-        raise UsageProblem(f"unknown engine {name!r}; choose from local, ray", parameter="engine")
-    for parameter, value in (("address", address), ("gpus_per_worker", gpus_per_worker)):
-        if value:
-            raise UsageProblem("applies to the engine ray only", parameter=parameter)
-    return LocalEngine(workers)

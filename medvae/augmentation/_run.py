@@ -158,11 +158,11 @@ class Augmentation:
         """Make the share of one shard; the last one joins what all of them have made."""
         manifest = self._manifest = Manifest(shard.own)
         if not shard.path(_MADE, shard.number).is_file():
-            self._made(shard.turns(planned.batches), manifest, stage, engine)
+            self._made(shard.interleaved(planned.batches), manifest, stage, engine)
             shard.finish(_MADE)
         if shard.missing(_MADE):
             return self._result(self._sources.problems)
-        with shard.turn(self._out):
+        with shard.exclusive(self._out):
             if shard.joined.is_file():  # another shard finished at the same time
                 self._manifest = Manifest(self._out)
                 return self._result(self._sources.problems, preview=self._out / PREVIEW)
@@ -225,7 +225,7 @@ class Augmentation:
             return encode(slices, model, codec, engine, self._progress)
         name = f"{what}.npz"
         if not shard.path(name, shard.number).is_file():
-            part = encode(slices, model, codec, engine, self._progress, shard.block)
+            part = encode(slices, model, codec, engine, self._progress, shard.consecutive)
             part.save(shard.path(name, shard.number))
         shard.wait(name, f"encoded {what}", self._progress)
         whole, named = Encoded(math.prod(codec.latent_shape)), {one.name: one for one in slices}

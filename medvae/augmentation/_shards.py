@@ -85,14 +85,14 @@ class Shard:
                 parameter="shard",
             )
 
-    def block(self, items: Sequence[T]) -> Sequence[T]:
-        """Return this shard's share of items: a block, so that the shares keep the order."""
+    def consecutive(self, items: Sequence[T]) -> Sequence[T]:
+        """Return this shard's share of items: consecutive ones, so that shares keep the order."""
         first, last = (
             len(items) * number // self.count for number in (self.number - 1, self.number)
         )
         return items[first:last]
 
-    def turns(self, items: Sequence[T]) -> Sequence[T]:
+    def interleaved(self, items: Sequence[T]) -> Sequence[T]:
         """Return this shard's share of items: every n-th, so that the shares take equally long."""
         return items[self.number - 1 :: self.count]
 
@@ -131,8 +131,8 @@ class Shard:
             time.sleep(_POLL)
 
     @contextmanager
-    def turn(self, out: Path) -> Iterator[None]:
-        """Have the folder of the run alone for a moment; wait while another shard has it.
+    def exclusive(self, out: Path) -> Iterator[None]:
+        """Use the folder of the run alone; wait while another shard uses it.
 
         Raises:
             UsageProblem: If it stays in use.

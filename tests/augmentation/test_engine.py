@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from medvae.augmentation import _ray_engine, augment
+from medvae.augmentation import _engine, augment
 from medvae.augmentation._engine import LocalEngine
 from outcomes import tree
 
@@ -53,7 +53,7 @@ def test_another_engine_gives_the_same_bytes(
         return tree(out)
 
     first = made(tmp_path / "threads")
-    monkeypatch.setattr(_ray_engine, "LocalEngine", PickledEngine)
+    monkeypatch.setattr(_engine, "LocalEngine", PickledEngine)
     second = made(tmp_path / "pickled")
     assert first == second
     assert any(name.startswith("images/") for name in first)
