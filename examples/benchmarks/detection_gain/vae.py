@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,25 +86,15 @@ class Trainer:
         name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
         folder = self.out / name
         split = folder.with_name(f"{name}-split.json")
+        run = partial(train, self.paths, "slice_vae", folder, labels=self.labels, split=split)
 
         def make(resume: bool) -> None:
             if resume:
-                train(self.paths, "slice_vae", folder, resume=True)
+                run(resume=True)
                 return
             own = [item for item in self.slices if item.group in groups]
             write_split(split, make_split(own, _VALIDATION_SHARE, seed))
-            train(
-                self.paths,
-                "slice_vae",
-                folder,
-                variant=self.variant,
-                settings={
-                    **self.settings,
-                    "labels": str(self.labels),
-                    "split": str(split),
-                    "seed": seed,
-                },
-            )
+            run(variant=self.variant, seed=seed, settings=self.settings)
 
         made = once(folder, make, Path("checkpoints", "last.pt"))
         # Checkpoints serve only to resume; there are several, each twice the size of the model.
