@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medvae.atomic import write_bytes, write_text
@@ -27,6 +28,7 @@ from medvae.networks import Codec
 from medvae.progress import Progress
 from medvae.readers import check_unchanged, pixel_fingerprint
 from medvae.records import Slice
+from medvae.render import Hosts, thumbnail
 from medvae.schema import parse, read_object
 
 Batch = tuple[Slice | None, Sequence[Slice]]
@@ -51,6 +53,7 @@ class Encoded:
         self.problems: list[str] = []
         self._latents = [Latents.of([], [], [], torch.zeros(0, units), torch.zeros(0, units))]
         self._rows: dict[str, int] = {}
+        self._thumbnails: dict[str, NDArray[np.uint8]] = {}
 
     def __contains__(self, native: Slice) -> bool:
         return native.name in self._rows
@@ -61,6 +64,14 @@ class Encoded:
         self._rows |= {native.name: count + i for i, native in enumerate(slices)}
         self._latents.append(latents)
 
+    def add_host(self, native: Slice, picture: NDArray[np.float32]) -> None:
+        """Add how a slice that is free of findings looks to the model."""
+        self._thumbnails[native.name] = thumbnail(picture)
+
+    def hosts(self, slices: Sequence[Slice]) -> Hosts:
+        """Return some of the slices that are free of findings, to choose hosts from."""
+        return Hosts(slices, [self._thumbnails[native.name] for native in slices])
+
     def merge(self, other: Encoded) -> None:
         """Add another part."""
         self.calibration.merge(other.calibration)
@@ -69,6 +80,7 @@ class Encoded:
         count = sum(map(len, self._latents))
         self._rows |= {name: count + row for name, row in other._rows.items()}
         self._latents += other._latents
+        self._thumbnails |= other._thumbnails
 
     @property
     def all(self) -> Latents:
@@ -89,6 +101,7 @@ class Encoded:
         """
         record = {
             "names": list(self._rows),
+            "hosts": list(self._thumbnails),
             "fingerprints": self.fingerprints,
             "problems": self.problems,
         }
@@ -97,6 +110,7 @@ class Encoded:
             "record": np.frombuffer(json.dumps(record).encode(), np.uint8),
             "mu": self.all.mu.numpy(),
             "logvar": self.all.logvar.numpy(),
+            "thumbnails": np.array(list(self._thumbnails.values()), np.uint8),
             **self.calibration.arrays(),
         }
         np.savez(packed, **arrays)
@@ -122,6 +136,7 @@ class Encoded:
         part.add(known, latents)
         part.calibration, part.problems = calibration, list(record.texts("problems"))
         part.fingerprints = record.object("fingerprints").strings()
+        part._thumbnails = dict(zip(record.texts("hosts"), arrays["thumbnails"], strict=True))
         return part
 
     def check_unchanged(self, slices: Sequence[Slice], out: Path) -> None:
@@ -170,6 +185,8 @@ class EncodeStage:
             scene = self._model.scene(native, pixels)
             known.append(native)
             pictures.append(scene.picture())
+            if native.labels is not None and not native.labels:
+                part.add_host(native, pictures[-1])
             part.calibration.add(native.series, scene, pictures[-1])
         if known:
             mu, logvar = self._codec.encode(pictures)

@@ -1,4 +1,4 @@
-"""Insertion of lesions into hosts that are neighbours in the latent space."""
+"""Insertion of lesions into slices of other patients that look similar around the site."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medvae.augmentation._encode import Encoded
 from medvae.augmentation._plan import Draw
 from medvae.errors import UsageProblem
 from medvae.gates import Draft
-from medvae.latent import nearest
 from medvae.models import TrainedModel
 from medvae.records import Slice
 from medvae.render import (
@@ -22,12 +22,12 @@ from medvae.render import (
     Lesion,
     Refused,
     Scene,
-    is_absolute,
+    Vicinity,
     transplant_to_one,
 )
 
 _KEPT_BYTES = 48 * 2**20
-"""Byte limit of the cache of hosts: enough for the neighbours of a few series of donors."""
+"""Byte limit of the cache of hosts: enough for the hosts of a whole lesion, or of a few slices."""
 
 
 class Inserter(Protocol):
@@ -119,7 +119,7 @@ class SliceInserter:
     Args:
         donors: Slices with lesions.
         hosts: Slices that are free of findings.
-        encoded: Latents of donors and hosts.
+        encoded: What is known of the hosts.
         cache: Cache that decodes hosts.
 
     Raises:
@@ -133,16 +133,10 @@ class SliceInserter:
         encoded: Encoded,
         cache: HostCache,
     ) -> None:
-        self._hosts: dict[str, list[Slice]] = {}
-        for absolute in (False, True):
-            # The intensities of a lesion from CT cannot be matched to those of MR.
-            alike = [native for native in hosts if is_absolute(native) == absolute]
-            asking = [native for native in donors if is_absolute(native) == absolute]
-            found = nearest(encoded.of(asking), encoded.of(alike), MOST_HOSTS)
-            for donor, rows in zip(asking, found, strict=True):
-                self._hosts[donor.name] = [alike[row] for row in rows]
+        self._hosts, self._choice = hosts, encoded.hosts(hosts)
+        self._similar: dict[tuple[str, int], NDArray[np.intp]] = {}
         self._cache = cache
-        if not any(self._hosts.values()):
+        if not any(self._choice.have_other(donor) for donor in donors):
             raise UsageProblem(
                 "there is no slice of another patient that is known to be free "
                 "of findings; give some as hosts",
@@ -156,14 +150,16 @@ class SliceInserter:
         randoms: Callable[[int], np.random.Generator],
         strength: float,
     ) -> list[Draft] | Refused:
-        """Insert one lesion of a slice, chosen by the generator of try 0, into a neighbour."""
-        donor, hosts = scenes[draw.source], self._hosts[draw.source]
-        if not hosts:
+        """Insert one lesion of a slice, chosen by the generator of try 0, into one of the hosts."""
+        donor, random = scenes[draw.source], randoms(0)
+        if not self._choice.have_other(donor.slice):
             return Refused("no host of another patient")
-        finding = int(randoms(0).integers(len(donor.labels)))
+        finding = int(random.integers(len(donor.labels)))
         lesion = Lesion.on(donor, finding)
         if isinstance(lesion, Refused):
             return lesion
+        similar = self._similar_to(donor, finding)
+        hosts = [self._hosts[row] for row in random.permutation(similar)[:MOST_HOSTS]]
         made = transplant_to_one(
             lesion, hosts, self._cache.ground, lambda number: randoms(number + 1), strength
         )
@@ -171,3 +167,10 @@ class SliceInserter:
             return made
         host, rendered = made
         return [Draft(self._cache.scene(host), rendered, donor, finding, key=draw.key)]
+
+    def _similar_to(self, donor: Scene, finding: int) -> NDArray[np.intp]:
+        """Return the rows of the hosts for a lesion, which do not depend on the draw."""
+        known = donor.slice.name, finding
+        if known not in self._similar:
+            self._similar[known] = self._choice.similar(Vicinity.of(donor, finding))
+        return self._similar[known]

@@ -141,7 +141,7 @@ def plan(slices: Sequence[Slice], settings: Settings, transplants: bool) -> Plan
         if not transplants:
             return Plan(tuple(_of_series(slices, chosen, settings)))
         lesions = [
-            (largest(sections), partial(_of_lesion, settings.seed, number, sections))
+            (largest(sections)[0], partial(_of_lesion, settings.seed, number, sections))
             for number, sections in _lesions(slices)
         ]
         draws = _spread(lesions, settings.copies * len(lesions), by_patient)
@@ -154,10 +154,9 @@ def plan(slices: Sequence[Slice], settings: Settings, transplants: bool) -> Plan
     return Plan(tuple(Batch(tuple(draws[i : i + BATCH])) for i in range(0, len(draws), BATCH)))
 
 
-def largest(sections: Iterable[Section]) -> Slice:
-    """Return the slice that shows most of a lesion."""
-    native, _ = max(sections, key=area_of)
-    return native
+def largest(sections: Iterable[Section]) -> Section:
+    """Return the section with most of a lesion."""
+    return max(sections, key=area_of)
 
 
 def area_of(section: Section) -> float:
@@ -181,7 +180,7 @@ def _of_slice(
 
 def _of_lesion(seed: int, number: int, sections: Sequence[Section], copy: int) -> Draw:
     lesion = tuple((native.name, findings) for native, findings in sections)
-    return _of_slice(seed, largest(sections), copy, (f"lesion {number}",), lesion)
+    return _of_slice(seed, largest(sections)[0], copy, (f"lesion {number}",), lesion)
 
 
 def _lesions(slices: Iterable[Slice]) -> Iterator[tuple[int, tuple[Section, ...]]]:

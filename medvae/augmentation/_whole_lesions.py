@@ -1,4 +1,4 @@
-"""Insertion of whole lesions into host series that are neighbours in the latent space."""
+"""Insertion of whole lesions into series of other patients that look similar around the site."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from medvae.augmentation._inserters import HostCache
 from medvae.augmentation._plan import Draw, Section, area_of, largest
 from medvae.errors import DecodeError, UsageProblem
 from medvae.gates import Draft
-from medvae.latent import nearest
 from medvae.records import Series, Slice, pseudonym
 from medvae.render import (
-    NEAREST_HOSTS,
     Lesion,
     Refused,
     Rendered,
     Scene,
+    Vicinity,
     is_absolute,
+    tenth,
     transplant_volume,
 )
 from medvae.sources import Sources
 
 _TRIES = 40
 """Number of tries; a whole lesion is harder to fit than one on a single slice."""
+
+_FEWEST_HOSTS = 8
+"""Number of series from which one is drawn, at least."""
 
 _GROWTH = 1.5
 """Upper bound of the factor by which a variation of strength 1 enlarges a lesion."""
@@ -99,22 +102,22 @@ class _Host:
         slices: Slices of the series.
         axis: Positions of the slices.
         donor: Positions of the slices of the lesion's own series, in the same unit.
-        neighbour: Index of the slice nearest, in the latent space, to the slice that shows most of
-            the lesion; the centre of the lesion goes there.
+        middle: Index of the slice that looks most similar to the slice that shows most of the
+            lesion; the centre of the lesion goes there.
     """
 
     slices: Sequence[Slice]
     axis: Axis
     donor: Axis
-    neighbour: int
+    middle: int
 
     @property
     def at(self) -> float:
-        """The position of the neighbour along the axis."""
-        return self.axis.places[self.neighbour]
+        """The position for the centre of the lesion along the axis."""
+        return self.axis.places[self.middle]
 
     def within(self, reach: float) -> list[int]:
-        """Return the slices within ``reach`` of the neighbour, and the next one on either side."""
+        """Return the slices within ``reach`` of the centre, and the next one on either side."""
         reach += max(np.abs(np.diff(self.axis.places)), default=0.0)
         return [i for i, place in enumerate(self.axis.places) if abs(place - self.at) <= reach]
 
@@ -166,7 +169,7 @@ class LesionInserter:
         draws: Draws of whole lesions.
         sources: Slices of the donors, and series of all slices.
         hosts: Slices that are free of findings; only series that are complete can be hosts.
-        encoded: Latents of donors and hosts.
+        encoded: What is known of the hosts.
         cache: Cache that decodes hosts.
 
     Raises:
@@ -182,21 +185,18 @@ class LesionInserter:
         cache: HostCache,
     ) -> None:
         # The slices of a host must have the same spacing.
-        series = [own for own in sources.whole_series(hosts) if _spacings(own) == 1]
+        self._series = [own for own in sources.whole_series(hosts) if _spacings(own) == 1]
         by_name = sources.by_name
-        groups = {own[0].group for own in series}
+        groups = {own[0].group for own in self._series}
         if not any(groups - {by_name[draw.source].group} for draw in draws):
             raise UsageProblem(
                 "there is no whole series of another patient that is known to "
                 "be free of findings; give some as hosts, or draw single slices",
                 parameter="hosts",
             )
-        self._cache = cache
-        self._hosts: dict[object, list[_Host]] = {}
-        for draw in draws:
-            if draw.lesion not in self._hosts:
-                sections = [(by_name[name], findings) for name, findings in draw.lesion]
-                self._hosts[draw.lesion] = _neighbours(sections, series, sources, encoded)
+        self._sources, self._cache = sources, cache
+        self._choice = encoded.hosts([native for own in self._series for native in own])
+        self._similar: dict[object, list[_Host]] = {}
 
     def insert(
         self,
@@ -205,8 +205,10 @@ class LesionInserter:
         randoms: Callable[[int], np.random.Generator],
         strength: float,
     ) -> list[Draft] | Refused:
-        """Insert a lesion into one of its neighbours."""
-        hosts = self._hosts[draw.lesion]
+        """Insert a lesion into one of the series that look similar around its site."""
+        if draw.lesion not in self._similar:
+            self._similar[draw.lesion] = self._similar_to(draw, scenes)
+        hosts = self._similar[draw.lesion]
         if not hosts:
             return Refused("no host of another patient with room for it")
         prepared: dict[bool, _WholeLesion | Refused] = {}
@@ -230,6 +232,29 @@ class LesionInserter:
             refused = shown
         assert refused is not None
         return refused
+
+    def _similar_to(self, draw: Draw, scenes: Mapping[str, Scene]) -> list[_Host]:
+        """Return the hosts for a lesion, and where in each of them it fits best."""
+        sections = [(scenes[name].slice, findings) for name, findings in draw.lesion]
+        source, findings = largest(sections)
+        scene = scenes[source.name]
+        shown = max(findings, key=lambda index: scene.labels.findings[index].area)
+        vicinity = Vicinity.of(scene, shown)
+        found: list[_Host] = []
+        differences: list[float] = []
+        start = 0
+        for slices in self._series:
+            first, start = start, start + len(slices)
+            if slices[0].group == source.group or is_absolute(slices[0]) != vicinity.absolute:
+                continue
+            own, theirs = (self._sources.series[one.series] for one in (source, slices[0]))
+            donor, axis = Axis.of_both(own, theirs)
+            room = axis.room(*donor.ends(sections))
+            if room:
+                apart = self._choice.differences(vicinity, [first + place for place in room])
+                found.append(_Host(slices, axis, donor, room[int(apart.argmin())]))
+                differences.append(apart.min())
+        return [found[row] for row in tenth(np.array(differences), _FEWEST_HOSTS)]
 
     def _inserted(
         self, lesion: _WholeLesion, host: _Host, random: np.random.Generator, strength: float
@@ -257,28 +282,6 @@ class LesionInserter:
             along = (host.axis.places[index] - host.at) / rendered.numbers["scale"]
             donor, finding = lesion.nearest(along + lesion.lesion.position)
             yield Draft(scene, rendered, donor, finding, in_series=True, key=key)
-
-
-def _neighbours(
-    sections: Sequence[Section],
-    series: Sequence[Sequence[Slice]],
-    sources: Sources,
-    encoded: Encoded,
-) -> list[_Host]:
-    """Return the nearest series of other patients, by their nearest slice with enough room."""
-    source = largest(sections)
-    asking, found = encoded.of([source]), []
-    for slices in series:
-        if is_absolute(slices[0]) != is_absolute(source):
-            continue
-        own, theirs = (sources.series[native.series] for native in (source, slices[0]))
-        donor, axis = Axis.of_both(own, theirs)
-        room = axis.room(*donor.ends(sections))
-        (rows,) = nearest(asking, encoded.of([slices[place] for place in room]), 1)
-        found += [_Host(slices, axis, donor, room[row]) for row in rows]
-    best = encoded.of([host.slices[host.neighbour] for host in found])
-    (order,) = nearest(asking, best, NEAREST_HOSTS)
-    return [found[row] for row in order]
 
 
 def _spacings(slices: Sequence[Slice]) -> int:

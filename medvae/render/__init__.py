@@ -5,10 +5,9 @@ from __future__ import annotations
 from medvae.render._chain import RENDERS, make_render
 from medvae.render._contract import Render, Rendered, Scene, is_absolute
 from medvae.render._ground import Ground
+from medvae.render._hosts import MOST_HOSTS, Hosts, Thumbnail, Vicinity, tenth, thumbnail
 from medvae.render._lesion import Lesion, Refused, trace_lesions
 from medvae.render._transplant import (
-    MOST_HOSTS,
-    NEAREST_HOSTS,
     check_balance,
     transplant,
     transplant_to_one,
@@ -17,17 +16,21 @@ from medvae.render._transplant import (
 
 __all__ = [
     "MOST_HOSTS",
-    "NEAREST_HOSTS",
     "RENDERS",
     "Ground",
+    "Hosts",
     "Lesion",
     "Refused",
     "Render",
     "Rendered",
     "Scene",
+    "Thumbnail",
+    "Vicinity",
     "check_balance",
     "is_absolute",
     "make_render",
+    "tenth",
+    "thumbnail",
     "trace_lesions",
     "transplant",
     "transplant_to_one",

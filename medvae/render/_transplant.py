@@ -13,6 +13,7 @@ from medvae.errors import DecodeError, UsageProblem
 from medvae.records import Labels
 from medvae.render._contract import Rendered
 from medvae.render._ground import Ground, Levels
+from medvae.render._hosts import MOST_HOSTS
 from medvae.render._lesion import FEWEST, Lesion, Refused, Surroundings
 from medvae.render._move import Move
 from medvae.render._site import Site, objection, share_in_tissue
@@ -20,17 +21,12 @@ from medvae.render._variation import Variation
 
 H = TypeVar("H")
 
-NEAREST_HOSTS = 8
-"""Number of hosts, nearest to the lesion's slice in latent space, from which one is drawn."""
-
 _BALANCES = ("patients", "slices")
 
 _TRIES = 8
-"""Tries of host, location and variation before farther hosts are considered."""
+"""Tries of host, location and variation before further hosts are considered."""
 
 _ROUNDS = 3
-MOST_HOSTS = _ROUNDS * NEAREST_HOSTS
-"""Hosts that are considered before a lesion is refused: large lesions fit into few."""
 
 _LOCAL_SHARE = 0.35
 _LEAST_LEVEL = 0.05
@@ -84,8 +80,7 @@ def transplant_to_one(
 
     Args:
         lesion: Lesion of the donor.
-        hosts: Hosts, at least one, nearest first; farther ones are used if the nearest have no
-            room.
+        hosts: Hosts, at least one; the later ones are used if the first have no room.
         ground: Prepares a host; a host that cannot be decoded is skipped.
         randoms: Returns the random generator for a try, given its number from 0.
         strength: Strength of the variation.
@@ -96,8 +91,8 @@ def transplant_to_one(
     refused = None
     for number in range(_ROUNDS * _TRIES):
         random = randoms(number)
-        near = hosts[: NEAREST_HOSTS * (1 + number // _TRIES)]
-        host = near[int(random.integers(len(near)))]
+        first = hosts[: MOST_HOSTS // _ROUNDS * (1 + number // _TRIES)]
+        host = first[int(random.integers(len(first)))]
         try:
             result = transplant(lesion, ground(host), random, strength)
         except DecodeError as error:

@@ -40,10 +40,11 @@ class Transplant:
 
 
 class TransplantBank:
-    """Slices with lesions and, for each, the nearest slices without findings in the latent space.
+    """Slices with lesions and, for each lesion, slices of other patients that may host it.
 
-    Everything that requires a model is done when the bank is built. Its pixels are mapped into
-    memory: the workers of a data loader share them, and each worker opens the bank itself.
+    Everything that requires a model is done when the bank is built; that includes drawing hosts
+    for each lesion among the slices that look most similar around its site. Its pixels are mapped
+    into memory: the workers of a data loader share them, and each worker opens the bank itself.
 
     Attributes:
         folder: Folder of the bank.
@@ -68,7 +69,7 @@ class TransplantBank:
         for donor in self.donors:
             own = self.slices[donor.place]
             by_patient[own.group].append(donor)
-            lesions += [own.labels.findings[index] for index in donor.findings]
+            lesions += [own.labels.findings[index] for index in donor.hosts]
         self._donors_of = list(by_patient.values())
         self.masked = all(lesion.mask is not None for lesion in lesions)
         found = {lesion.category for lesion in lesions}
@@ -172,7 +173,8 @@ class TransplantBank:
         random = generator(seed, "donor")
         donors = _one_of(self._donors_of, random) if balance == "patients" else self.donors
         donor = _one_of(donors, random)
-        lesion = Lesion.on(self.scene(donor.place), _one_of(donor.findings, random))
+        finding, hosts = _one_of(list(donor.hosts.items()), random)
+        lesion = Lesion.on(self.scene(donor.place), finding)
         if isinstance(lesion, Refused):
             return None
 
@@ -182,7 +184,7 @@ class TransplantBank:
 
         made = transplant_to_one(
             lesion,
-            donor.hosts,
+            random.permutation(hosts).tolist(),
             ground,
             lambda number: generator(seed, "host", number),
             strength,

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medvae.errors import DecodeError, ReadError, UsageProblem
 from medvae.files import Paths, as_paths
 from medvae.folders import output
-from medvae.latent import Latents, nearest
+from medvae.randomness import generator
 from medvae.readers import read_pixels
 from medvae.records import Pixels, Slice
-from medvae.render import MOST_HOSTS, Lesion, Refused, Scene, is_absolute
+from medvae.render import (
+    MOST_HOSTS,
+    Hosts,
+    Lesion,
+    Refused,
+    Scene,
+    Thumbnail,
+    Vicinity,
+    is_absolute,
+    thumbnail,
+)
 from medvae.sources import Sources, find_sources
 from medvae.transforms._bank_files import Donor, Stored, write_index, write_pixels
 from medvae.transforms._model import SliceModel
@@ -33,7 +43,7 @@ def build_bank(
 ) -> tuple[str, ...]:
     """Write a bank, and return messages about what could not be used, one line each.
 
-    Only donors and their nearest hosts are stored. The arguments are those of
+    Only donors and the hosts of their lesions are stored. The arguments are those of
     ``TransplantBank.build``.
     """
     studies, hosts = as_paths(studies), as_paths(hosts)
@@ -51,20 +61,21 @@ def build_bank(
         )
         _check(sources, labels)
         problems = list(sources.problems)
-        places = _places(sources, model, workers, problems)
-        donors = places.donors()
-        used = sorted(
-            {donor.place for donor in donors} | {h for donor in donors for h in donor.hosts}
-        )
+        seen = _seen(sources, model, workers, problems)
+        donors = seen.donors()
+        used = sorted(set().union(*(donor.needed for donor in donors)))
         stored, start = [], 0
         for place in used:
-            stored.append(replace(places.stored[place], start=start))
+            stored.append(replace(seen.stored[place], start=start))
             start = stored[-1].stop
-        natives = [places.natives[place] for place in used]
+        natives = [seen.natives[place] for place in used]
         write_pixels(folder, _decoded(natives, workers), start)
         new = {place: number for number, place in enumerate(used)}
         renumbered = [
-            Donor(new[donor.place], donor.findings, tuple(new[host] for host in donor.hosts))
+            Donor(
+                new[donor.place],
+                {index: tuple(new[host] for host in own) for index, own in donor.hosts.items()},
+            )
             for donor in donors
         ]
         write_index(folder, model.trained.network.image_size, stored, renumbered)
@@ -82,37 +93,43 @@ def _check(sources: Sources, labels: Path) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Places:
-    """Positions of the slices in the latent space, in the order of their keys.
+class _Seen:
+    """The labelled slices that can be decoded, in the order of their keys.
 
     Attributes:
         natives: The slices.
         stored: Description of each slice in the bank.
-        latents: Latent of each slice.
-        lesions: Indices of the findings on each slice that can be transplanted.
+        thumbnails: Thumbnail of each slice.
+        lesions: For each slice, the lesions that can be transplanted, by their indices among its
+            findings.
     """
 
     natives: Sequence[Slice]
     stored: Sequence[Stored]
-    latents: Latents
-    lesions: Sequence[tuple[int, ...]]
+    thumbnails: Sequence[Thumbnail]
+    lesions: Sequence[Mapping[int, Vicinity]]
 
     def donors(self) -> list[Donor]:
-        """Return the donors, each with its hosts.
+        """Return the donors, each with the hosts of its lesions.
 
         Raises:
             UsageProblem: Nothing can be transplanted.
         """
-        givers = [place for place, lesions in enumerate(self.lesions) if lesions]
-        free = [place for place, one in enumerate(self.stored) if not one.labels]
-        if not givers:
+        if not any(self.lesions):
             raise UsageProblem("none of the findings can be transplanted: all are too small or cut")
-        found = nearest(self.latents.take(givers), self.latents.take(free), MOST_HOSTS)
-        donors = [
-            Donor(place, self.lesions[place], tuple(free[row] for row in rows))
-            for place, rows in zip(givers, found, strict=True)
-            if len(rows)
-        ]
+        free = [place for place, one in enumerate(self.stored) if not one.labels]
+        choice = Hosts([self.natives[i] for i in free], [self.thumbnails[i] for i in free])
+        donors = []
+        for place, lesions in enumerate(self.lesions):
+            if lesions and choice.have_other(self.natives[place]):
+                random = generator(0, "bank", self.stored[place].key)
+                hosts = {
+                    index: tuple(
+                        free[row] for row in random.permutation(choice.similar(lesion))[:MOST_HOSTS]
+                    )
+                    for index, lesion in lesions.items()
+                }
+                donors.append(Donor(place, hosts))
         if not donors:
             raise UsageProblem(
                 "there is no slice of another patient that is known to be free of findings; give "
@@ -122,13 +139,11 @@ class _Places:
         return donors
 
 
-def _places(
-    sources: Sources, model: SliceModel, workers: int | None, problems: list[str]
-) -> _Places:
-    """Decode and encode all labelled slices, and add to ``problems`` those that cannot be."""
+def _seen(sources: Sources, model: SliceModel, workers: int | None, problems: list[str]) -> _Seen:
+    """Decode all labelled slices, and add to ``problems`` those that cannot be."""
     labelled = [native for native in sources.slices if native.labels is not None]
     by_key = {native.key: native for native in (*sources.hosts, *labelled)}
-    natives, stored, latents, lesions = [], [], [], []
+    natives, stored, thumbnails, lesions = [], [], [], []
     for native, pixels in read_pixels([by_key[key] for key in sorted(by_key)], workers):
         if isinstance(pixels, DecodeError):
             problems.append(str(pixels))
@@ -136,17 +151,20 @@ def _places(
         scene = model.scene(native, pixels)
         natives.append(native)
         stored.append(Stored.of(native, scene))
-        latents.append(model.latents(native, scene))
+        thumbnails.append(thumbnail(scene.picture()))
         lesions.append(_lesions(scene))
     if not natives:
         raise ReadError("none of the slices can be decoded; see what 'medvae inspect' says")
-    return _Places(natives, stored, Latents.concat(latents), lesions)
+    return _Seen(natives, stored, thumbnails, lesions)
 
 
-def _lesions(scene: Scene) -> tuple[int, ...]:
-    """Return the indices of the findings of a slice that can be transplanted."""
-    lesions = (Lesion.on(scene, index) for index in range(len(scene.labels)))
-    return tuple(i for i, lesion in enumerate(lesions) if not isinstance(lesion, Refused))
+def _lesions(scene: Scene) -> dict[int, Vicinity]:
+    """Return the findings of a slice that can be transplanted, by their indices."""
+    return {
+        index: Vicinity.of(scene, index)
+        for index in range(len(scene.labels))
+        if not isinstance(Lesion.on(scene, index), Refused)
+    }
 
 
 def _decoded(natives: Sequence[Slice], workers: int | None) -> Iterator[Pixels]:

@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from medvae.schema import Fields, read_object
 Contents = tuple[int, list["Stored"], list["Donor"], NDArray[np.float32], NDArray[np.bool_]]
 """Side of the model's canvas, slices, donors, and the values and padding of all slices."""
 
-_FORMAT = 1
+_FORMAT = 2
 _VALUES, _PADDING, _INDEX = "values.npy", "padding.npy", "bank.json"
 _LARGEST_CANVAS = 4096
 _DAMAGED = "the transplant bank is damaged: build it anew"
@@ -108,13 +109,17 @@ class Donor:
 
     Attributes:
         place: Index of the slice in the bank.
-        findings: Indices of these lesions among its findings.
-        hosts: Indices of the slices that may host them.
+        hosts: For each of these lesions, given by its index among the findings, the indices of the
+            slices that may host it.
     """
 
     place: int
-    findings: tuple[int, ...]
-    hosts: tuple[int, ...]
+    hosts: Mapping[int, tuple[int, ...]]
+
+    @property
+    def needed(self) -> set[int]:
+        """The indices of all slices that it needs."""
+        return {self.place, *chain.from_iterable(self.hosts.values())}
 
 
 def write_pixels(folder: Path, pixels: Iterable[Pixels], count: int) -> None:
@@ -157,7 +162,7 @@ def read_bank(folder: Path) -> Contents:
             document.whole("size", 1, _LARGEST_CANVAS),
             [Stored.from_record(record) for record in document.objects("slices")],
             [
-                Donor(one.whole("place"), one.wholes("findings"), one.wholes("hosts"))
+                Donor(one.whole("place"), _hosts(one.object("hosts")))
                 for one in document.objects("donors")
             ],
             np.lib.format.open_memmap(folder / _VALUES, mode="r"),
@@ -169,7 +174,7 @@ def read_bank(folder: Path) -> Contents:
         raise ReadError(f"{folder}: cannot be read: {error.strerror}") from error
     except ReadError as error:
         raise ReadError(f"{error}: {_DAMAGED}") from error
-    except ValueError as error:  # from NumPy, whose messages span several lines
+    except ValueError as error:  # such as those of NumPy, whose messages span several lines
         raise ReadError(f"{folder}: {_DAMAGED}") from error
     if not _are_whole(*contents):
         raise ReadError(f"{folder}: {_DAMAGED}")
@@ -191,13 +196,17 @@ def _are_whole(
         and values.shape == padding.shape == (count,)
         and bool(donors)
         and all(
-            donor.findings
-            and donor.hosts
-            and max(donor.place, *donor.hosts) < len(slices)
-            and max(donor.findings) < len(slices[donor.place].labels)
+            donor.hosts
+            and all(donor.hosts.values())
+            and max(donor.needed) < len(slices)
+            and max(donor.hosts) < len(slices[donor.place].labels)
             for donor in donors
         )
     )
+
+
+def _hosts(fields: Fields) -> dict[int, tuple[int, ...]]:
+    return {int(finding): fields.wholes(finding) for finding in fields.content}
 
 
 def _geometry(fields: Fields) -> Geometry:

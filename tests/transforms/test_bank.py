@@ -222,8 +222,11 @@ class TestWrongUse:
             lambda said: said["slices"].pop(),
             lambda said: said["slices"][0].update(shape=[64]),
             lambda said: said["slices"][0].update(findings=[{}]),
-            lambda said: said["donors"][0]["hosts"].append(99),
-            lambda said: said["donors"][0].update(findings=[7]),
+            lambda said: said["donors"][0]["hosts"]["0"].append(99),
+            lambda said: said["donors"][0]["hosts"]["0"].clear(),
+            lambda said: said["donors"][0].update(hosts={"7": [0]}),
+            lambda said: said["donors"][0].update(hosts={"first": [0]}),
+            lambda said: said["donors"][0].update(hosts={}),
             lambda said: said["donors"].clear(),
             lambda said: said["donors"][0].update(place="0"),
             lambda said: said["slices"][0].update(shape=[2**20, 2**20]),
@@ -260,6 +263,6 @@ class TestWrongUse:
         copy = tmp_path / "bank"
         shutil.copytree(bank, copy)
         said = json.loads((copy / "bank.json").read_text())
-        (copy / "bank.json").write_text(json.dumps({**said, "format": 2}))
-        with pytest.raises(ReadError, match="'format' must be 1, but is 2"):
+        (copy / "bank.json").write_text(json.dumps({**said, "format": 1}))
+        with pytest.raises(ReadError, match="'format' must be 2, but is 1"):
             TransplantBank.open(copy)
