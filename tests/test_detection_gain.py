@@ -31,7 +31,7 @@ from detection_gain.centres import Centres
 from detection_gain.claims import claim
 from detection_gain.detector import BATCH, Detector, Found, Part, fit, predict
 from detection_gain.folds import labelled_patients, make_folds
-from detection_gain.hosts import HOSTS, Places
+from detection_gain.hosts import HOSTS
 from detection_gain.random_field import RandomField
 from detection_gain.results import choose, interval, summary
 from detection_gain.retinanet import RetinaNet
@@ -250,72 +250,6 @@ class TestArms:
     def test_others_are_refused(self, name: str) -> None:
         with pytest.raises(UsageProblem, match="arm"):
             parse_arm(name, 0.25, 600)
-
-
-class TestHosts:
-    """Which slices each way of choosing hosts looks at."""
-
-    HOSTS_EACH = 10
-
-    @pytest.fixture
-    def known(self) -> Places:
-        # Twenty patients, each with a ramp of pictures of which the mean is the latent.
-        levels = np.linspace(0.1, 0.9, self.HOSTS_EACH)
-        pictures = np.concatenate(
-            [np.broadcast_to(levels[:, None, None], (self.HOSTS_EACH, 32, 32))] * 20
-        ).astype(np.float32)
-        places = np.tile(np.linspace(0, 1, self.HOSTS_EACH), 20)
-        groups = np.repeat([f"patient {number}" for number in range(20)], self.HOSTS_EACH)
-        return Places(
-            pictures,
-            places,
-            groups,
-            np.arange(len(pictures)),
-            lambda shown: shown.mean(axis=(1, 2))[:, None],
-        )
-
-    @pytest.mark.parametrize("name", HOSTS)
-    def test_are_of_other_patients_and_differ_from_draw_to_draw(
-        self, name: str, known: Places
-    ) -> None:
-        box = np.array([4.0, 6, 14, 18])
-        first, second = (
-            HOSTS[name](known, 23, box, np.random.default_rng(seed)).tolist() for seed in (0, 1)
-        )
-        assert first != second
-        assert len(set(first)) == len(first) >= 8
-        assert known.groups[23] not in known.groups[first]
-        again = HOSTS[name](known, 23, box, np.random.default_rng(0))
-        assert again.tolist() == first
-
-    @pytest.mark.parametrize("name", ["near8", "level", "region"])
-    def test_are_alike_where_they_are_chosen_by_likeness(self, name: str, known: Places) -> None:
-        chosen = HOSTS[name](known, 23, np.array([4.0, 6, 14, 18]), np.random.default_rng(0))
-        assert np.abs(known.places[chosen[:8]] - known.places[23]).max() < 0.2
-
-    def test_nearest_come_first_more_often_with_a_temperature(self, known: Places) -> None:
-        firsts = [
-            HOSTS["soft"](known, 23, np.zeros(4), np.random.default_rng(seed))[0]
-            for seed in range(200)
-        ]
-        apart = np.abs(known.places[firsts] - known.places[23])
-        assert apart.mean() < 0.2 < 0.8 * np.abs(known.places - known.places[23]).mean()
-
-    def test_that_cover_the_cohort_show_every_level(self, known: Places) -> None:
-        chosen = HOSTS["cover"](known, 23, np.zeros(4), np.random.default_rng(0))
-        assert set(known.places[chosen]) == set(known.places)
-
-    def test_at_the_site_only_the_pattern_around_the_lesion_counts(self) -> None:
-        random = np.random.default_rng(0)
-        pictures = random.uniform(0.2, 0.4, (300, 32, 32)).astype(np.float32)
-        pictures[::3, 4:28, 4:16] = np.linspace(0.2, 0.8, 12)
-        pictures[::3] *= random.uniform(0.5, 1, (100, 1, 1))
-        groups = np.array([f"patient {number}" for number in range(300)])
-        known = Places(pictures, np.zeros(300), groups, np.arange(300), lambda shown: shown[:, 0])
-        box = np.array([8.0, 12, 12, 20])
-        chosen = HOSTS["site"](known, 0, box, np.random.default_rng(0))
-        assert len(chosen) == 30
-        assert not (chosen % 3).any()
 
 
 class TestRandomField:

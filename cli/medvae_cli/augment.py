@@ -189,9 +189,8 @@ def _label_formats() -> list[str]:
 def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) -> None:
     """Write synthetic slices of studies, with matching boxes and masks.
 
-    Lesions are inserted into slices of other patients that are their neighbours in the latent
-    space of the model; organs are warped in the way in which, according to the model, anatomy
-    varies. A slice that fails one of the gates is drawn again, and rejected after four attempts.
+    Lesions are inserted into slices of other patients that look similar around the site of the
+    lesion; organs are warped in the way in which, according to the model, anatomy varies. A slice that fails one of the gates is drawn again, and rejected after four attempts.
     In the output folder, manifest.jsonl describes every draw, and preview.html shows some of them.
     The same command gives the same bytes.
 

@@ -21,7 +21,7 @@ __all__ = ["main", "page"]
 
 _HERE = Path(__file__).parent
 _PAGE, _TABLES = _HERE / "README.md", ("lgg_flair",)
-_BASELINES = ("classic", "negatives", "transplant", "transplant-random")
+_BASELINES = ("classic", "negatives", "transplant-nearest", "transplant-random")
 _ORDER = ("real", *_BASELINES)
 
 _PART = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -167,12 +167,11 @@ class Factory:
         hosts: Sequence[int],
         seed: int,
     ) -> None:
-        """Make transplants into hosts that are chosen in one of the ways of `HOSTS`."""
+        """Make transplants into hosts that are drawn as an entry of `HOSTS` states."""
         maker = ChosenHosts(
             open_model(run),
             [self.data.slices[row] for row in sources],
             [self.data.slices[row] for row in hosts],
-            self.data.slices,
             HOSTS[recipe.hosts],
         )
         images, boxes = [], []
