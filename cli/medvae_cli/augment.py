@@ -190,9 +190,10 @@ def augment(ctx: click.Context, /, studies: tuple[Path, ...], **options: Any) ->
     """Write synthetic slices of studies, with matching boxes and masks.
 
     Lesions are inserted into slices of other patients that look similar around the site of the
-    lesion; organs are warped in the way in which, according to the model, anatomy varies. A slice that fails one of the gates is drawn again, and rejected after four attempts.
-    In the output folder, manifest.jsonl describes every draw, and preview.html shows some of them.
-    The same command gives the same bytes.
+    lesion; organs are warped in the way in which, according to the model, anatomy varies. A slice
+    that fails one of the gates is drawn again, and rejected after four attempts. In the output
+    folder, manifest.jsonl describes every draw, and preview.html shows some of them. The same
+    command gives the same bytes.
 
     With --per study, whole series are made: those of STUDIES, each warped as a unit, or series
     without findings, with a whole lesion through their slices. With --merge, the labelled slices

@@ -1,4 +1,4 @@
-"""The stage `encode`: each slice is decoded once and encoded into the latent space."""
+"""The stage `encode`: each slice is decoded once and, if needed, encoded into the latent space."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Encoded:
         self._thumbnails: dict[str, NDArray[np.uint8]] = {}
 
     def __contains__(self, native: Slice) -> bool:
-        return native.name in self._rows
+        return native.name in self.fingerprints
 
     def add(self, slices: Sequence[Slice], latents: Latents) -> None:
         """Add the latents of slices."""
@@ -160,16 +160,16 @@ class EncodeStage:
 
     Args:
         model: Model on whose canvas slices are placed.
-        codec: Fast copy of the model, which encodes.
+        codec: Fast copy of the model, which encodes; None if no latents are needed.
     """
 
-    def __init__(self, model: TrainedModel, codec: Codec) -> None:
+    def __init__(self, model: TrainedModel, codec: Codec | None) -> None:
         self._model, self._codec = model, codec
 
     def __call__(self, batch: Batch) -> Encoded:
         """Return what is learned from a batch."""
         before, slices = batch
-        part = Encoded(math.prod(self._codec.latent_shape))
+        part = Encoded(math.prod(self._model.network.latent_shape))
         if before is not None:
             with suppress(DecodeError):  # reported by the batch that encodes it
                 scene = self._model.scene(before, before.pixels())
@@ -188,7 +188,7 @@ class EncodeStage:
             if native.labels is not None and not native.labels:
                 part.add_host(native, pictures[-1])
             part.calibration.add(native.series, scene, pictures[-1])
-        if known:
+        if known and self._codec is not None:
             mu, logvar = self._codec.encode(pictures)
             part.add(known, _latents(known, mu, logvar))
         return part
@@ -207,7 +207,7 @@ def _latents(slices: Sequence[Slice], mu: Tensor, logvar: Tensor) -> Latents:
 def encode(
     slices: Sequence[Slice],
     model: TrainedModel,
-    codec: Codec,
+    codec: Codec | None,
     engine: Engine,
     progress: Progress,
     share: Callable[[Sequence[Batch]], Sequence[Batch]] = tuple,
@@ -217,7 +217,7 @@ def encode(
     Args:
         slices: Slices to encode.
         model: Model on whose canvas slices are placed.
-        codec: Fast copy of the model, which encodes.
+        codec: Fast copy of the model, which encodes; None if no latents are needed.
         engine: Engine that runs the stage.
         progress: Called with (stage, done, total, note) as work proceeds.
         share: Function that returns the batches to encode; by default all of them.
@@ -230,9 +230,10 @@ def encode(
         batches.append((before if same else None, slices[start : start + BATCH]))
     own = share(batches)
     counts = list(accumulate(len(batch) for _, batch in own))
+    what = "Reading slices" if codec is None else "Encoding slices"
     parts: dict[int, Encoded] = {}
     whole = Encoded(math.prod(model.network.latent_shape))
     for index in engine.run(stage, own, parts.__setitem__):
         whole.merge(parts.pop(index))
-        progress("Encoding slices", counts[index], counts[-1], "")
+        progress(what, counts[index], counts[-1], "")
     return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,14 +36,14 @@ class Method:
     """How drafts are made.
 
     Attributes:
-        sampler: Sampler that draws new latents.
+        sampler: Sampler that draws new latents; None if lesions are only transplanted.
         shift: Sampler whose shift, ``[D]``, is added to new latents; None for no shift.
         render: Render guided by decoded latents; None where lesions are only transplanted.
         inserter: Inserter of lesions into hosts; None if no lesions are transplanted.
         strength: Strength of the first attempt.
     """
 
-    sampler: Sampler
+    sampler: Sampler | None
     shift: Sampler | None
     render: Render | None
     inserter: Inserter | None
@@ -111,7 +112,9 @@ class MakeStage:
             case Retry.OTHER_HOST:
                 return failed.strength
             case Retry.STRONGER:
-                return min(failed.strength / _GENTLER, self._method.sampler.strongest)
+                sampler = self._method.sampler
+                strongest = math.inf if sampler is None else sampler.strongest
+                return min(failed.strength / _GENTLER, strongest)
             case Retry.WEAKER:
                 return failed.strength * _GENTLER
 
@@ -188,8 +191,8 @@ class MakeStage:
         attempt: int,
     ) -> list[Draft]:
         """Render drafts, guided by newly drawn latents and what these decode to."""
-        render, shift = self._method.render, self._method.shift
-        if render is None:
+        render, sampler, shift = self._method.render, self._method.sampler, self._method.shift
+        if render is None or sampler is None:
             return drafts
         sources = [draft.scene.slice for draft in drafts]
         own = self._encoded.of(sources)
@@ -202,7 +205,7 @@ class MakeStage:
             for draw, key in zip(draws, keys, strict=True)
         ]
         strengths = [draft.strength for draft in drafts]
-        z, partners = self._drawn(own, strengths, randoms, batch.in_series)
+        z, partners = _drawn(sampler, own, strengths, randoms, batch.in_series)
         if shift is not None:
             z = z + (shift.sample(own, [1.0] * len(drafts), randoms).z - own.mu)
         scenes = [draft.scene.changed(draft.rendered) for draft in drafts]
@@ -229,23 +232,24 @@ class MakeStage:
             pictures |= zip(missing, decoded, strict=True)
         return torch.stack([pictures[native.name] for native in slices])
 
-    def _drawn(
-        self,
-        own: Latents,
-        strengths: Sequence[float],
-        randoms: Sequence[np.random.Generator],
-        in_series: bool,
-    ) -> tuple[Tensor, Sequence[Partner | None]]:
-        """Draw new latents ``[N, D]``; all slices of a series move as its middle slice does.
 
-        If slices were drawn one by one, adjacent slices would not fit together.
-        """
-        if not in_series:
-            drawn = self._method.sampler.sample(own, strengths, randoms)
-            return drawn.z, drawn.partners
-        middle = own.take([len(own) // 2])
-        drawn = self._method.sampler.sample(middle, strengths[:1], randoms[:1])
-        return own.mu + (drawn.z - middle.mu), drawn.partners * len(own)
+def _drawn(
+    sampler: Sampler,
+    own: Latents,
+    strengths: Sequence[float],
+    randoms: Sequence[np.random.Generator],
+    in_series: bool,
+) -> tuple[Tensor, Sequence[Partner | None]]:
+    """Draw new latents ``[N, D]``; all slices of a series move as its middle slice does.
+
+    If slices were drawn one by one, adjacent slices would not fit together.
+    """
+    if not in_series:
+        drawn = sampler.sample(own, strengths, randoms)
+        return drawn.z, drawn.partners
+    middle = own.take([len(own) // 2])
+    drawn = sampler.sample(middle, strengths[:1], randoms[:1])
+    return own.mu + (drawn.z - middle.mu), drawn.partners * len(own)
 
 
 def _all_or_nothing(

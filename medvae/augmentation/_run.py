@@ -220,7 +220,8 @@ class Augmentation:
         )
 
     def _encoded(self, slices: Sequence[Slice], engine: Engine, what: str) -> Encoded:
-        model, codec, shard = self._model, self._codec, self._shard
+        model, shard = self._model, self._shard
+        codec = None if self._recipe.render is None else self._codec
         if shard is None:
             return encode(slices, model, codec, engine, self._progress)
         name = f"{what}.npz"
@@ -228,7 +229,8 @@ class Augmentation:
             part = encode(slices, model, codec, engine, self._progress, shard.consecutive)
             part.save(shard.path(name, shard.number))
         shard.wait(name, f"encoded {what}", self._progress)
-        whole, named = Encoded(math.prod(codec.latent_shape)), {one.name: one for one in slices}
+        named = {native.name: native for native in slices}
+        whole = Encoded(math.prod(model.network.latent_shape))
         for number in range(1, shard.count + 1):
             whole.merge(Encoded.load(shard.path(name, number), named))
         return whole
@@ -241,17 +243,19 @@ class Augmentation:
         statistics: LatentStatistics,
     ) -> Method:
         """Return how drafts are made."""
-        recipe, settings, inserter = self._recipe, self._settings, None
+        recipe, settings = self._recipe, self._settings
+        sampler = shift = inserter = None
         named = self._sources.by_name
         varied = [named[name] for name in dict.fromkeys(draw.source for draw in planned.draws)]
         if recipe.transplants:
             hosts = [native for native in recipe.hosts if native in encoded]
             inserter = self._inserter(planned, varied, hosts, encoded)
             varied = hosts
-        own, target = encoded.of(varied), None if targets is None else targets.all
-        sampler = make_sampler(settings.sampler, statistics, own, target)
-        shifted = target is not None and settings.sampler != "align"
-        shift = AlignSampler(own, target) if shifted and target is not None else None
+        if recipe.render is not None:
+            own, target = encoded.of(varied), None if targets is None else targets.all
+            sampler = make_sampler(settings.sampler, statistics, own, target)
+            if target is not None and settings.sampler != "align":
+                shift = AlignSampler(own, target)
         return Method(sampler, shift, recipe.render, inserter, recipe.strength)
 
     def _inserter(

@@ -11,6 +11,7 @@ from typing import Any
 from medvae.errors import UsageProblem
 from medvae.formats import WRITERS, check_writers
 from medvae.labels import written_formats
+from medvae.latent import check_sampler
 from medvae.records import Slice
 from medvae.render import Render, check_balance, make_render
 from medvae.sources import Sources
@@ -57,6 +58,7 @@ class Settings:
                 "is for single slices; for whole series set copies instead", parameter="ratio"
             )
         check_balance(self.balance)
+        check_sampler(self.sampler)
         check_writers(self.formats)
         written = written_formats(self.label_formats)
         if self.merge and any(WRITERS[name].synthetic for name in self.formats):

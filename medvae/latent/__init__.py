@@ -12,6 +12,7 @@ from medvae.latent._samplers import (
     InterpolateSampler,
     PosteriorSampler,
     PriorSampler,
+    check_sampler,
     make_sampler,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "PriorSampler",
     "Sampler",
     "SamplerContext",
+    "check_sampler",
     "make_sampler",
     "nearest",
 ]

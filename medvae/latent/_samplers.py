@@ -203,13 +203,23 @@ def make_sampler(
         UsageProblem: The sampler or direction does not exist, or there is nothing to align to.
         ValueError: The sampler needs a pool, and none is given.
     """
+    check_sampler(spec)
     name, colon, argument = spec.partition(":")
+    context = SamplerContext(statistics, pool, target)
+    return SAMPLERS[name].from_spec(argument if colon else None, context)
+
+
+def check_sampler(spec: str) -> None:
+    """Check that the sampler of a specification exists.
+
+    Raises:
+        UsageProblem: The sampler does not exist.
+    """
+    name, _, _ = spec.partition(":")
     if name not in SAMPLERS:
         raise UsageProblem(
             f"unknown sampler {name!r}; choose from {', '.join(SAMPLERS)}", parameter="sampler"
         )
-    context = SamplerContext(statistics, pool, target)
-    return SAMPLERS[name].from_spec(argument if colon else None, context)
 
 
 def _amounts(text: str) -> dict[int, float | None]:
