@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from medvae.errors import DecodeError, WriteError
+from medvae.errors import DecodeError, WriteError, check_choice
 from medvae.files import Paths, as_paths
 from medvae.folders import output
-from medvae.formats import check_writers
+from medvae.formats import WRITERS
 from medvae.intensity import model_image
 from medvae.models import open_model
 from medvae.networks import Codec
@@ -94,7 +94,7 @@ def denoise(
         ReadError: If a path does not exist, or the model is damaged.
         WriteError: If the file system refuses; the message says what was written before.
     """
-    check_writers(formats)
+    check_choice(formats, WRITERS, "format", "formats")
     paths, out = as_paths(paths), Path(out)
     with output(out, paths) as folder:
         trained = open_model(model)

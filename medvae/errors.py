@@ -19,6 +19,8 @@ line shows the option in place of the argument.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 __all__ = [
     "DecodeError",
     "LabelError",
@@ -28,6 +30,7 @@ __all__ = [
     "TrainingError",
     "UsageProblem",
     "WriteError",
+    "check_choice",
 ]
 
 
@@ -82,3 +85,23 @@ class WriteError(MedvaeError):
 
 class Stopped(KeyboardInterrupt):
     """A run was interrupted; the message says what it leaves behind and how to continue."""
+
+
+def check_choice(
+    names: Collection[str], choices: Collection[str], kind: str, parameter: str
+) -> None:
+    """Check that an argument names some of the choices.
+
+    Args:
+        names: Names that are given.
+        choices: Names to choose from.
+        kind: Word for what is named.
+        parameter: Name of the argument.
+
+    Raises:
+        UsageProblem: If a name is unknown, or none is given.
+    """
+    unknown = [name for name in names if name not in choices]
+    if unknown or not names:
+        found = f"unknown {kind} {unknown[0]!r}" if unknown else f"no {kind} is given"
+        raise UsageProblem(f"{found}; choose from {', '.join(choices)}", parameter=parameter)

@@ -7,10 +7,9 @@ help texts appear at once, and a process that reads DICOM needs no memory for ot
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from medvae.errors import UsageProblem
 from medvae.gzips import GZIP
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "WRITERS",
     "Reader",
     "Writer",
-    "check_writers",
     "titles",
 ]
 
@@ -78,18 +76,6 @@ def titles(formats: Mapping[str, Reader | Writer]) -> str:
     """Return the names of all formats for users, as an enumeration."""
     names = ", ".join(one.title for one in formats.values())
     return " and ".join(names.rsplit(", ", 1))
-
-
-def check_writers(names: Collection[str]) -> None:
-    """Check the names of the formats that a user has chosen for writing.
-
-    Raises:
-        UsageProblem: If a format is unknown, or none is chosen.
-    """
-    unknown = [name for name in names if name not in WRITERS]
-    if unknown or not names:
-        found = f"unknown format {unknown[0]!r}" if unknown else "no format is given"
-        raise UsageProblem(f"{found}; choose from {', '.join(WRITERS)}", parameter="formats")
 
 
 def is_dicom(head: bytes) -> bool:

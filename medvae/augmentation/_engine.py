@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from medvae.augmentation._ray_engine import RayEngine
-from medvae.errors import UsageProblem
+from medvae.errors import UsageProblem, check_choice
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -99,10 +99,9 @@ def open_engine(
     Raises:
         UsageProblem: If there is no such engine, or an argument does not apply to it.
     """
+    check_choice([name], ("local", "ray"), "engine", "engine")
     if name == "ray":
         return RayEngine(workers, address, gpus_per_worker)
-    if name != "local":
-        raise UsageProblem(f"unknown engine {name!r}; choose from local, ray", parameter="engine")
     for parameter, value in (("address", address), ("gpus_per_worker", gpus_per_worker)):
         if value:
             raise UsageProblem("applies to the engine ray only", parameter=parameter)

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
 
-from medvae.errors import UsageProblem
-from medvae.formats import WRITERS, check_writers
+from medvae.errors import UsageProblem, check_choice
+from medvae.formats import WRITERS
 from medvae.labels import written_formats
-from medvae.latent import check_sampler
+from medvae.latent import SAMPLERS
 from medvae.records import Slice
-from medvae.render import Render, check_balance, make_render
+from medvae.render import BALANCES, Render, make_render
 from medvae.sources import Sources
 
 _TRANSPLANT = "transplant"
@@ -57,9 +57,9 @@ class Settings:
             raise UsageProblem(
                 "is for single slices; for whole series set copies instead", parameter="ratio"
             )
-        check_balance(self.balance)
-        check_sampler(self.sampler)
-        check_writers(self.formats)
+        check_choice([self.balance], BALANCES, "value", "balance")
+        check_choice([self.sampler.partition(":")[0]], SAMPLERS, "sampler", "sampler")
+        check_choice(self.formats, WRITERS, "format", "formats")
         written = written_formats(self.label_formats)
         if self.merge and any(WRITERS[name].synthetic for name in self.formats):
             raise UsageProblem(

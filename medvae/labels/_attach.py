@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from medvae.errors import LabelError, UsageProblem
+from medvae.errors import LabelError, UsageProblem, check_choice
 from medvae.files import find_files
 from medvae.labels._coco import Coco
 from medvae.labels._datalist import Datalist
@@ -286,8 +286,5 @@ def written_formats(options: Sequence[str]) -> list[LabelFormat]:
         UsageProblem: A format is unknown, or none is chosen.
     """
     known = {one.option: one for one in LABEL_FORMATS if one.option is not None}
-    unknown = [name for name in options if name not in known]
-    if unknown or not options:
-        found = f"unknown format {unknown[0]!r}" if unknown else "no format is given"
-        raise UsageProblem(f"{found}; choose from {', '.join(known)}", parameter="label_formats")
+    check_choice(options, known, "format", "label_formats")
     return [known[name] for name in options]

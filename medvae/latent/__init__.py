@@ -12,7 +12,6 @@ from medvae.latent._samplers import (
     InterpolateSampler,
     PosteriorSampler,
     PriorSampler,
-    check_sampler,
     make_sampler,
 )
 
@@ -30,7 +29,6 @@ __all__ = [
     "PriorSampler",
     "Sampler",
     "SamplerContext",
-    "check_sampler",
     "make_sampler",
     "nearest",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medvae.errors import UsageProblem
+from medvae.errors import UsageProblem, check_choice
 from medvae.latent._latents import Latents, LatentStatistics, nearest
 from medvae.latent._sampler import Offsets, Partner, Randoms, Sampler, SamplerContext, Vector
 
@@ -203,23 +203,10 @@ def make_sampler(
         UsageProblem: The sampler or direction does not exist, or there is nothing to align to.
         ValueError: The sampler needs a pool, and none is given.
     """
-    check_sampler(spec)
     name, colon, argument = spec.partition(":")
+    check_choice([name], SAMPLERS, "sampler", "sampler")
     context = SamplerContext(statistics, pool, target)
     return SAMPLERS[name].from_spec(argument if colon else None, context)
-
-
-def check_sampler(spec: str) -> None:
-    """Check that the sampler of a specification exists.
-
-    Raises:
-        UsageProblem: The sampler does not exist.
-    """
-    name, _, _ = spec.partition(":")
-    if name not in SAMPLERS:
-        raise UsageProblem(
-            f"unknown sampler {name!r}; choose from {', '.join(SAMPLERS)}", parameter="sampler"
-        )
 
 
 def _amounts(text: str) -> dict[int, float | None]:

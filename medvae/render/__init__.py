@@ -8,13 +8,14 @@ from medvae.render._ground import Ground
 from medvae.render._hosts import MOST_HOSTS, Hosts, Thumbnail, Vicinity, tenth, thumbnail
 from medvae.render._lesion import Lesion, Refused, trace_lesions
 from medvae.render._transplant import (
-    check_balance,
+    BALANCES,
     transplant,
     transplant_to_one,
     transplant_volume,
 )
 
 __all__ = [
+    "BALANCES",
     "MOST_HOSTS",
     "RENDERS",
     "Ground",
@@ -26,7 +27,6 @@ __all__ = [
     "Scene",
     "Thumbnail",
     "Vicinity",
-    "check_balance",
     "is_absolute",
     "make_render",
     "tenth",

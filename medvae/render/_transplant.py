@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from medvae.errors import DecodeError, UsageProblem
+from medvae.errors import DecodeError
 from medvae.records import Labels
 from medvae.render._contract import Rendered
 from medvae.render._ground import Ground, Levels
@@ -21,7 +21,8 @@ from medvae.render._variation import Variation
 
 H = TypeVar("H")
 
-_BALANCES = ("patients", "slices")
+BALANCES = ("patients", "slices")
+"""What transplants can be spread evenly over."""
 
 _TRIES = 8
 """Tries of host, location and variation before further hosts are considered."""
@@ -31,18 +32,6 @@ _ROUNDS = 3
 _LOCAL_SHARE = 0.35
 _LEAST_LEVEL = 0.05
 _LEAST_FACTOR, _MOST_FACTOR = 0.6, 1.6
-
-
-def check_balance(name: str) -> None:
-    """Check the name of what donors are balanced by: patients or slices.
-
-    Raises:
-        UsageProblem: If the name is neither.
-    """
-    if name not in _BALANCES:
-        raise UsageProblem(
-            f"unknown value {name!r}; choose from {', '.join(_BALANCES)}", parameter="balance"
-        )
 
 
 def transplant(

@@ -18,10 +18,10 @@ from monai.utils.misc import ensure_tuple
 from monai.utils.type_conversion import convert_to_tensor
 from torch import Tensor
 
-from medvae.errors import UsageProblem
+from medvae.errors import UsageProblem, check_choice
 from medvae.intensity import Canvas, standard_flips
 from medvae.records import Category
-from medvae.render import check_balance
+from medvae.render import BALANCES
 from medvae.transforms._bank import Transplant, TransplantBank
 from medvae.transforms._marks import boxes_like, like
 from medvae.transforms._plane import Plane
@@ -83,7 +83,7 @@ class RandTransplantd(Traced, MapTransform):
         Traced.__init__(self, prob)
         if not (strength >= 0 and math.isfinite(strength)):
             raise UsageProblem(f"strength must be 0 or more, but is {strength}")
-        check_balance(balance)
+        check_choice([balance], BALANCES, "value", "balance")
         self.bank = TransplantBank.open(bank)
         if self.mask_keys and not self.bank.masked:
             raise UsageProblem(f"{bank}: some of its lesions have no mask: leave mask_keys out")
