@@ -75,9 +75,9 @@ class Machine:
     def workers(self) -> int:
         return sum(name.startswith("ray::_Stage") for name in self.processes().values())
 
-    def kill(self) -> None:
+    def kill(self, by: int = signal.SIGKILL) -> None:
         for number in self.processes():
-            os.kill(number, signal.SIGKILL)
+            os.kill(number, by)
 
 
 def until(happened: Callable[[], bool], what: str) -> None:
@@ -177,19 +177,21 @@ class Run:
         return self.manifest.read_bytes().count(b"\n") if self.manifest.exists() else 0
 
 
+@pytest.mark.parametrize("by", ["SIGKILL", "SIGSTOP"])
 def test_a_machine_is_lost(
     volumes: Path,
     volume_run: Path,
     tmp_path: Path,
     machines: tuple[Machine, Machine],
     alone: dict[str, bytes],
+    by: str,
 ) -> None:
     head, other = machines
     run = Run(head, volumes, volume_run, tmp_path / "together")
     process = run.start()
     until(lambda: head.workers() == other.workers() == 2, "two workers on each machine")
     until(lambda: run.lines > 0, "a batch is finished")
-    other.kill()
+    other.kill(getattr(signal, by))
     made = run.lines
     run.finish(process)
     assert 0 < made < run.lines
@@ -218,3 +220,36 @@ def test_the_command_is_killed_several_times(
     assert 0 < before[-1] < len(alone["manifest.jsonl"].splitlines())
     run.finish(run.start("--resume"))
     assert tree(tmp_path / "together") == alone
+
+
+@pytest.fixture
+def disk(tmp_path: Path, alone: dict[str, bytes]) -> Iterator[Path]:
+    """A disk for half of what is written."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = sum(map(len, alone.values())) // 2
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "disk", folder])
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_without_room(
+    volumes: Path,
+    volume_run: Path,
+    alone: dict[str, bytes],
+    disk: Path,
+    machines: tuple[Machine, Machine],  # after the disk, which they must see
+) -> None:
+    run = Run(machines[0], volumes, volume_run, disk / "together")
+    process = run.start()
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "No space left on device" in output
+    assert "Traceback" not in output
+    made = run.lines
+    subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+    run.finish(run.start("--resume"))
+    assert 0 < made < run.lines
+    assert tree(disk / "together") == alone
