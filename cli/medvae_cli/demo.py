@@ -35,10 +35,11 @@ __all__ = ["demo"]
 )
 @click.option("--open", "show", is_flag=True, help="Show the page in a browser.")
 def demo(out: Path, model: str, show: bool) -> None:
-    """Inspect, augment and audit a sample of cardiac MR, and show the results on a page.
+    """Inspect, augment and audit a sample, and show the results.
 
-    A second sample, a head whose geometry is known, is augmented and written as DICOM. The samples
-    and the model are part of the package, so nothing is downloaded. The demo takes about a minute.
+    The sample is of cardiac MR, and the results are shown on a page. A second sample, a head whose
+    geometry is known, is augmented and written as DICOM. The samples and the model are part of the
+    package, so nothing is downloaded. The demo takes about a minute.
 
     \b
     Examples:

@@ -41,12 +41,13 @@ _FEW = 3
 @READERS
 @click.pass_context
 def denoise(ctx: click.Context, /, studies: tuple[Path, ...], out: Path, **options: Any) -> None:
-    """Denoise slices: replace each by its reconstruction, at native size and in native units.
+    """Replace slices by their reconstructions.
 
-    Detail that is finer than the model's canvas is smoothed away, and so may be a finding of a
-    kind that the model has never seen. Values beyond the model's intensity range are restored, and
-    padding is unchanged. Output files have names that do not identify the patient. The exit code
-    is 1 if nothing could be written.
+    Reconstructions have the size and the units of their slices, and less noise. Detail that is
+    finer than the model's canvas is smoothed away, and so may be a finding of a kind that the model
+    has never seen. Values beyond the model's intensity range are restored, and padding is
+    unchanged. Output files have names that do not identify the patient. The exit code is 1 if
+    nothing could be written.
 
     \b
     Examples:

@@ -81,11 +81,12 @@ def _settings(
     help="Log with MLflow as well, to mlruns.db in --out or to MLFLOW_TRACKING_URI.",
 )
 def train(data: tuple[Path, ...], out: Path, **options: Any) -> None:
-    """Train a bundle on the slices in files and folders, as listed by `medvae inspect`.
+    """Train a bundle on the slices in files and folders.
 
-    The finished run is itself a bundle: it holds the model, the statistics of its latents, and the
-    figures that it reaches on held-out patients. Options that are not given keep the values of the
-    bundle's config. Under torchrun, several processes train together.
+    These are the slices that 'medvae inspect' lists. The finished run is itself a bundle: it holds
+    the model, the statistics of its latents, and the figures that it reaches on held-out patients.
+    Options that are not given keep the values of the bundle's config. Under torchrun, several
+    processes train together.
 
     The configs of a bundle are code: train only bundles that you trust.
 
