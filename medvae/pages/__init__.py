@@ -179,7 +179,7 @@ def found(findings: Iterable[Finding]) -> str:
 def png(image: NDArray[np.float32]) -> str:
     """Encode an image, ``[rows, columns]`` in [0, 1], as a data URI."""
     file = io.BytesIO()
-    Image.fromarray((image * 255).round().astype(np.uint8)).save(file, "PNG")
+    Image.fromarray((image * 255).round().astype(np.uint8)).save(file, "PNG", compress_level=4)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
