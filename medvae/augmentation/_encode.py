@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
@@ -15,11 +15,11 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from medvae.atomic import write_bytes, write_text
 from medvae.augmentation._engine import Engine
 from medvae.augmentation._plan import BATCH
+from medvae.augmentation._rows import Rows
 from medvae.errors import DecodeError, ReadError
 from medvae.gates import Calibration
 from medvae.latent import Latents
@@ -28,7 +28,7 @@ from medvae.networks import Codec
 from medvae.progress import Progress
 from medvae.readers import check_unchanged, pixel_fingerprint
 from medvae.records import Slice
-from medvae.render import Hosts, thumbnail
+from medvae.render import SIDE, Hosts, thumbnail
 from medvae.schema import parse, read_object
 
 Batch = tuple[Slice | None, Sequence[Slice]]
@@ -51,47 +51,45 @@ class Encoded:
         self.calibration = Calibration()
         self.fingerprints: dict[str, str] = {}
         self.problems: list[str] = []
-        self._latents = [Latents.of([], [], [], torch.zeros(0, units), torch.zeros(0, units))]
-        self._rows: dict[str, int] = {}
-        self._thumbnails: dict[str, NDArray[np.uint8]] = {}
+        self._latents = Rows((2, units), np.float32)
+        self._thumbnails = Rows((SIDE, SIDE), np.uint8)
+        self._encoded: dict[str, int] = {}
+        self._free: dict[str, int] = {}
 
     def __contains__(self, native: Slice) -> bool:
         return native.name in self.fingerprints
 
-    def add(self, slices: Sequence[Slice], latents: Latents) -> None:
-        """Add the latents of slices."""
-        count = sum(map(len, self._latents))
-        self._rows |= {native.name: count + i for i, native in enumerate(slices)}
+    def add_latents(self, names: Sequence[str], latents: NDArray[np.float32]) -> None:
+        """Add the mean and the logarithm of the variance of latents, ``[N, 2, D]``."""
+        self._encoded |= {name: len(self._latents) + i for i, name in enumerate(names)}
         self._latents.append(latents)
 
-    def add_host(self, native: Slice, picture: NDArray[np.float32]) -> None:
-        """Add how a slice that is free of findings looks to the model."""
-        self._thumbnails[native.name] = thumbnail(picture)
-
-    def hosts(self, slices: Sequence[Slice]) -> Hosts:
-        """Return some of the slices that are free of findings, to choose hosts from."""
-        return Hosts(slices, [self._thumbnails[native.name] for native in slices])
+    def add_thumbnails(self, names: Sequence[str], thumbnails: NDArray[np.uint8]) -> None:
+        """Add the thumbnails of slices that are free of findings, ``[N, side, side]``."""
+        self._free |= {name: len(self._thumbnails) + i for i, name in enumerate(names)}
+        self._thumbnails.append(thumbnails)
 
     def merge(self, other: Encoded) -> None:
         """Add another part."""
         self.calibration.merge(other.calibration)
         self.fingerprints |= other.fingerprints
         self.problems += other.problems
-        count = sum(map(len, self._latents))
-        self._rows |= {name: count + row for name, row in other._rows.items()}
-        self._latents += other._latents
-        self._thumbnails |= other._thumbnails
-
-    @property
-    def all(self) -> Latents:
-        """The latents of all slices."""
-        if len(self._latents) > 1:
-            self._latents = [Latents.concat(self._latents)]
-        return self._latents[0]
+        self.add_latents(list(other._encoded), other._latents[range(len(other._latents))])
+        self.add_thumbnails(list(other._free), other._thumbnails[range(len(other._thumbnails))])
 
     def of(self, slices: Sequence[Slice]) -> Latents:
         """Return the latents of some slices."""
-        return self.all.take([self._rows[native.name] for native in slices])
+        known = self._latents[[self._encoded[native.name] for native in slices]]
+        return Latents.of(
+            [native.key for native in slices],
+            [native.group for native in slices],
+            [{finding.category.name for finding in native.labels or ()} for native in slices],
+            *map(torch.from_numpy, (known[:, 0], known[:, 1])),
+        )
+
+    def hosts(self, slices: Sequence[Slice]) -> Hosts:
+        """Return some of the slices that are free of findings, to choose hosts from."""
+        return Hosts(slices, self._thumbnails, [self._free[native.name] for native in slices])
 
     def save(self, path: Path) -> None:
         """Write everything to a file, for other processes.
@@ -100,25 +98,24 @@ class Encoded:
             WriteError: If the file system refuses.
         """
         record = {
-            "names": list(self._rows),
-            "hosts": list(self._thumbnails),
+            "encoded": list(self._encoded),
+            "free": list(self._free),
             "fingerprints": self.fingerprints,
             "problems": self.problems,
         }
         packed = io.BytesIO()
         arrays: dict[str, Any] = {
             "record": np.frombuffer(json.dumps(record).encode(), np.uint8),
-            "mu": self.all.mu.numpy(),
-            "logvar": self.all.logvar.numpy(),
-            "thumbnails": np.array(list(self._thumbnails.values()), np.uint8),
+            "latents": self._latents[range(len(self._latents))],
+            "thumbnails": self._thumbnails[range(len(self._thumbnails))],
             **self.calibration.arrays(),
         }
         np.savez(packed, **arrays)
         write_bytes(path, packed.getvalue())
 
     @classmethod
-    def load(cls, path: Path, slices: Mapping[str, Slice]) -> Encoded:
-        """Read what another process has learned from some of these slices, given by name.
+    def load(cls, path: Path) -> Encoded:
+        """Read what another process has learned.
 
         Raises:
             ReadError: If the file is damaged.
@@ -127,16 +124,14 @@ class Encoded:
             with np.load(io.BytesIO(path.read_bytes())) as file:
                 arrays = dict(file)
             record = parse(arrays["record"].tobytes(), str(path))
-            known = [slices[name] for name in record.texts("names")]
-            mu, logvar = (torch.from_numpy(arrays[name]) for name in ("mu", "logvar"))
-            latents, calibration = _latents(known, mu, logvar), Calibration.of_arrays(arrays)
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            part = cls(arrays["latents"].shape[2])
+            part.calibration = Calibration.of_arrays(arrays)
+            part.problems = list(record.texts("problems"))
+            part.fingerprints = record.object("fingerprints").strings()
+            part.add_latents(record.texts("encoded"), arrays["latents"])
+            part.add_thumbnails(record.texts("free"), arrays["thumbnails"])
+        except (OSError, ValueError, KeyError, IndexError, BadZipFile) as error:
             raise ReadError(f"{path}: is damaged; remove it and run its shard again") from error
-        part = cls(mu.shape[1])
-        part.add(known, latents)
-        part.calibration, part.problems = calibration, list(record.texts("problems"))
-        part.fingerprints = record.object("fingerprints").strings()
-        part._thumbnails = dict(zip(record.texts("hosts"), arrays["thumbnails"], strict=True))
         return part
 
     def check_unchanged(self, slices: Sequence[Slice], out: Path) -> None:
@@ -174,7 +169,7 @@ class EncodeStage:
             with suppress(DecodeError):  # reported by the batch that encodes it
                 scene = self._model.scene(before, before.pixels())
                 part.calibration.follow(before.series, scene, scene.picture())
-        known, pictures = [], []
+        known, pictures, free = [], [], {}
         for native in slices:
             try:
                 pixels = native.pixels()
@@ -183,25 +178,17 @@ class EncodeStage:
                 continue
             part.fingerprints[native.name] = pixel_fingerprint(native, pixels)
             scene = self._model.scene(native, pixels)
-            known.append(native)
+            known.append(native.name)
             pictures.append(scene.picture())
             if native.labels is not None and not native.labels:
-                part.add_host(native, pictures[-1])
+                free[native.name] = thumbnail(pictures[-1])
             part.calibration.add(native.series, scene, pictures[-1])
+        if free:
+            part.add_thumbnails(list(free), np.stack(list(free.values())))
         if known and self._codec is not None:
-            mu, logvar = self._codec.encode(pictures)
-            part.add(known, _latents(known, mu, logvar))
+            latents = torch.stack(self._codec.encode(pictures), 1)
+            part.add_latents(known, latents.flatten(2).float().cpu().numpy())
         return part
-
-
-def _latents(slices: Sequence[Slice], mu: Tensor, logvar: Tensor) -> Latents:
-    return Latents.of(
-        [native.key for native in slices],
-        [native.group for native in slices],
-        [{finding.category.name for finding in native.labels or ()} for native in slices],
-        mu,
-        logvar,
-    )
 
 
 def encode(

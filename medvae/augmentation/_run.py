@@ -27,7 +27,7 @@ from medvae.augmentation._write import DraftWriter, RealWriter, write_labels
 from medvae.errors import ReadError
 from medvae.gates import Gates
 from medvae.labels import LabelledImage, Outlines, finding_record
-from medvae.latent import AlignSampler, LatentStatistics, make_sampler
+from medvae.latent import SAMPLERS, AlignSampler, LatentStatistics, make_sampler
 from medvae.manifest import Manifest, ManifestLine, remove_unfinished
 from medvae.models import TrainedModel
 from medvae.progress import Progress
@@ -229,10 +229,9 @@ class Augmentation:
             part = encode(slices, model, codec, engine, self._progress, shard.consecutive)
             part.save(shard.path(name, shard.number))
         shard.wait(name, f"encoded {what}", self._progress)
-        named = {native.name: native for native in slices}
         whole = Encoded(math.prod(model.network.latent_shape))
         for number in range(1, shard.count + 1):
-            whole.merge(Encoded.load(shard.path(name, number), named))
+            whole.merge(Encoded.load(shard.path(name, number)))
         return whole
 
     def _method(
@@ -252,10 +251,15 @@ class Augmentation:
             inserter = self._inserter(planned, varied, hosts, encoded)
             varied = hosts
         if recipe.render is not None:
-            own, target = encoded.of(varied), None if targets is None else targets.all
-            sampler = make_sampler(settings.sampler, statistics, own, target)
-            if target is not None and settings.sampler != "align":
-                shift = AlignSampler(own, target)
+            name, _, _ = settings.sampler.partition(":")
+            pool = target = None
+            if targets is not None or SAMPLERS[name].needs_others:
+                pool = encoded.of(varied)
+            if targets is not None:
+                target = targets.of([one for one in self._sources.targets if one in targets])
+            sampler = make_sampler(settings.sampler, statistics, pool, target)
+            if pool is not None and target is not None and name != "align":
+                shift = AlignSampler(pool, target)
         return Method(sampler, shift, recipe.render, inserter, recipe.strength)
 
     def _inserter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medvae.render._chain import RENDERS, make_render
 from medvae.render._contract import Render, Rendered, Scene, is_absolute
 from medvae.render._ground import Ground
-from medvae.render._hosts import MOST_HOSTS, Hosts, Thumbnail, Vicinity, tenth, thumbnail
+from medvae.render._hosts import MOST_HOSTS, SIDE, Hosts, Thumbnail, Vicinity, tenth, thumbnail
 from medvae.render._lesion import Lesion, Refused, trace_lesions
 from medvae.render._transplant import (
     BALANCES,
@@ -18,6 +18,7 @@ __all__ = [
     "BALANCES",
     "MOST_HOSTS",
     "RENDERS",
+    "SIDE",
     "Ground",
     "Hosts",
     "Lesion",

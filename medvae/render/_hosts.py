@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,13 @@ from medvae.render._contract import Scene, is_absolute
 
 Thumbnail = NDArray[np.uint8]
 """Small picture of a slice on its canvas, ``[64, 64]``; 255 is the model's 1."""
+
+
+class Thumbnails(Protocol):
+    """Thumbnails of slices, which may lie in memory or in a file."""
+
+    def __getitem__(self, rows: NDArray[np.intp], /) -> NDArray[np.uint8]: ...
+
 
 MOST_HOSTS = 24
 """Number of hosts that are considered before a lesion is refused: large lesions fit into few."""
@@ -70,11 +78,14 @@ class Hosts:
 
     Args:
         slices: The slices, which are free of findings.
-        thumbnails: Thumbnail of each.
+        thumbnails: Thumbnails of these and other slices.
+        places: Index of the thumbnail of each slice.
     """
 
-    def __init__(self, slices: Sequence[Slice], thumbnails: Sequence[Thumbnail]) -> None:
-        self._thumbnails = np.array(thumbnails, np.uint8).reshape(-1, SIDE, SIDE)
+    def __init__(
+        self, slices: Sequence[Slice], thumbnails: Thumbnails, places: Sequence[int]
+    ) -> None:
+        self._thumbnails, self._places = thumbnails, np.array(places, np.intp)
         self._groups = np.array([native.group for native in slices], dtype=np.str_)
         self._absolute = np.array([is_absolute(native) for native in slices], dtype=np.bool_)
         self._patients = set(zip(self._groups.tolist(), self._absolute.tolist(), strict=True))
@@ -116,7 +127,8 @@ class Hosts:
         outside |= not outside.any()  # a box that covers the canvas
         window = slice(first[1], last[1]), slice(first[0], last[0])
         own = lesion.thumbnail[window][outside].astype(np.float32)
-        theirs = self._thumbnails[rows, *window][:, outside].astype(np.float32)
+        thumbnails = self._thumbnails[self._places[rows]]
+        theirs = thumbnails[:, *window][:, outside].astype(np.float32)
         level, levels = np.median(own), np.median(theirs, axis=1, keepdims=True)
         if lesion.absolute:
             theirs += level - levels

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from medvae.errors import DecodeError, ReadError, UsageProblem
 from medvae.files import Paths, as_paths
 from medvae.folders import output
@@ -118,7 +120,7 @@ class _Seen:
         if not any(self.lesions):
             raise UsageProblem("none of the findings can be transplanted: all are too small or cut")
         free = [place for place, one in enumerate(self.stored) if not one.labels]
-        choice = Hosts([self.natives[i] for i in free], [self.thumbnails[i] for i in free])
+        choice = Hosts([self.natives[i] for i in free], np.array(self.thumbnails), free)
         donors = []
         for place, lesions in enumerate(self.lesions):
             if lesions and choice.have_other(self.natives[place]):

@@ -33,7 +33,7 @@ def painted(rows: slice, columns: slice, level: float, **kind: float) -> Scene:
 
 def hosts(*scenes: Scene) -> Hosts:
     small = [thumbnail(scene.picture()) for scene in scenes]
-    return Hosts([scene.slice for scene in scenes], small)
+    return Hosts([scene.slice for scene in scenes], np.array(small), range(len(small)))
 
 
 def differences(donor: Scene, *scenes: Scene) -> list[float]:
@@ -83,7 +83,7 @@ class TestDifferences:
         small = thumbnail(replace(scene, canvas=canvas).picture())
         box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2]) / 192 + 0.5
         vicinity = Vicinity("a", "a", False, small, box.clip(0, 1))
-        choice = Hosts([of(scene, "b").slice], [small])
+        choice = Hosts([of(scene, "b").slice], small[None], [0])
         (found,) = choice.differences(vicinity, [0])
         assert found == 0
 
@@ -116,7 +116,7 @@ class TestChoice:
     def test_many_are_represented_by_a_random_part(self) -> None:
         scene = body()
         native, small = of(scene, "other").slice, thumbnail(scene.picture())
-        choice = Hosts([native] * 20_000, [small] * 20_000)
+        choice = Hosts([native] * 20_000, small[None], [0] * 20_000)
         donor = Vicinity.of(of(body(SPOT), "donor"), 0)
         chosen, again = choice.similar(donor), choice.similar(donor)
         other = choice.similar(replace(donor, key="another slice"))
