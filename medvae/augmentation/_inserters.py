@@ -29,6 +29,9 @@ from medvae.render import (
 _KEPT_BYTES = 48 * 2**20
 """Byte limit of the cache of hosts: enough for the hosts of a whole lesion, or of a few slices."""
 
+_REMEMBERED = 4096
+"""Number of lesions whose hosts are remembered."""
+
 
 class Inserter(Protocol):
     """Inserter of lesions of donors into hosts."""
@@ -172,5 +175,7 @@ class SliceInserter:
         """Return the rows of the hosts for a lesion, which do not depend on the draw."""
         known = donor.slice.name, finding
         if known not in self._similar:
+            if len(self._similar) >= _REMEMBERED:
+                self._similar.clear()
             self._similar[known] = self._choice.similar(Vicinity.of(donor, finding))
         return self._similar[known]

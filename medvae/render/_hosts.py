@@ -17,13 +17,6 @@ from medvae.render._contract import Scene, is_absolute
 Thumbnail = NDArray[np.uint8]
 """Small picture of a slice on its canvas, ``[64, 64]``; 255 is the model's 1."""
 
-
-class Thumbnails(Protocol):
-    """Thumbnails of slices, which may lie in memory or in a file."""
-
-    def __getitem__(self, rows: NDArray[np.intp], /) -> NDArray[np.uint8]: ...
-
-
 MOST_HOSTS = 24
 """Number of hosts that are considered before a lesion is refused: large lesions fit into few."""
 
@@ -39,6 +32,12 @@ _AROUND, _LEAST_SIDE = 2.0, 3 / 16
 
 _DARKEST = 13.0
 """Least level, in values of a thumbnail, by which levels are divided."""
+
+
+class Thumbnails(Protocol):
+    """Thumbnails of slices, which may lie in memory or in a file."""
+
+    def __getitem__(self, rows: NDArray[np.intp], /) -> NDArray[np.uint8]: ...
 
 
 def thumbnail(picture: NDArray[np.float32]) -> Thumbnail:
