@@ -55,7 +55,7 @@ def main(demo: Path) -> None:
         for native in labelled(synthetic / "images", synthetic / "coco.json")
     }
     kept: dict[str, list[ManifestLine]] = defaultdict(list)
-    for line in Manifest(synthetic).lines:
+    for line in Manifest(synthetic):
         if line.kept:
             kept[line.groups[0]].append(line)
     shown = [lines[len(lines) // 2] for lines in kept.values()][:PATIENTS]

@@ -145,7 +145,7 @@ def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[dict[str, o
     labelled = attach_labels(studies, synthetic / "coco.json").studies
     made = {native.source.path.name: native for study in labelled for native in study.slices}
     kept: dict[str, list[ManifestLine]] = defaultdict(list)
-    for line in Manifest(synthetic).lines:
+    for line in Manifest(synthetic):
         if line.kept:
             kept[line.groups[0]].append(line)
     for lines in kept.values():
@@ -158,7 +158,7 @@ def _pairs(inspection: Inspection, synthetic: Path) -> Iterator[list[dict[str, o
 
 def _head(made: Augmented) -> dict[str, Any] | None:
     """Return a slice of the head and the synthetic one made from it, both opened from files."""
-    lines = [line for line in Manifest(made.out).lines if line.kept]
+    lines = [line for line in Manifest(made.out) if line.kept]
     if not lines:
         return None
     line = lines[len(lines) // 2]

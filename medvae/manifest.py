@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -221,13 +222,12 @@ def remove_unfinished(out: Path) -> None:
 
 
 class Manifest:
-    """The manifest lines of a run, in the order of its draws.
+    """The manifest lines of a run, in the order of its draws; they are kept in the file alone.
 
     Args:
         out: Output folder of the run.
 
     Attributes:
-        lines: All lines of the manifest.
         rejected: Number of rejected draws for each reason.
 
     Raises:
@@ -236,20 +236,41 @@ class Manifest:
 
     def __init__(self, out: Path) -> None:
         self.path = out / _LINES
+        self.rejected = Counter[str]()
+        self._count = 0
         self._outdated = False
         self._turn = threading.Lock()
         self._next = 0
         self._waiting: dict[int, Sequence[ManifestLine]] = {}
-        self._hold(list(self._read()))
+        self._note(self._read())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[ManifestLine]:
+        """Read the lines one after another.
+
+        Raises:
+            ReadError: If the file cannot be read.
+        """
+        return islice(self._read(), self._count)
+
+    @property
+    def lines(self) -> list[ManifestLine]:
+        """All lines of the manifest."""
+        return list(self)
 
     @property
     def kept(self) -> int:
         """The number of draws that were kept."""
-        return len(self.lines) - self.rejected.total()
+        return self._count - self.rejected.total()
 
-    def _hold(self, lines: list[ManifestLine]) -> None:
-        self.lines = lines
-        self.rejected = _reasons(lines)
+    def _note(self, lines: Iterable[ManifestLine]) -> None:
+        """Count lines."""
+        for line in lines:
+            self._count += 1
+            if line.reason is not None:
+                self.rejected[line.reason] += 1
 
     def _read(self) -> Iterator[ManifestLine]:
         try:
@@ -280,14 +301,12 @@ class Manifest:
         Returns:
             The number of batches that are kept.
         """
-        last = self.lines[-1].batch if self.lines else None
-        there = list(dict.fromkeys(line.batch for line in self.lines))
-        whole = [
-            key for key, planned in zip(there, batches, strict=False) if key == planned != last
-        ]
-        known = set(whole)
-        kept = [line for line in self.lines if line.batch in known]
-        self._hold(kept)
+        there = Counter(line.batch for line in self)  # in their order
+        pairs = zip(list(there)[:-1], batches, strict=False)
+        whole = [key for key, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        count = sum(there[key] for key in whole)
+        self._count, self.rejected = 0, Counter()
+        self._note(islice(self._read(), count))
         self._outdated = True
         self._next = len(whole)
         return len(whole)
@@ -314,7 +333,7 @@ class Manifest:
         Raises:
             WriteError: If the file system refuses.
         """
-        self._hold([])
+        self._count, self.rejected = 0, Counter()
         self._outdated = True
         self.add(lines)
 
@@ -325,12 +344,11 @@ class Manifest:
             WriteError: If the file system refuses.
         """
         if self._outdated:
-            write_text(self.path, "".join(map(_written, [*self.lines, *lines])))
+            write_text(self.path, "".join(map(_written, [*self, *lines])))
             self._outdated = False
         else:
             self._append("".join(map(_written, lines)))
-        self.lines += lines
-        self.rejected += _reasons(lines)
+        self._note(lines)
 
     def _append(self, text: str) -> None:
         try:
@@ -340,10 +358,6 @@ class Manifest:
                 os.fsync(file.fileno())
         except OSError as error:
             raise WriteError(f"{self.path}: cannot be written: {error.strerror}") from error
-
-
-def _reasons(lines: Iterable[ManifestLine]) -> Counter[str]:
-    return Counter(line.reason for line in lines if line.reason is not None)
 
 
 def _written(line: ManifestLine) -> str:

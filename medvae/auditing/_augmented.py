@@ -52,7 +52,7 @@ def read_augmented(
     Raises:
         ReadError: If no slice was kept, a file is missing, or the manifest is damaged.
     """
-    kept = [line for line in Manifest(folder).lines if line.kept]
+    kept = [line for line in Manifest(folder) if line.kept]
     if not kept:
         raise ReadError(f"{folder}: the synthetic set is empty: no slice was kept")
     settings = read_order(folder)

@@ -146,5 +146,5 @@ def _picture(name: str, picture: Shown, labels: Labels) -> SlicePicture:
 
 def _summary(manifest: Manifest) -> str:
     rejected = ", ".join(f"{n} {reason}" for reason, n in manifest.rejected.most_common())
-    summary = f"{manifest.kept} of {len(manifest.lines)} draws kept"
+    summary = f"{manifest.kept} of {len(manifest)} draws kept"
     return f"{summary}; rejected: {rejected}" if rejected else summary

@@ -115,7 +115,7 @@ class Augmentation:
     @property
     def finished(self) -> str:
         """The number of finished draws, in words."""
-        done = 0 if self._manifest is None else len(self._manifest.lines)
+        done = 0 if self._manifest is None else len(self._manifest)
         return f"{done} of {self._planned} draws are finished"
 
     def run(self, engine: Engine, dry_run: bool) -> Augmented:
@@ -180,7 +180,7 @@ class Augmentation:
         """
         lines: dict[str, list[ManifestLine]] = {}
         for number in range(1, shard.count + 1):
-            for line in Manifest(shard.folder / str(number)).lines:
+            for line in Manifest(shard.folder / str(number)):
                 lines.setdefault(line.batch, []).append(line)
         if any(batch.key not in lines for batch in planned.batches):
             raise ReadError(f"{shard.folder}: is damaged; remove it to begin the run again")
@@ -198,7 +198,7 @@ class Augmentation:
     ) -> Augmented:
         """Write what describes the whole run."""
         real = self._real(readable, problems, engine) if self._settings.merge else []
-        write_labels(self._out, manifest.lines, real, self._settings.label_formats)
+        write_labels(self._out, manifest, real, self._settings.label_formats)
         return self._result(problems, len(real), preview.write(manifest, "Synthetic slices"))
 
     def _result(
@@ -208,7 +208,7 @@ class Augmentation:
         return Augmented(
             self._out,
             self._recipe.description,
-            0 if manifest is None else len(manifest.lines),
+            0 if manifest is None else len(manifest),
             0 if manifest is None else manifest.kept,
             () if manifest is None else tuple(manifest.rejected.most_common()),
             self._planned,

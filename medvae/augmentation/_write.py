@@ -247,14 +247,20 @@ def write_labels(
     Raises:
         WriteError: If the file system refuses.
     """
-    kept = [line for line in lines if line.kept]
-    images = list(real)
-    for line, frame in zip(kept, _frames([line.files[0] for line in kept]), strict=True):
-        if line.labelled:
-            groups, file = "+".join(line.groups), line.files[0]
-            images.append(LabelledImage(file, line.shape, line.labels, groups, line.key, frame))
+    files: list[str] = []
+    images: dict[int, LabelledImage] = {}
+    for line in lines:
+        if line.kept:
+            if line.labelled:
+                groups, number = "+".join(line.groups), len(files)
+                images[number] = LabelledImage(
+                    line.files[0], line.shape, line.labels, groups, line.key
+                )
+            files.append(line.files[0])
+    frames = _frames(files)
+    made = [replace(image, frame=frames[number]) for number, image in images.items()]
     for label_format in written_formats(formats):
-        label_format.write(out, images)
+        label_format.write(out, [*real, *made])
 
 
 def _frames(files: Sequence[str]) -> list[int | None]:

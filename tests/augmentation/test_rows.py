@@ -37,6 +37,8 @@ def test_many_are_stored_in_the_temporary_folder(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     rows = Rows((2**20,), np.uint8)
+    one = np.zeros((1, 2**20), np.uint8)
+    for _ in range(_IN_MEMORY // 2**20):
+        rows.append(one)
     with pytest.raises(WriteError, match=r"missing: cannot be written: .* set TMPDIR to a folder"):
-        for _ in range(_IN_MEMORY // 2**20 + 1):
-            rows.append(np.zeros((1, 2**20), np.uint8))
+        rows.append(one)
