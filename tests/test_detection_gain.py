@@ -57,7 +57,7 @@ class TestPage:
 
     def test_is_computed_from_the_cells(self) -> None:
         text = Path(page.__file__).with_name("README.md").read_text()
-        assert text.count("<!-- end -->") == 2
+        assert text.count("<!-- end -->") == 3
         assert page.page(text) == text
 
     def test_table_has_each_fold_and_all_of_them(self) -> None:

@@ -20,8 +20,14 @@ from .results import Measured, interval
 __all__ = ["main", "page"]
 
 _HERE = Path(__file__).parent
-_PAGE, _TABLES = _HERE / "README.md", ("lgg_flair",)
-_BASELINES = ("classic", "negatives", "transplant-nearest", "transplant-random")
+_PAGE = _HERE / "README.md"
+_GAIN_OF = {"lgg_flair": "transplant", "cmr_sunnybrook": "warp"}
+"""Arm whose gain is reported, for each folder of cells."""
+
+_BASELINES = ("classic", "negatives", "transplant-nearest", "transplant-random", "field")
+_FAMILIES = ({"transplant"}, {"warp", "field"})
+"""Renders that are compared with one another."""
+
 _ORDER = ("real", *_BASELINES)
 
 _PART = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -31,10 +37,9 @@ _PART = re.compile(r"(<!-- (\w+): (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def main() -> None:
     """Rewrite the tables and the plot of the page."""
     write_text(_PAGE, page(_PAGE.read_text(encoding="utf-8")))
-    for name in _TABLES:
+    for name, arm in _GAIN_OF.items():
         setting = json.loads((_HERE / name / "setting.json").read_text(encoding="utf-8"))
-        results = write_results(_HERE / name, setting, "transplant")
-        write_plot(_HERE, results)
+        write_plot(_HERE / name, write_results(_HERE / name, setting, arm))
 
 
 def page(text: str) -> str:
@@ -125,7 +130,9 @@ def _over(arms: Mapping[str, Measured], arm: str, baseline: str) -> str:
     """Return the paired difference to a baseline, with its interval if there are several pairs."""
     one, other = arms[arm], arms.get(baseline, {})
     pairs = sorted(one.keys() & other.keys())
-    if arm in _ORDER[: _ORDER.index(baseline) + 1] or not pairs:
+    renders = {name.partition("-")[0] for name in (arm, baseline)}
+    alike = baseline in _BASELINES[:2] or any(renders <= family for family in _FAMILIES)
+    if arm in _ORDER[: _ORDER.index(baseline) + 1] or not alike or not pairs:
         return ""
     gain = interval(
         [one[pair]["scores"]["ap50"] - other[pair]["scores"]["ap50"] for pair in pairs], pairs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -79,14 +80,20 @@ def _seconds(value: float | None) -> str:
 
 
 def write_plot(out: Path, results: Mapping[str, Any]) -> None:
-    """Plot AP50 against the number of patients, with each arm trained as chosen for it."""
-    rows = results["report"] or results["dev"]
+    """Plot AP50 against the number of patients, with each arm trained as chosen for it.
+
+    If some arms are measured for several numbers of patients, the others are left out.
+    """
+    rows = [row for row in results["report"] or results["dev"] if row["chosen"]]
     if not rows:
         return
+    measured = Counter(row["arm"] for row in rows)
+    if max(measured.values()) > 1:
+        rows = [row for row in rows if measured[row["arm"]] > 1]
     drawing = Figure(figsize=(8, 5))
     axes = drawing.subplots()
     for arm, own in groupby(sorted(rows, key=lambda row: row["arm"]), key=lambda row: row["arm"]):
-        points = [(row["patients"], row["ap50"]) for row in own if row["chosen"]]
+        points = [(row["patients"], row["ap50"]) for row in own]
         means = [figure["mean"] for _, figure in points]
         reach = [(figure["high"] or figure["mean"]) - figure["mean"] for _, figure in points]
         patients = [count for count, _ in points]
