@@ -28,7 +28,7 @@ from medvae.networks import Codec
 from medvae.progress import Progress
 from medvae.readers import check_unchanged, pixel_fingerprint
 from medvae.records import Slice
-from medvae.render import SIDE, Hosts, thumbnail
+from medvae.render import THUMBNAIL_SIDE, Hosts, thumbnail
 from medvae.schema import parse, read_object
 
 Batch = tuple[Slice | None, Sequence[Slice]]
@@ -52,7 +52,7 @@ class Encoded:
         self.fingerprints: dict[str, str] = {}
         self.problems: list[str] = []
         self._latents = Rows((2, units), np.float32)
-        self._thumbnails = Rows((SIDE, SIDE), np.uint8)
+        self._thumbnails = Rows((THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
         self._encoded: dict[str, int] = {}
         self._free: dict[str, int] = {}
 

@@ -20,7 +20,7 @@ from medvae.render import (
     Scene,
     Vicinity,
     is_absolute,
-    tenth,
+    most_similar,
     transplant_volume,
 )
 from medvae.sources import Sources
@@ -254,7 +254,7 @@ class LesionInserter:
                 apart = self._choice.differences(vicinity, [first + place for place in room])
                 found.append(_Host(slices, axis, donor, room[int(apart.argmin())]))
                 differences.append(apart.min())
-        return [found[row] for row in tenth(np.array(differences), _FEWEST_HOSTS)]
+        return [found[row] for row in most_similar(np.array(differences), _FEWEST_HOSTS)]
 
     def _inserted(
         self, lesion: _WholeLesion, host: _Host, random: np.random.Generator, strength: float

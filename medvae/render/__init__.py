@@ -5,7 +5,15 @@ from __future__ import annotations
 from medvae.render._chain import RENDERS, make_render
 from medvae.render._contract import Render, Rendered, Scene, is_absolute
 from medvae.render._ground import Ground
-from medvae.render._hosts import MOST_HOSTS, SIDE, Hosts, Thumbnail, Vicinity, tenth, thumbnail
+from medvae.render._hosts import (
+    MOST_HOSTS,
+    THUMBNAIL_SIDE,
+    Hosts,
+    Thumbnail,
+    Vicinity,
+    most_similar,
+    thumbnail,
+)
 from medvae.render._lesion import Lesion, Refused, trace_lesions
 from medvae.render._transplant import (
     BALANCES,
@@ -18,7 +26,7 @@ __all__ = [
     "BALANCES",
     "MOST_HOSTS",
     "RENDERS",
-    "SIDE",
+    "THUMBNAIL_SIDE",
     "Ground",
     "Hosts",
     "Lesion",
@@ -30,7 +38,7 @@ __all__ = [
     "Vicinity",
     "is_absolute",
     "make_render",
-    "tenth",
+    "most_similar",
     "thumbnail",
     "trace_lesions",
     "transplant",

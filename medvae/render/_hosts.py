@@ -20,7 +20,7 @@ Thumbnail = NDArray[np.uint8]
 MOST_HOSTS = 24
 """Number of hosts that are considered before a lesion is refused: large lesions fit into few."""
 
-SIDE = 64
+THUMBNAIL_SIDE = 64
 """Side of a thumbnail in pixels."""
 
 _SHARE = 0.1
@@ -42,7 +42,9 @@ class Thumbnails(Protocol):
 
 def thumbnail(picture: NDArray[np.float32]) -> Thumbnail:
     """Return the thumbnail of a slice as the model sees it."""
-    small = np.asarray(Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BOX))
+    small = np.asarray(
+        Image.fromarray(picture).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    )
     result: Thumbnail = np.rint(small.clip(0, 1) * 255).astype(np.uint8)
     return result
 
@@ -106,7 +108,7 @@ class Hosts:
         if len(rows) > _CANDIDATES:
             random = generator(0, "hosts", lesion.key)
             rows = np.sort(random.choice(rows, _CANDIDATES, replace=False))
-        return rows[tenth(self.differences(lesion, rows), MOST_HOSTS)]
+        return rows[most_similar(self.differences(lesion, rows), MOST_HOSTS)]
 
     def differences(
         self, lesion: Vicinity, rows: Sequence[int] | NDArray[np.intp]
@@ -115,12 +117,12 @@ class Hosts:
 
         A transplant is matched to the level of its surroundings, so their levels do not count.
         """
-        left, top, right, bottom = lesion.box * SIDE
+        left, top, right, bottom = lesion.box * THUMBNAIL_SIDE
         middle = np.array([left + right, top + bottom]) / 2
         sides = np.array([right - left, bottom - top])
-        reach = np.maximum(_AROUND * sides, _LEAST_SIDE * SIDE) / 2
-        first = np.floor(middle - reach).clip(0, SIDE - 1).astype(int)
-        last = np.ceil(middle + reach).clip(1, SIDE).astype(int)
+        reach = np.maximum(_AROUND * sides, _LEAST_SIDE * THUMBNAIL_SIDE) / 2
+        first = np.floor(middle - reach).clip(0, THUMBNAIL_SIDE - 1).astype(int)
+        last = np.ceil(middle + reach).clip(1, THUMBNAIL_SIDE).astype(int)
         y, x = np.mgrid[first[1] : last[1], first[0] : last[0]] + 0.5
         outside = (x < left) | (x > right) | (y < top) | (y > bottom)
         outside |= not outside.any()  # a box that covers the canvas
@@ -137,6 +139,6 @@ class Hosts:
         return found
 
 
-def tenth(differences: NDArray[np.float32], least: int) -> NDArray[np.intp]:
+def most_similar(differences: NDArray[np.float32], least: int) -> NDArray[np.intp]:
     """Return the indices of the tenth with the least differences, of at least ``least``."""
     return np.argsort(differences, kind="stable")[: max(least, round(_SHARE * len(differences)))]
