@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +238,7 @@ class Manifest:
         self.path = out / _LINES
         self.rejected = Counter[str]()
         self._count = 0
+        self._batches: dict[str, Counter[str | None]] = {}
         self._outdated = False
         self._turn = threading.Lock()
         self._next = 0
@@ -269,6 +270,7 @@ class Manifest:
         """Count lines."""
         for line in lines:
             self._count += 1
+            self._batches.setdefault(line.batch, Counter())[line.reason] += 1
             if line.reason is not None:
                 self.rejected[line.reason] += 1
 
@@ -301,12 +303,12 @@ class Manifest:
         Returns:
             The number of batches that are kept.
         """
-        there = Counter(line.batch for line in self)  # in their order
-        pairs = zip(list(there)[:-1], batches, strict=False)
+        pairs = zip(list(self._batches)[:-1], batches, strict=False)
         whole = [key for key, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-        count = sum(there[key] for key in whole)
-        self._count, self.rejected = 0, Counter()
-        self._note(islice(self._read(), count))
+        self._batches = {key: self._batches[key] for key in whole}
+        outcomes = Counter(chain.from_iterable(c.elements() for c in self._batches.values()))
+        self._count = outcomes.total()
+        self.rejected = Counter({why: n for why, n in outcomes.items() if why is not None})
         self._outdated = True
         self._next = len(whole)
         return len(whole)
@@ -333,7 +335,7 @@ class Manifest:
         Raises:
             WriteError: If the file system refuses.
         """
-        self._count, self.rejected = 0, Counter()
+        self._count, self.rejected, self._batches = 0, Counter(), {}
         self._outdated = True
         self.add(lines)
 

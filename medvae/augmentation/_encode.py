@@ -74,8 +74,8 @@ class Encoded:
         self.calibration.merge(other.calibration)
         self.fingerprints |= other.fingerprints
         self.problems += other.problems
-        self.add_latents(list(other._encoded), other._latents[range(len(other._latents))])
-        self.add_thumbnails(list(other._free), other._thumbnails[range(len(other._thumbnails))])
+        self.add_latents(list(other._encoded), other._latents.all())
+        self.add_thumbnails(list(other._free), other._thumbnails.all())
 
     def of(self, slices: Sequence[Slice]) -> Latents:
         """Return the latents of some slices."""
@@ -106,8 +106,8 @@ class Encoded:
         packed = io.BytesIO()
         arrays: dict[str, Any] = {
             "record": np.frombuffer(json.dumps(record).encode(), np.uint8),
-            "latents": self._latents[range(len(self._latents))],
-            "thumbnails": self._thumbnails[range(len(self._thumbnails))],
+            "latents": self._latents.all(),
+            "thumbnails": self._thumbnails.all(),
             **self.calibration.arrays(),
         }
         np.savez(packed, **arrays)

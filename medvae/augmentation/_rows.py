@@ -48,6 +48,10 @@ class Rows:
                 found += self._file.read(self._bytes)
         return np.frombuffer(found, self._dtype).reshape(len(rows), *self._shape)
 
+    def all(self) -> NDArray[Any]:
+        """Return a copy of all arrays, ``[N, *shape]``."""
+        return self[range(self._count)]
+
     def append(self, arrays: NDArray[Any]) -> None:
         """Add arrays, ``[N, *shape]``.
 
@@ -66,7 +70,7 @@ class Rows:
             ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rows, (self._shape, self._dtype, self[range(self._count)])
+        return _rows, (self._shape, self._dtype, self.all())
 
 
 def _rows(shape: Sequence[int], dtype: DTypeLike, arrays: NDArray[Any]) -> Rows:

@@ -67,9 +67,9 @@ class Vicinity:
     box: NDArray[np.float64]
 
     @classmethod
-    def of(cls, scene: Scene, finding: int) -> Vicinity:
-        """Return the vicinity of a finding of a slice, given by its index."""
-        native, small = scene.slice, thumbnail(scene.picture())
+    def of(cls, scene: Scene, finding: int, small: Thumbnail | None = None) -> Vicinity:
+        """Return the vicinity of a finding, given by its index; pass the thumbnail if known."""
+        native, small = scene.slice, thumbnail(scene.picture()) if small is None else small
         box = scene.canvas.boxes(scene.labels.boxes)[finding] / scene.canvas.size
         return cls(native.key, native.group, scene.absolute, small, box)
 

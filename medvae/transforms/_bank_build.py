@@ -154,16 +154,16 @@ def _seen(sources: Sources, model: SliceModel, workers: int | None, problems: li
         natives.append(native)
         stored.append(Stored.of(native, scene))
         thumbnails.append(thumbnail(scene.picture()))
-        lesions.append(_lesions(scene))
+        lesions.append(_lesions(scene, thumbnails[-1]))
     if not natives:
         raise ReadError("none of the slices can be decoded; see what 'medvae inspect' says")
     return _Seen(natives, stored, thumbnails, lesions)
 
 
-def _lesions(scene: Scene) -> dict[int, Vicinity]:
+def _lesions(scene: Scene, small: Thumbnail) -> dict[int, Vicinity]:
     """Return the findings of a slice that can be transplanted, by their indices."""
     return {
-        index: Vicinity.of(scene, index)
+        index: Vicinity.of(scene, index, small)
         for index in range(len(scene.labels))
         if not isinstance(Lesion.on(scene, index), Refused)
     }
